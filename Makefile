@@ -25,17 +25,23 @@ unit: $(STAMP) ## all tests
 	$(BIN)/python -m pytest
 
 gen: $(STAMP) ## write gen/ from protos/
-	rm -rf gen && mkdir -p gen
-	$(BIN)/python -m grpc_tools.protoc -I protos -I protos/third_party --python_out=gen --mypy_out=quiet:gen \
-		$$(cd protos && find polyroute -name '*.proto' | sort) buf/validate/validate.proto
-	$(BIN)/python -m grpc_tools.protoc -I protos -I protos/third_party --grpc_python_out=gen --mypy_grpc_out=quiet,only_async:gen \
-		$$(cd protos && grep -lrE '^service ' polyroute | sort)
-	touch gen/polyroute/api/py.typed
+	$(call protoc,$(VENV)/gen-new)
+	rm -rf gen && mv $(VENV)/gen-new gen
 
-gen-check: ## fail when gen/ is not what protos/ says
-	@cp -r gen $(VENV)/gen-before && $(MAKE) --no-print-directory gen >/dev/null; \
-		diff -r $(VENV)/gen-before gen >/dev/null; same=$$?; rm -rf gen && mv $(VENV)/gen-before gen; \
-		test $$same = 0 || { echo 'gen/ differs from protos/: run make gen and commit it'; exit 1; }
+gen-check: $(STAMP) ## fail when gen/ is not what protos/ says
+	$(call protoc,$(VENV)/gen-new)
+	@diff -r -x __pycache__ gen $(VENV)/gen-new || { echo 'gen/ differs from protos/: run make gen and commit it'; exit 1; }
+
+# stubs for every proto, service stubs only where there is a service: an empty module helps nobody
+define protoc
+	@rm -rf $(1) && mkdir -p $(1)
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; cd protos && all=$$(find polyroute -name '*.proto' | sort) && \
+	python -m grpc_tools.protoc -I . -I third_party --python_out=$(CURDIR)/$(1) --mypy_out=quiet:$(CURDIR)/$(1) \
+		$$all buf/validate/validate.proto && \
+	python -m grpc_tools.protoc -I . -I third_party --grpc_python_out=$(CURDIR)/$(1) \
+		--mypy_grpc_out=quiet,only_async:$(CURDIR)/$(1) $$(grep -lE '^service ' $$all)
+	@touch $(1)/polyroute/api/py.typed
+endef
 
 lint: $(STAMP) ## style of the code and of the contract
 	$(BIN)/ruff check .

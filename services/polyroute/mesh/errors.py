@@ -98,7 +98,7 @@ class MeshError(Exception):
 
     def to_status(self) -> status_pb2.Status:
         """The error as `google.rpc.Status` with its details."""
-        status = status_pb2.Status(code=self.code.value[0], message=self.message)  # type: ignore[index] # (number, text)
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
         info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=Reason.Name(self.reason)[len("REASON_") :])
         info.metadata.update(self.metadata)
         status.details.add().Pack(info)

@@ -27,7 +27,7 @@ from polyroute.api.chat.v1 import chat_pb2 as polyroute_dot_api_dot_chat_dot_v1_
 from polyroute.api.router.v1 import router_pb2 as polyroute_dot_api_dot_router_dot_v1_dot_router__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*polyroute/api/providers/v1/providers.proto\x12\x1apolyroute.api.providers.v1\x1a\x1b\x62uf/validate/validate.proto\x1a polyroute/api/chat/v1/chat.proto\x1a$polyroute/api/router/v1/router.proto\"j\n\x06Target\x12\x1e\n\ndeployment\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x04\x12\x1c\n\x08provider\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\"\n\x0eupstream_model\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x02\"\xf9\x03\n\x0fGenerateRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".polyroute.api.providers.v1.TargetB\x06\xbaH\x03\xc8\x01\x01\x12\x32\n\x04\x63hat\x18\x04 \x01(\x0b\x32\".polyroute.api.chat.v1.ChatRequestH\x00\x12\x38\n\x07\x65ncoded\x18\x05 \x01(\x0b\x32%.polyroute.api.chat.v1.EncodedRequestH\x00\x12:\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32#.polyroute.api.chat.v1.RequestFactsB\x06\xbaH\x03\xc8\x01\x01\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.Timeouts\x12S\n\x07headers\x18\x08 \x03(\x0b\x32\x38.polyroute.api.providers.v1.GenerateRequest.HeadersEntryB\x08\xbaH\x05\x9a\x01\x02\x10 \x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x04\x62ody\x12\x05\xbaH\x02\x08\x01\"M\n\x10GenerateResponse\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32).polyroute.api.providers.v1.GenerateEvent\"\xaa\x02\n\rGenerateEvent\x12\x36\n\x07started\x18\x01 \x01(\x0b\x32#.polyroute.api.providers.v1.StartedH\x00\x12=\n\x07\x65ncoded\x18\x02 \x01(\x0b\x32*.polyroute.api.providers.v1.EncodedContentH\x00\x12\x30\n\x04\x63hat\x18\x03 \x01(\x0b\x32 .polyroute.api.chat.v1.ChatEventH\x00\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.UsageH\x00\x12\x38\n\x08\x66inished\x18\x05 \x01(\x0b\x32$.polyroute.api.providers.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"j\n\x07Started\x12\x1b\n\x13upstream_request_id\x18\x01 \x01(\t\x12\x1c\n\x14headers_microseconds\x18\x02 \x01(\x03\x12\x13\n\x0bpassthrough\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ropped\x18\x04 \x03(\t\"6\n\x0e\x45ncodedContent\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x16\n\x0e\x63ontent_events\x18\x02 \x01(\r\"}\n\x08\x46inished\x12\x33\n\x06reason\x18\x01 \x01(\x0e\x32#.polyroute.api.chat.v1.FinishReason\x12 \n\x18\x66irst_token_microseconds\x18\x02 \x01(\x03\x12\x1a\n\x12total_microseconds\x18\x03 \x01(\x03\"\xf6\x02\n\x0c\x45mbedRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".polyroute.api.providers.v1.TargetB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x05input\x18\x04 \x01(\x0b\x32&.polyroute.api.providers.v1.EmbedInputH\x00\x12\x38\n\x07\x65ncoded\x18\x05 \x01(\x0b\x32%.polyroute.api.chat.v1.EncodedRequestH\x00\x12:\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32#.polyroute.api.chat.v1.RequestFactsB\x06\xbaH\x03\xc8\x01\x01\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.TimeoutsB\r\n\x04\x62ody\x12\x05\xbaH\x02\x08\x01\"Y\n\nEmbedInput\x12\x1a\n\x05texts\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x10\x12 \n\ndimensions\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01H\x00\x88\x01\x01\x42\r\n\x0b_dimensions\"\xb3\x01\n\rEmbedResponse\x12\x39\n\nembeddings\x18\x01 \x03(\x0b\x32%.polyroute.api.providers.v1.Embedding\x12\x0f\n\x07\x65ncoded\x18\x02 \x01(\x0c\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1a\n\x12total_microseconds\x18\x05 \x01(\x03\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x17\n\x15WatchProvidersRequest\"Q\n\x16WatchProvidersResponse\x12\x37\n\tproviders\x18\x01 \x03(\x0b\x32$.polyroute.api.providers.v1.Provider\"\x9f\x01\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64ialects\x18\x02 \x03(\t\x12\x12\n\ndiscovered\x18\x03 \x01(\x08\x12\x36\n\x06models\x18\x04 \x03(\x0b\x32&.polyroute.api.providers.v1.KnownModel\x12\x12\n\nopen_ended\x18\x05 \x01(\x08\x12\x13\n\x0bunavailable\x18\x06 \x01(\t\"\xe9\x01\n\nKnownModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\noperations\x18\x02 \x03(\x0e\x32 .polyroute.api.chat.v1.Operation\x12\x37\n\x0c\x63\x61pabilities\x18\x03 \x03(\x0e\x32!.polyroute.api.chat.v1.Capability\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12-\n\x05price\x18\x06 \x01(\x0b\x32\x1e.polyroute.api.router.v1.Price2\xd4\x02\n\x10ProvidersService\x12g\n\x08Generate\x12+.polyroute.api.providers.v1.GenerateRequest\x1a,.polyroute.api.providers.v1.GenerateResponse0\x01\x12\\\n\x05\x45mbed\x12(.polyroute.api.providers.v1.EmbedRequest\x1a).polyroute.api.providers.v1.EmbedResponse\x12y\n\x0eWatchProviders\x12\x31.polyroute.api.providers.v1.WatchProvidersRequest\x1a\x32.polyroute.api.providers.v1.WatchProvidersResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*polyroute/api/providers/v1/providers.proto\x12\x1apolyroute.api.providers.v1\x1a\x1b\x62uf/validate/validate.proto\x1a polyroute/api/chat/v1/chat.proto\x1a$polyroute/api/router/v1/router.proto\"j\n\x06Target\x12\x1e\n\ndeployment\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x04\x12\x1c\n\x08provider\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\"\n\x0eupstream_model\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x02\"\xf9\x03\n\x0fGenerateRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".polyroute.api.providers.v1.TargetB\x06\xbaH\x03\xc8\x01\x01\x12\x32\n\x04\x63hat\x18\x04 \x01(\x0b\x32\".polyroute.api.chat.v1.ChatRequestH\x00\x12\x38\n\x07\x65ncoded\x18\x05 \x01(\x0b\x32%.polyroute.api.chat.v1.EncodedRequestH\x00\x12:\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32#.polyroute.api.chat.v1.RequestFactsB\x06\xbaH\x03\xc8\x01\x01\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.Timeouts\x12S\n\x07headers\x18\x08 \x03(\x0b\x32\x38.polyroute.api.providers.v1.GenerateRequest.HeadersEntryB\x08\xbaH\x05\x9a\x01\x02\x10 \x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x04\x62ody\x12\x05\xbaH\x02\x08\x01\"M\n\x10GenerateResponse\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32).polyroute.api.providers.v1.GenerateEvent\"\xaa\x02\n\rGenerateEvent\x12\x36\n\x07started\x18\x01 \x01(\x0b\x32#.polyroute.api.providers.v1.StartedH\x00\x12=\n\x07\x65ncoded\x18\x02 \x01(\x0b\x32*.polyroute.api.providers.v1.EncodedContentH\x00\x12\x30\n\x04\x63hat\x18\x03 \x01(\x0b\x32 .polyroute.api.chat.v1.ChatEventH\x00\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.UsageH\x00\x12\x38\n\x08\x66inished\x18\x05 \x01(\x0b\x32$.polyroute.api.providers.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"\xdd\x01\n\x07Started\x12\x1b\n\x13upstream_request_id\x18\x01 \x01(\t\x12\x1c\n\x14headers_microseconds\x18\x02 \x01(\x03\x12\x13\n\x0bpassthrough\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ropped\x18\x04 \x03(\t\x12\x41\n\x07headers\x18\x05 \x03(\x0b\x32\x30.polyroute.api.providers.v1.Started.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x0e\x45ncodedContent\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x16\n\x0e\x63ontent_events\x18\x02 \x01(\r\"}\n\x08\x46inished\x12\x33\n\x06reason\x18\x01 \x01(\x0e\x32#.polyroute.api.chat.v1.FinishReason\x12 \n\x18\x66irst_token_microseconds\x18\x02 \x01(\x03\x12\x1a\n\x12total_microseconds\x18\x03 \x01(\x03\"\xf6\x02\n\x0c\x45mbedRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".polyroute.api.providers.v1.TargetB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x05input\x18\x04 \x01(\x0b\x32&.polyroute.api.providers.v1.EmbedInputH\x00\x12\x38\n\x07\x65ncoded\x18\x05 \x01(\x0b\x32%.polyroute.api.chat.v1.EncodedRequestH\x00\x12:\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32#.polyroute.api.chat.v1.RequestFactsB\x06\xbaH\x03\xc8\x01\x01\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.TimeoutsB\r\n\x04\x62ody\x12\x05\xbaH\x02\x08\x01\"Y\n\nEmbedInput\x12\x1a\n\x05texts\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x10\x12 \n\ndimensions\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01H\x00\x88\x01\x01\x42\r\n\x0b_dimensions\"\xb3\x01\n\rEmbedResponse\x12\x39\n\nembeddings\x18\x01 \x03(\x0b\x32%.polyroute.api.providers.v1.Embedding\x12\x0f\n\x07\x65ncoded\x18\x02 \x01(\x0c\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1a\n\x12total_microseconds\x18\x05 \x01(\x03\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x17\n\x15WatchProvidersRequest\"Q\n\x16WatchProvidersResponse\x12\x37\n\tproviders\x18\x01 \x03(\x0b\x32$.polyroute.api.providers.v1.Provider\"\x9f\x01\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64ialects\x18\x02 \x03(\t\x12\x12\n\ndiscovered\x18\x03 \x01(\x08\x12\x36\n\x06models\x18\x04 \x03(\x0b\x32&.polyroute.api.providers.v1.KnownModel\x12\x12\n\nopen_ended\x18\x05 \x01(\x08\x12\x13\n\x0bunavailable\x18\x06 \x01(\t\"\xe9\x01\n\nKnownModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\noperations\x18\x02 \x03(\x0e\x32 .polyroute.api.chat.v1.Operation\x12\x37\n\x0c\x63\x61pabilities\x18\x03 \x03(\x0e\x32!.polyroute.api.chat.v1.Capability\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12-\n\x05price\x18\x06 \x01(\x0b\x32\x1e.polyroute.api.router.v1.Price2\xd9\x02\n\x10ProvidersService\x12g\n\x08Generate\x12+.polyroute.api.providers.v1.GenerateRequest\x1a,.polyroute.api.providers.v1.GenerateResponse0\x01\x12\\\n\x05\x45mbed\x12(.polyroute.api.providers.v1.EmbedRequest\x1a).polyroute.api.providers.v1.EmbedResponse\x12~\n\x0eWatchProviders\x12\x31.polyroute.api.providers.v1.WatchProvidersRequest\x1a\x32.polyroute.api.providers.v1.WatchProvidersResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +54,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST'].fields_by_name['facts']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GENERATEREQUEST'].fields_by_name['headers']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['headers']._serialized_options = b'\272H\005\232\001\002\020 '
+  _globals['_STARTED_HEADERSENTRY']._loaded_options = None
+  _globals['_STARTED_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_EMBEDREQUEST'].oneofs_by_name['body']._loaded_options = None
   _globals['_EMBEDREQUEST'].oneofs_by_name['body']._serialized_options = b'\272H\002\010\001'
   _globals['_EMBEDREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -68,6 +70,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDINPUT'].fields_by_name['texts']._serialized_options = b'\272H\010\222\001\005\010\001\020\200\020'
   _globals['_EMBEDINPUT'].fields_by_name['dimensions']._loaded_options = None
   _globals['_EMBEDINPUT'].fields_by_name['dimensions']._serialized_options = b'\272H\004*\002(\001'
+  _globals['_PROVIDERSSERVICE'].methods_by_name['WatchProviders']._loaded_options = None
+  _globals['_PROVIDERSSERVICE'].methods_by_name['WatchProviders']._serialized_options = b'\220\002\001'
   _globals['_TARGET']._serialized_start=175
   _globals['_TARGET']._serialized_end=281
   _globals['_GENERATEREQUEST']._serialized_start=284
@@ -78,28 +82,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATERESPONSE']._serialized_end=868
   _globals['_GENERATEEVENT']._serialized_start=871
   _globals['_GENERATEEVENT']._serialized_end=1169
-  _globals['_STARTED']._serialized_start=1171
-  _globals['_STARTED']._serialized_end=1277
-  _globals['_ENCODEDCONTENT']._serialized_start=1279
-  _globals['_ENCODEDCONTENT']._serialized_end=1333
-  _globals['_FINISHED']._serialized_start=1335
-  _globals['_FINISHED']._serialized_end=1460
-  _globals['_EMBEDREQUEST']._serialized_start=1463
-  _globals['_EMBEDREQUEST']._serialized_end=1837
-  _globals['_EMBEDINPUT']._serialized_start=1839
-  _globals['_EMBEDINPUT']._serialized_end=1928
-  _globals['_EMBEDRESPONSE']._serialized_start=1931
-  _globals['_EMBEDRESPONSE']._serialized_end=2110
-  _globals['_EMBEDDING']._serialized_start=2112
-  _globals['_EMBEDDING']._serialized_end=2139
-  _globals['_WATCHPROVIDERSREQUEST']._serialized_start=2141
-  _globals['_WATCHPROVIDERSREQUEST']._serialized_end=2164
-  _globals['_WATCHPROVIDERSRESPONSE']._serialized_start=2166
-  _globals['_WATCHPROVIDERSRESPONSE']._serialized_end=2247
-  _globals['_PROVIDER']._serialized_start=2250
-  _globals['_PROVIDER']._serialized_end=2409
-  _globals['_KNOWNMODEL']._serialized_start=2412
-  _globals['_KNOWNMODEL']._serialized_end=2645
-  _globals['_PROVIDERSSERVICE']._serialized_start=2648
-  _globals['_PROVIDERSSERVICE']._serialized_end=2988
+  _globals['_STARTED']._serialized_start=1172
+  _globals['_STARTED']._serialized_end=1393
+  _globals['_STARTED_HEADERSENTRY']._serialized_start=728
+  _globals['_STARTED_HEADERSENTRY']._serialized_end=774
+  _globals['_ENCODEDCONTENT']._serialized_start=1395
+  _globals['_ENCODEDCONTENT']._serialized_end=1449
+  _globals['_FINISHED']._serialized_start=1451
+  _globals['_FINISHED']._serialized_end=1576
+  _globals['_EMBEDREQUEST']._serialized_start=1579
+  _globals['_EMBEDREQUEST']._serialized_end=1953
+  _globals['_EMBEDINPUT']._serialized_start=1955
+  _globals['_EMBEDINPUT']._serialized_end=2044
+  _globals['_EMBEDRESPONSE']._serialized_start=2047
+  _globals['_EMBEDRESPONSE']._serialized_end=2226
+  _globals['_EMBEDDING']._serialized_start=2228
+  _globals['_EMBEDDING']._serialized_end=2255
+  _globals['_WATCHPROVIDERSREQUEST']._serialized_start=2257
+  _globals['_WATCHPROVIDERSREQUEST']._serialized_end=2280
+  _globals['_WATCHPROVIDERSRESPONSE']._serialized_start=2282
+  _globals['_WATCHPROVIDERSRESPONSE']._serialized_end=2363
+  _globals['_PROVIDER']._serialized_start=2366
+  _globals['_PROVIDER']._serialized_end=2525
+  _globals['_KNOWNMODEL']._serialized_start=2528
+  _globals['_KNOWNMODEL']._serialized_end=2761
+  _globals['_PROVIDERSSERVICE']._serialized_start=2764
+  _globals['_PROVIDERSSERVICE']._serialized_end=3109
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,220 @@
+"""What happens around every servicer method, in one place, whichever channel the call came by.
+
+Order: who is the peer, which call is it, is there time left, is the request valid; then the method; then its error as a
+status, one log line, one measurement. `unary` and `stream` are the whole chain for the two shapes of RPC that the
+contract has.
+"""
+
+import asyncio
+import hmac
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final, NoReturn
+
+import grpc
+import protovalidate
+import structlog
+from google.protobuf.message import Message
+
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.mesh import scope as scopes
+from polyroute.mesh.errors import DETAILS_KEY, MeshError
+from polyroute.mesh.scope import Scope
+from polyroute.mesh.telemetry import RpcMetrics
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Unary = Callable[[Any, Context], Awaitable[Any]]
+Stream = Callable[[Any, Context], AsyncIterator[Any]]
+
+TOKEN_KEY: Final = "polyroute-mesh-token"  # noqa: S105 - the name of a header
+LOCAL_PEER: Final = "local:"  # what `context.peer()` says of a caller in the same process
+TRUSTED_PEERS: Final = (LOCAL_PEER, "unix:")  # the operating system has checked these: same process, same user's socket
+
+_log = structlog.get_logger("rpc")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a service: `polyroute.api.auth.v1.AuthService` and `Authorize`.
+
+    Args:
+        service: Full name of the service.
+        name: Name of the method.
+        watch: A stream without side effects that has no end of its own; it is cut when the process drains.
+    """
+
+    service: str
+    name: str
+    watch: bool = False
+
+    @property
+    def path(self) -> str:
+        """The method as it stands on the wire."""
+        return f"/{self.service}/{self.name}"
+
+
+@dataclass
+class Guard:
+    """The chain around the methods of one role.
+
+    Args:
+        metrics: Where durations go.
+        token: The mesh's shared secret, which callers from other machines must present; empty when none is set.
+        allowed: Names in a peer's certificate that may call; empty admits every certificate that the CA signed.
+        public: The role's methods are a public door: callers identify themselves by their own key, not as peers.
+    """
+
+    metrics: RpcMetrics
+    token: str = field(default="", repr=False)
+    allowed: frozenset[str] = frozenset()
+    public: bool = False
+    validator: protovalidate.Validator = field(default_factory=protovalidate.Validator, repr=False)
+    _watches: set[asyncio.Task[Any]] = field(default_factory=set, repr=False)
+
+    def __post_init__(self) -> None:
+        self._log = structlog.get_logger("rpc").bind()  # bound once: the look-up costs as much as the line
+
+    def cut_watches(self) -> None:
+        """Ends the watches of other processes, which would keep a draining server waiting; they watch another one."""
+        for task in self._watches:
+            task.cancel()
+
+    def unary(self, method: Method, behaviour: Unary) -> Unary:
+        """`behaviour` with the chain around it."""
+
+        async def call(request: Message, context: Context) -> Message:
+            started = perf_counter()
+            scope: Scope | None = None
+            code = grpc.StatusCode.OK
+            try:
+                scope = self._enter(context)
+                self._validate(request)
+                return await behaviour(request, context)  # type: ignore[no-any-return] # a servicer's own answer
+            except BaseException as error:  # noqa: BLE001 - the boundary: every end of a call has a status
+                code = _code(error)
+                return await _raise(error, method, context)
+            finally:
+                self._leave(method, scope, code, started)
+
+        return call
+
+    def stream(self, method: Method, behaviour: Stream) -> Stream:
+        """`behaviour`, an async generator, with the chain around it."""
+
+        async def call(request: Message, context: Context) -> AsyncGenerator[Message]:
+            started = perf_counter()
+            scope: Scope | None = None
+            code = grpc.StatusCode.OK
+            answers: Any = None
+            watcher = asyncio.current_task() if method.watch and context.peer() != LOCAL_PEER else None
+            try:
+                scope = self._enter(context)
+                self._validate(request)
+                if watcher is not None:
+                    self._watches.add(watcher)
+                answers = behaviour(request, context)
+                async for answer in answers:
+                    yield answer
+            except BaseException as error:
+                code = _code(error)
+                if isinstance(error, GeneratorExit):  # the reader went away: nothing may be awaited for it any more
+                    raise
+                await _raise(error, method, context)
+            finally:
+                if watcher is not None:
+                    self._watches.discard(watcher)
+                if answers is not None:
+                    await answers.aclose()  # the method's own clean-up runs now, not when the collector finds it
+                self._leave(method, scope, code, started)
+
+        return call
+
+    def _enter(self, context: Context) -> Scope:
+        metadata = dict(context.invocation_metadata() or ())
+        self._admit(context, metadata)
+        left = context.time_remaining()
+        if left is not None and left < scopes.LEAST:
+            raise MeshError(pb.REASON_DEADLINE, f"less than {scopes.LEAST * 1000:.0f} ms of the call's time is left")
+        now = asyncio.get_running_loop().time()
+        scope = Scope(
+            request_id=str(metadata.get(scopes.REQUEST_ID) or scopes.new_request_id()),
+            traceparent=str(metadata.get(scopes.TRACE) or scopes.new_traceparent()),
+            deadline=None if left is None else now + left - scopes.SHAVE,
+        )
+        scopes.CURRENT.set(scope)
+        return scope
+
+    def _admit(self, context: Context, metadata: dict[str, str | bytes]) -> None:
+        peer = context.peer() or ""
+        if self.public or peer.startswith(TRUSTED_PEERS):
+            return
+        if self.allowed and not self.allowed.intersection(_names(context)):
+            raise MeshError(pb.REASON_NOT_PERMITTED, "this peer's certificate may not call this service")
+        if self.token and not hmac.compare_digest(str(metadata.get(TOKEN_KEY, "")), self.token):
+            raise MeshError(pb.REASON_CREDENTIAL_MISSING, "the mesh token is missing or wrong")
+
+    def _validate(self, request: Message) -> None:
+        try:
+            self.validator.validate(request)
+        except protovalidate.ValidationError as error:
+            violations = [(_path(violation.proto), violation.proto.message) for violation in error.violations]
+            first = ": ".join(filter(None, violations[0]))
+            raise MeshError(
+                pb.REASON_INVALID_REQUEST,
+                first,
+                metadata={"param": violations[0][0]},
+                violations=violations,
+            ) from None
+
+    def _leave(self, method: Method, scope: Scope | None, code: grpc.StatusCode, started: float) -> None:
+        seconds = perf_counter() - started
+        self.metrics.observe(method.path, code.name, seconds)
+        self._log.info(
+            "rpc",
+            method=method.path,
+            code=code.name,
+            ms=round(seconds * 1000, 3),
+            request_id=scope.request_id if scope else "",
+            trace_id=scope.trace_id if scope else "",
+        )
+
+
+async def _raise(error: BaseException, method: Method, context: Context) -> NoReturn:
+    """Ends the RPC with the status that `error` stands for."""
+    if isinstance(error, (asyncio.CancelledError, grpc.aio.AbortError)):
+        raise error
+    if not isinstance(error, MeshError):
+        if not isinstance(error, Exception):
+            raise error
+        _log.exception("rpc failed", method=method.path)
+        error = MeshError(pb.REASON_INTERNAL, "internal error")
+    details = error.to_status().SerializeToString()
+    await context.abort(error.code, error.message, ((DETAILS_KEY, details),))
+    raise AssertionError("abort returned")
+
+
+def _code(error: BaseException) -> grpc.StatusCode:
+    if isinstance(error, MeshError):
+        return error.code
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        return grpc.StatusCode.CANCELLED
+    return grpc.StatusCode.INTERNAL
+
+
+def _path(violation: Any) -> str:
+    """A violation's field as `messages[2].role`."""
+    text = ""
+    for element in violation.field.elements if violation.field else ():
+        text += ("." if text else "") + element.field_name
+        if element.subscript is not None:
+            text += f"[{element.subscript.value}]"
+    return text
+
+
+def _names(context: Context) -> Iterable[str]:
+    """The names in the peer's certificate."""
+    identity = context.auth_context()
+    for key in ("x509_common_name", "x509_subject_alternative_name"):
+        for value in identity.get(key, ()):
+            yield value.decode("utf-8", "replace")

@@ -1,0 +1,284 @@
+"""What auth remembers: every statement that touches its tables."""
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+from sqlalchemy import Connection, Select, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth import schema
+from polyroute.auth.database import Database
+from polyroute.auth.flights import Shelter
+from polyroute.auth.keys import Key, NewKey
+from polyroute.auth.schema import Property
+from polyroute.mesh.errors import MeshError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_KEYS: Final = schema.keys.c
+_REVOCATIONS: Final = schema.revocations.c
+
+
+class UnusableDatabaseError(Exception):
+    """The database exists but does not belong to this program or this installation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What the first start writes."""
+
+    account_id: str
+    account_name: str
+    project_id: str
+    project_name: str
+    key: NewKey
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """The end of a key."""
+
+    revision: int
+    """Its place in the order of all revocations; counts from 1."""
+    key_id: str
+    digest: bytes
+
+
+def _whole(
+    method: Callable[Concatenate["Store", P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["Store", P], Coroutine[Any, Any, T]]:
+    """The method, running to its end even if its caller is cancelled.
+
+    A cancelled statement costs SQLAlchemy the connection: it stops the driver's thread without closing the file, and a
+    transaction that was open keeps its lock on the database until the garbage collector comes by.
+    """
+
+    @wraps(method)
+    async def run(store: "Store", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await store._transactions.run(method(store, *args, **kwargs))  # noqa: SLF001 - a method of its own
+
+    return run
+
+
+class Store:
+    """Accounts, projects, keys and revocations.
+
+    Every method is one transaction, which ends well or badly but not halfway when its caller goes away. All raise
+    `MeshError` with REASON_SERVICE_UNAVAILABLE when the database does not answer in time.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._transactions = Shelter()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path, *, fingerprint: str) -> AsyncGenerator[Self]:
+        """The store in the file `path`, with its tables; closed at the end.
+
+        Args:
+            path: The SQLite file; created when missing.
+            fingerprint: Of the pepper under which digests are made.
+
+        Raises:
+            UnusableDatabaseError: The file was made by another version of the schema or under another pepper.
+        """
+        store = cls(Database(path))
+        try:
+            await store._claim(path, {Property.SCHEMA_VERSION: schema.VERSION, Property.PEPPER: fingerprint})
+            yield store
+        finally:
+            await store._transactions.close()
+            await store._database.close()
+
+    @_whole
+    async def _claim(self, path: Path, marks: Mapping[str, str]) -> None:
+        """Creates the tables of a new database and marks it as ours; refuses one that bears other marks."""
+        async with self._database.writing() as connection:
+            await connection.run_sync(_create_tables)
+            for name, mark in marks.items():
+                if await _property(connection, name, default=mark) != mark:
+                    raise UnusableDatabaseError(f"{path}: {_MISMATCHES[name]}")
+
+    @_whole
+    async def found(self, founding: Founding) -> bool:
+        """Writes the first account, project and key, unless that was done before; whether it was done now."""
+        async with self._database.writing() as connection:
+            default_project = await _property(connection, Property.DEFAULT_PROJECT, default=founding.project_id)
+            if default_project != founding.project_id:  # whoever records it first is the founder
+                return False
+            created = founding.key.created
+            account = {"id": founding.account_id, "name": founding.account_name, "created": created}
+            await connection.execute(insert(schema.accounts).values(account))
+            project = {"id": founding.project_id, "account_id": founding.account_id, "name": founding.project_name}
+            await connection.execute(insert(schema.projects).values(project | {"created": created}))
+            await _insert_key(connection, founding.key, founding.project_id)
+            return True
+
+    @_whole
+    async def adopt(self, new: NewKey) -> bool:
+        """Writes a key into the default project, unless its secret is known, revoked or not; whether it was written."""
+        async with self._database.writing() as connection:
+            if await _one_key(connection, _select_keys().where(_KEYS.digest == new.digest)):
+                return False
+            await _insert_key(connection, new, await _default_project(connection))
+            return True
+
+    @_whole
+    async def create(self, new: NewKey, project_id: str) -> tuple[Key, bool]:
+        """Writes a key, unless its `request_id` was used before: then that key and False.
+
+        Args:
+            new: The key.
+            project_id: Its project; empty means the default project.
+
+        Raises:
+            MeshError: REASON_NOT_FOUND, there is no such project.
+        """
+        async with self._database.writing() as connection:
+            if new.request_id is not None:
+                earlier = await _one_key(connection, _select_keys().where(_KEYS.request_id == new.request_id))
+                if earlier is not None:
+                    return earlier, False
+            project_id = project_id or await _default_project(connection)
+            if await connection.scalar(select(schema.projects.c.id).where(schema.projects.c.id == project_id)) is None:
+                raise MeshError(
+                    errors_pb2.REASON_NOT_FOUND, "there is no such project", metadata={"resource": project_id}
+                )
+            await _insert_key(connection, new, project_id)
+            return await _key(connection, new.id), True
+
+    @_whole
+    async def find(self, digest: bytes) -> Key | None:
+        """The key whose secret has this digest."""
+        async with self._database.reading() as connection:
+            return await _one_key(connection, _select_keys().where(_KEYS.digest == digest))
+
+    @_whole
+    async def named(self, name: str, *, limit: int) -> list[Key]:
+        """At most `limit` keys that have this id or this prefix, oldest first; ended keys as well."""
+        query = _select_keys().where(or_(_KEYS.id == name, _KEYS.prefix == name)).order_by(_KEYS.id).limit(limit)
+        async with self._database.reading() as connection:
+            return [_to_key(row) for row in await connection.execute(query)]
+
+    @_whole
+    async def page(self, *, project_id: str, before: str, live_at: int | None, limit: int) -> list[Key]:
+        """Keys, newest first.
+
+        Args:
+            project_id: Only this project's; empty means all.
+            before: Only keys older than the one with this id; empty means from the newest on.
+            live_at: Only keys that work at this time; None means ended ones as well.
+            limit: At most this many.
+        """
+        query = _select_keys().order_by(_KEYS.id.desc()).limit(limit)
+        if project_id:
+            query = query.where(_KEYS.project_id == project_id)
+        if before:
+            query = query.where(_KEYS.id < before)
+        if live_at is not None:
+            query = query.where(_KEYS.revoked.is_(None), or_(_KEYS.expires.is_(None), _KEYS.expires > live_at))
+        async with self._database.reading() as connection:
+            return [_to_key(row) for row in await connection.execute(query)]
+
+    @_whole
+    async def revoke(self, key_id: str, *, at: int, known: int) -> tuple[Key, list[Revocation]]:
+        """Ends a key for good; a key that has been revoked stays as it is.
+
+        Returns:
+            The key, and every revocation after revision `known` in order: this one and those of other processes.
+        """
+        async with self._database.writing() as connection:
+            still_works = (schema.keys.c.id == key_id) & _KEYS.revoked.is_(None)
+            changed = await connection.execute(update(schema.keys).where(still_works).values(revoked=at))
+            if changed.rowcount:
+                await connection.execute(insert(schema.revocations).values(key_id=key_id))
+            query = _select_revocations().where(_REVOCATIONS.revision > known).order_by(_REVOCATIONS.revision)
+            revocations = [Revocation(*row) for row in await connection.execute(query)]
+            return await _key(connection, key_id), revocations
+
+    @_whole
+    async def latest_revocations(self, limit: int) -> list[Revocation]:
+        """The last `limit` revocations, oldest first."""
+        query = _select_revocations().order_by(_REVOCATIONS.revision.desc()).limit(limit)
+        async with self._database.reading() as connection:
+            return [Revocation(*row) for row in await connection.execute(query)][::-1]
+
+
+_MISMATCHES: Final = {
+    Property.SCHEMA_VERSION: "the database was written by another version of polyroute",
+    Property.PEPPER: "the database's keys were made under another pepper: restore the pepper file that belongs to it",
+}
+
+
+def _create_tables(connection: Connection) -> None:
+    schema.metadata.create_all(connection)
+
+
+def _select_keys() -> Select[Any]:
+    columns = (
+        _KEYS.id,
+        schema.projects.c.account_id,
+        _KEYS.project_id,
+        _KEYS.prefix,
+        _KEYS.name,
+        _KEYS.models,
+        _KEYS.created,
+        _KEYS.expires,
+        _KEYS.revoked,
+    )
+    return select(*columns).join_from(schema.keys, schema.projects)
+
+
+def _select_revocations() -> Select[Any]:
+    return select(_REVOCATIONS.revision, _REVOCATIONS.key_id, _KEYS.digest).join_from(schema.revocations, schema.keys)
+
+
+def _to_key(row: Sequence[Any]) -> Key:
+    key_id, account_id, project_id, prefix, name, models, *times = row
+    return Key(key_id, account_id, project_id, prefix, name, tuple(models), *times)
+
+
+async def _one_key(connection: AsyncConnection, query: Select[Any]) -> Key | None:
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _to_key(row)
+
+
+async def _key(connection: AsyncConnection, key_id: str) -> Key:
+    return _to_key((await connection.execute(_select_keys().where(_KEYS.id == key_id))).one())
+
+
+async def _insert_key(connection: AsyncConnection, new: NewKey, project_id: str) -> None:
+    values = {
+        "id": new.id,
+        "project_id": project_id,
+        "digest": new.digest,
+        "prefix": new.prefix,
+        "name": new.name,
+        "models": list(new.models),
+        "created": new.created,
+        "expires": new.expires,
+        "request_id": new.request_id,
+    }
+    await connection.execute(insert(schema.keys).values(values))
+
+
+async def _property(connection: AsyncConnection, name: str, *, default: str) -> str:
+    """The value recorded under `name`; `default` is recorded when there is none."""
+    table = schema.properties
+    value: str | None = await connection.scalar(select(table.c.value).where(table.c.name == name))
+    if value is None:
+        await connection.execute(insert(table).values(name=name, value=default))
+        return default
+    return value
+
+
+async def _default_project(connection: AsyncConnection) -> str:
+    query = select(schema.properties.c.value).where(schema.properties.c.name == Property.DEFAULT_PROJECT)
+    return str((await connection.execute(query)).scalar_one())

@@ -1,0 +1,47 @@
+"""What authorizing a known key costs."""
+
+from time import thread_time
+from typing import Any, Final
+
+from polyroute.api.auth.v1 import auth_pb2 as pb
+from polyroute.auth import keys
+from polyroute.auth.keys import Digester, Key
+from polyroute.auth.revocations import RevocationFeed
+from polyroute.auth.service import AuthService
+from polyroute.auth.verdicts import Verdicts
+from tests.unit.auth.installation import PEPPER, Installation, fill
+
+KEYS: Final = 10_000
+MOST: Final = 20e-6  # s of CPU per call
+
+
+async def test_known_key_costs_less_than_20_us_among_ten_thousand(auth: Installation) -> None:
+    """From message to message, with every key in memory and as many in the database."""
+    await fill(auth.store, KEYS)
+    digester, secrets = Digester(PEPPER), [keys.new_secret() for _ in range(KEYS)]
+    table = {
+        digester(secret): Key(
+            keys.new_id("key"), "acc_" + "1" * 32, "prj_" + "1" * 32, secret[:9], "name", (), created=0
+        )
+        for secret in secrets
+    }
+
+    async def find(digest: bytes) -> Key | None:
+        return table.get(digest)
+
+    verdicts = Verdicts(digester, find, RevocationFeed())
+    service = AuthService(verdicts, auth.keyring, auth.feed, fresh_for=30, usable_for=300)
+    requests = [pb.AuthorizeRequest(credential=secret) for secret in secrets]
+    context: Any = None  # not looked at
+    for request in requests:
+        await service.Authorize(request, context)
+    table.clear()
+
+    rounds = []
+    for start in range(0, KEYS, KEYS // 5):
+        started = thread_time()
+        for request in requests[start : start + KEYS // 5]:
+            await service.Authorize(request, context)
+        rounds.append((thread_time() - started) / (KEYS // 5))
+
+    assert min(rounds) < MOST

@@ -1,0 +1,1 @@
+"""The embedded model: a small chat model and an embedding model, served by a supervised child process."""

@@ -1,0 +1,1 @@
+"""Which deployment serves a call, and why: catalog, decisions and their records."""

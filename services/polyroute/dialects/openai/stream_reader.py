@@ -1,0 +1,283 @@
+"""`openai.chat` and `openai.completions` streams into steps of an answer, in all the forms that vendors send them.
+
+Finish reasons and usage are held back until the stream ends: some vendors send a finish reason twice, content after it,
+or new usage with every event, while the steps promise each once.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from polyroute.api.chat.v1 import chat_pb2 as pb
+from polyroute.api.chat.v1.chat_pb2 import ChatEvent, Part, Usage
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.dialects import faults, jsontools, sse
+from polyroute.dialects.dialect import BrokenStreamError, SseEvent
+from polyroute.dialects.openai import parts
+from polyroute.dialects.openai.chat_answer import (
+    ANSWER_MEMBERS,
+    MESSAGE_MEMBERS,
+    audio_bytes,
+    bad_answer,
+    read_content,
+    says_something,
+    seconds_of,
+)
+from polyroute.dialects.openai.chat_request import read_reasoning
+from polyroute.dialects.openai.common import better_finish, finish_of, is_finish, made_call_id, usage_from
+from polyroute.mesh.errors import MeshError
+
+# Padding against traffic analysis; random, and new with every event.
+_PADDING: Final = frozenset({"obfuscation", "p"})
+_CHOICE_MEMBERS: Final = frozenset({"index", "message", "delta", "text", "finish_reason", "logprobs"})
+_CALL_MEMBERS: Final = frozenset({"id", "type", "index", "function", "custom", "extra_content"})
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call in the making."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One answer in the making."""
+
+    index: int
+    finish: str = ""
+    spoke: bool = False  # some content has come
+    calls: list[_Call] = field(default_factory=list)
+    by_place: dict[int, _Call] = field(default_factory=dict)  # the vendor's index -> the call it means now
+
+
+class OpenAIReader:
+    """Reads one stream; see `dialect.StreamReader`."""
+
+    def __init__(self) -> None:
+        self._id = ""
+        self._created = 0
+        self._started = False
+        self._done = False
+        self._closed = False
+        self._usage: Usage | None = None
+        self._choices: dict[int, _Choice] = {}
+        self._sent: dict[str, bytes] = {}  # members of events that repeat with every event, as last told
+        self._held: dict[str, bytes] = {}  # members of events that gave no step yet
+
+    def feed(self, events: list[SseEvent]) -> list[ChatEvent]:
+        """Reads one batch; see `dialect.StreamReader`."""
+        out: list[ChatEvent] = []
+        try:
+            for name, data in events:
+                if self._done:
+                    break
+                self._event(name, data, out)
+        except MeshError as error:
+            raise BrokenStreamError.of(error, events=out) from None
+        except (TypeError, ValueError, AttributeError) as error:  # a member of a type that the contract does not take
+            raise BrokenStreamError.of(bad_answer("the provider sent an event of a wrong form"), events=out) from error
+        return out
+
+    def finish(self) -> list[ChatEvent]:
+        """The last steps; see `dialect.StreamReader`."""
+        if self._closed:
+            return []
+        finished = self._choices and all(choice.finish for choice in self._choices.values())
+        if not self._done and not finished:
+            raise MeshError.upstream(
+                errors_pb2.FAULT_TRUNCATED, "the provider's stream ended before the answer was complete"
+            )
+        return self._close()
+
+    def _event(self, name: str, data: bytes, out: list[ChatEvent]) -> None:
+        if data.strip() == sse.DONE:
+            self._done = True
+            out += self._close()
+            return
+        try:
+            chunk = jsontools.loads(data)
+        except ValueError:
+            raise bad_answer("the provider sent broken JSON in its stream") from None
+        if name == "error" or (isinstance(chunk, dict) and chunk.get("error")):
+            raise faults.fault_in(chunk)
+        if not isinstance(chunk, dict):
+            raise bad_answer("the provider sent an event that is no object")
+        before = len(out)
+        self._start(chunk, out)
+        for place, value in enumerate(chunk.get("choices") or ()):
+            if isinstance(value, dict):
+                self._choice(value, place, chunk, out)
+        usage = usage_from(chunk.get("usage"))
+        if usage:
+            self._usage = usage
+        self._note_members(chunk, out[before:])
+
+    def _start(self, chunk: dict[str, Any], out: list[ChatEvent]) -> None:
+        """The first event that says what answers; some vendors send an empty one ahead, about the prompt."""
+        if self._started or not (chunk.get("id") or chunk.get("choices")):
+            return
+        self._started = True
+        self._id = chunk.get("id") or ""
+        self._created = seconds_of(chunk.get("created"))
+        start = pb.AnswerStart(id=self._id, model=chunk.get("model") or "", create_time=self._created)
+        out.append(ChatEvent(start=start))
+
+    def _note_members(self, chunk: dict[str, Any], made: list[ChatEvent]) -> None:
+        for name, raw in parts.extras(chunk, ANSWER_MEMBERS | _PADDING).items():
+            if self._sent.get(name) != raw:
+                self._sent[name] = self._held[name] = raw
+        if made and self._held:
+            for name, raw in self._held.items():
+                made[0].extensions[name] = raw
+            self._held.clear()
+
+    def _choice(self, value: dict[str, Any], place: int, chunk: dict[str, Any], out: list[ChatEvent]) -> None:
+        index = value.get("index")
+        index = index if isinstance(index, int) else place
+        choice = self._choices.setdefault(index, _Choice(index))
+        before = len(out)
+        delta = value.get("delta")
+        whole = value.get("message")
+        if isinstance(whole, dict) and not choice.spoke and (not delta or chunk.get("object") == "chat.completion"):
+            delta = whole  # never streamed; otherwise it repeats what was
+        if isinstance(delta, dict):
+            self._delta(delta, choice, out)
+        elif isinstance(value.get("text"), str) and value["text"]:  # beside a delta it repeats it
+            out.append(ChatEvent(choice=index, text=pb.TextDelta(text=value["text"])))
+        if says_something(value.get("logprobs")):
+            out.append(ChatEvent(choice=index, logprobs=jsontools.dumps(value["logprobs"])))
+        choice.spoke = choice.spoke or len(out) > before
+        if is_finish(value.get("finish_reason")):
+            choice.finish = better_finish(choice.finish, value["finish_reason"])
+        members = {f"choice.{name}": raw for name, raw in parts.extras(value, _CHOICE_MEMBERS).items()}
+        if isinstance(delta, dict):
+            members |= {f"delta.{name}": raw for name, raw in parts.extras(delta, MESSAGE_MEMBERS).items()}
+        for name, raw in members.items():
+            self._member(f"{index}.{name}", name, raw, out[before:])
+
+    def _member(self, key: str, name: str, raw: bytes, made: list[ChatEvent]) -> None:
+        if self._sent.get(key) == raw:
+            return
+        self._sent[key] = raw
+        if made:
+            made[0].extensions[name] = raw
+        else:
+            self._held[name] = raw
+
+    def _delta(self, delta: dict[str, Any], choice: _Choice, out: list[ChatEvent]) -> None:
+        content = delta.get("content")
+        self._reasoning(delta, choice, out)
+        if isinstance(content, str):
+            if content:
+                out.append(ChatEvent(choice=choice.index, text=pb.TextDelta(text=content)))
+        elif content:
+            self._content(content, choice, out)
+        if delta.get("refusal"):
+            out.append(ChatEvent(choice=choice.index, refusal=pb.RefusalDelta(text=delta["refusal"])))
+        if isinstance(delta.get("audio"), dict) and any(delta["audio"].values()):
+            self._audio(delta["audio"], choice, out)
+        for value in delta.get("tool_calls") or ():
+            if isinstance(value, dict):
+                self._call(value, choice, out)
+        legacy = delta.get("function_call")
+        if isinstance(legacy, dict) and (legacy.get("name") or legacy.get("arguments")):
+            self._call({"index": 0, "function": legacy}, choice, out)
+
+    def _reasoning(self, delta: dict[str, Any], choice: _Choice, out: list[ChatEvent]) -> None:
+        plain = delta.get("reasoning_content") or delta.get("reasoning")
+        sealed = read_reasoning(delta) if delta.get("reasoning_details") else []
+        if isinstance(plain, str) and plain:
+            told = "".join(part.reasoning.text for part in sealed)
+            if told != plain:  # details beside the plain text mostly repeat it
+                out.append(ChatEvent(choice=choice.index, reasoning=pb.ReasoningDelta(text=plain)))
+                for part in sealed:
+                    part.reasoning.text = ""
+        for part in sealed:
+            step = _reasoning_step(part)
+            if step:
+                out.append(ChatEvent(choice=choice.index, reasoning=step))
+
+    def _content(self, content: object, choice: _Choice, out: list[ChatEvent]) -> None:
+        known, unknown = read_content(content)
+        for part in known:
+            if part.HasField("text") and part.text.text:
+                out.append(ChatEvent(choice=choice.index, text=pb.TextDelta(text=part.text.text)))
+            elif part.HasField("reasoning") and part.reasoning.text:
+                out.append(ChatEvent(choice=choice.index, reasoning=pb.ReasoningDelta(text=part.reasoning.text)))
+        if unknown:
+            self._member(f"{choice.index}.content_parts", "delta.content_parts", jsontools.dumps(unknown), out[-1:])
+
+    def _audio(self, value: dict[str, Any], choice: _Choice, out: list[ChatEvent]) -> None:
+        sound = pb.AudioDelta(
+            id=value.get("id") or "",
+            data=audio_bytes(value.get("data")),
+            transcript=value.get("transcript") or "",
+            expire_time=seconds_of(value.get("expires_at")),
+        )
+        out.append(ChatEvent(choice=choice.index, audio=sound))
+
+    def _call(self, value: dict[str, Any], choice: _Choice, out: list[ChatEvent]) -> None:
+        custom, body = parts.called(value)
+        name, given_id = body.get("name") or "", value.get("id") or ""
+        call = self._which(value.get("index"), given_id, name, choice)
+        step = pb.ToolCallDelta(
+            index=call.index, arguments=parts.arguments_text(body.get("input" if custom else "arguments"))
+        )
+        if not call.id:
+            call.id = step.id = given_id or made_call_id(self._id, self._created, choice.index, call.index, name)
+            step.kind = pb.TOOL_KIND_CUSTOM if custom else pb.TOOL_KIND_FUNCTION
+        if name and not call.name:
+            call.name = step.name = name
+        state = parts.carried_state(value.get("extra_content"))
+        if state:
+            step.state.CopyFrom(state)
+        event = ChatEvent(choice=choice.index, tool_call=step)
+        out.append(event)
+        for member, raw in parts.extras(value, _CALL_MEMBERS).items():
+            event.extensions[f"tool_call.{member}"] = raw
+
+    def _which(self, place: object, given_id: str, name: str, choice: _Choice) -> _Call:
+        """The call that a piece belongs to.
+
+        By the vendor's index, unless a new id with a name shows that the vendor counts every call as the first; by its
+        id where it has no index; and else the last one.
+        """
+        known = choice.by_place.get(place) if isinstance(place, int) else None
+        if known is None and not isinstance(place, int):
+            known = next((call for call in choice.calls if given_id and call.id == given_id), None)
+            if known is None and not given_id and not name and choice.calls:
+                known = choice.calls[-1]
+        if known is not None and not (given_id and name and known.id and given_id != known.id):
+            return known
+        call = _Call(len(choice.calls))
+        choice.calls.append(call)
+        if isinstance(place, int):
+            choice.by_place[place] = call
+        return call
+
+    def _close(self) -> list[ChatEvent]:
+        self._closed = True
+        out: list[ChatEvent] = []
+        for choice in self._choices.values():
+            reason = finish_of(choice.finish, tool_calls=bool(choice.calls))
+            out.append(
+                ChatEvent(choice=choice.index, finished=pb.ChoiceFinished(reason=reason, vendor_reason=choice.finish))
+            )
+        if self._usage:
+            out.append(ChatEvent(usage=self._usage))
+        if out and self._held:
+            for name, raw in self._held.items():
+                out[0].extensions[name] = raw
+            self._held.clear()
+        return out
+
+
+def _reasoning_step(part: Part) -> pb.ReasoningDelta | None:
+    """The step for one entry of `reasoning_details`; its state only where it is a seal and not a mere label."""
+    state = part.state if part.HasField("state") else None
+    step = pb.ReasoningDelta(text=part.reasoning.text, redacted=part.reasoning.redacted, summary=part.reasoning.summary)
+    if state and (b'"signature"' in state.data or b'"data"' in state.data or state.kind != "reasoning_details"):
+        step.state.CopyFrom(state)
+    return step if step.text or step.HasField("state") else None

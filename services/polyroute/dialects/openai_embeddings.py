@@ -1,0 +1,224 @@
+"""`openai.embeddings`: POST /v1/embeddings, vectors of texts.
+
+https://platform.openai.com/docs/api-reference/embeddings. Vectors travel as lists of numbers or, when the client says
+`encoding_format: base64`, as base64 of little-endian 32-bit floats.
+"""
+
+import binascii
+import math
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from polyroute.api.chat.v1 import chat_pb2 as pb
+from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.dialects import faults, jsontools
+from polyroute.dialects.jsontools import invalid
+from polyroute.dialects.openai import facts as request_facts
+from polyroute.dialects.openai import patch
+from polyroute.dialects.openai.common import usage_from, usage_json
+from polyroute.dialects.openai.meter import object_of
+from polyroute.dialects.openai_completions import prompt_tokens
+from polyroute.mesh.errors import MeshError
+
+NAME: Final = "openai.embeddings"
+_NOTHING_USED: Final = Usage()
+# No embedding model writes components like these; bytes that are not 32-bit floats read as such do.
+_ABSURD: Final = 1e6
+
+
+class _Request(request_facts.Common, gc=False):
+    input: msgspec.Raw = msgspec.Raw()
+    dimensions: int | None = None
+    encoding_format: str | None = None
+
+
+class _Vector(msgspec.Struct, gc=False):
+    embedding: msgspec.Raw = msgspec.Raw()
+
+
+class _Answer(msgspec.Struct, gc=False):
+    data: list[_Vector] | None = None
+    usage: dict[str, Any] | None = None
+    model: str | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_decode_request: Final = msgspec.json.Decoder(_Request).decode
+_decode_answer: Final = msgspec.json.Decoder(_Answer).decode
+_decode_floats: Final = msgspec.json.Decoder(list[float]).decode
+_decode_text: Final = msgspec.json.Decoder(str).decode
+
+
+def read_facts(body: bytes, *, default_model: str = "") -> RequestFacts:
+    """What routing needs of a client's request.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST; metadata `param` names the member.
+    """
+    request, tokens = _read(body)
+    needs = {pb.CAPABILITY_TOKEN_INPUT} if _is_tokens(bytes(request.input)) else set()
+    return request_facts.facts_of(request, pb.OPERATION_EMBEDDING, tokens, needs, default_model, None)
+
+
+def _read(body: bytes) -> tuple[_Request, int]:
+    try:
+        request = _decode_request(body)
+        raw = bytes(request.input)
+        request_facts.check_outer(jsontools.without_value(body, b'"input"', raw))
+        tokens = prompt_tokens(raw, "input")
+    except jsontools.BAD_JSON as error:
+        jsontools.refuse(error)
+    if request.dimensions is not None and not 1 <= request.dimensions <= 1 << 20:
+        raise invalid("dimensions is not between 1 and 1048576", "dimensions")
+    if request.encoding_format not in (None, "float", "base64") and not request.encoding_format.startswith("base64_"):
+        raise invalid("encoding_format is neither float nor base64", "encoding_format")
+    return request, tokens
+
+
+def _is_tokens(raw: bytes) -> bool:
+    """Whether a valid input is token ids: a list whose first entry is a number or a list."""
+    return raw[1:].lstrip()[:1] not in (b'"', b"") if raw.startswith(b"[") else False
+
+
+def patch_request(body: bytes, facts: RequestFacts, model: str, *, drop: frozenset[str] = frozenset()) -> bytes:
+    """The client's own bytes with only the model's name changed, and the members in `drop` removed."""
+    return patch.patch_request(body, facts, model=model, ask_usage=False, drop=drop)
+
+
+def wants_base64(body: bytes) -> bool:
+    """Whether the client asked for base64."""
+    return _decode_request(body).encoding_format == "base64"
+
+
+def read_texts(body: bytes) -> tuple[list[str], int | None]:
+    """The texts of a client's request and the length of vectors it asks for, for a vendor of another dialect.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST for token ids, which only their own vendor can read.
+    """
+    request, _ = _read(body)
+    value = jsontools.loads(bytes(request.input))
+    texts = [value] if isinstance(value, str) else value
+    if not all(isinstance(text, str) for text in texts):
+        raise invalid("token ids are only served by a deployment that takes them", "input")
+    return texts, request.dimensions
+
+
+def write_request(texts: Sequence[str], *, model: str, dimensions: int | None = None) -> bytes:
+    """A request to a vendor, for base64, which is a third of the size of numbers."""
+    out: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "base64"}
+    return jsontools.dumps(out | ({"dimensions": dimensions} if dimensions else {}))
+
+
+def read_answer(body: bytes) -> tuple[list[list[float]], Usage, str]:
+    """A vendor's answer: vectors in the order of the texts, usage, and the model in the vendor's words.
+
+    Raises:
+        MeshError: the fault inside an error body, FAULT_BAD_ANSWER for anything else that is no answer.
+    """
+    value = object_of(body)
+    if value.get("error") or not isinstance(value.get("data"), list) or not value["data"]:
+        raise _no_answer(value)
+    entries = [item for item in value["data"] if isinstance(item, dict)]
+    if all(isinstance(item.get("index"), int) for item in entries):
+        entries.sort(key=lambda item: item["index"])
+    vectors = [_vector(item.get("embedding")) for item in entries]
+    model = value.get("model")
+    return vectors, usage_from(value.get("usage")) or _NOTHING_USED, model if isinstance(model, str) else ""
+
+
+def _vector(value: object) -> list[float]:
+    if isinstance(value, str):
+        floats = _floats(value)
+        if floats is None:
+            raise _bad("the provider's vectors are in an unknown encoding")
+        return floats
+    if isinstance(value, list) and all(type(number) in (int, float) for number in value):
+        return [float(number) for number in value]
+    raise _bad("the provider's answer holds no vectors")
+
+
+def _floats(text: str) -> list[float] | None:
+    """Base64 of 32-bit floats; None when it holds something else."""
+    try:
+        data = b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if not data or len(data) % 4:
+        return None
+    floats = list(struct.unpack(f"<{len(data) // 4}f", data))
+    return floats if all(math.isfinite(number) and abs(number) < _ABSURD for number in floats) else None
+
+
+def write_answer(vectors: Sequence[Sequence[float]], usage: Usage, model: str, *, base64: bool) -> bytes:
+    """An answer for a client; `model` is the name it asked for."""
+    figures = usage_json(usage)
+    data = [
+        {"object": "embedding", "index": number, "embedding": _packed(vector) if base64 else list(vector)}
+        for number, vector in enumerate(vectors)
+    ]
+    used = {"prompt_tokens": figures["prompt_tokens"], "total_tokens": figures["total_tokens"]}
+    return jsontools.dumps({"object": "list", "data": data, "model": model, "usage": used})
+
+
+def _packed(vector: Sequence[float]) -> str:
+    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def fix_encoding(answer: bytes, *, base64: bool) -> tuple[bytes, Usage, int]:
+    """The vendor's answer in the encoding the client asked for, its usage, and how many vectors it holds.
+
+    Byte for byte as it came when the encoding is right already, and when it is one that this format does not know
+    (8-bit components, single bits): a client that gets such has asked for it.
+
+    Raises:
+        MeshError: as `read_answer`.
+    """
+    try:
+        parsed = _decode_answer(answer)
+    except jsontools.BAD_JSON:
+        raise _no_answer(object_of(answer)) from None
+    if not parsed.data or bytes(parsed.error) not in (b"", b"null"):
+        raise _no_answer(object_of(answer))
+    usage = usage_from(parsed.usage) or _NOTHING_USED
+    raws = [bytes(vector.embedding) for vector in parsed.data]
+    if not all(raws):
+        raise _bad("the provider's answer holds no vectors")
+    if all(raw.startswith(b'"') == base64 for raw in raws):
+        return answer, usage, len(raws)
+    converted = [_converted(raw, base64=base64) for raw in raws]
+    if any(value is None for value in converted):
+        return answer, usage, len(raws)
+    value = object_of(answer)
+    for entry, vector in zip(value["data"], converted, strict=True):
+        entry["embedding"] = vector
+    return jsontools.dumps(value), usage, len(raws)
+
+
+def _converted(raw: bytes, *, base64: bool) -> str | list[float] | None:
+    """One vector in the encoding asked for; None when it cannot be read."""
+    try:
+        if raw.startswith(b'"'):
+            return _decode_text(raw) if base64 else _floats(_decode_text(raw))
+        floats = _decode_floats(raw)
+        return _packed(floats) if base64 else floats
+    except msgspec.DecodeError:
+        return None
+
+
+def fault_of(status: int, body: bytes, headers: Mapping[str, str]) -> MeshError:
+    """A vendor's refusal or failure as a classified error."""
+    return faults.fault_of(status, body, headers)
+
+
+def _no_answer(value: dict[str, Any]) -> MeshError:
+    return faults.fault_in(value) if value.get("error") else _bad("the provider's answer holds no vectors")
+
+
+def _bad(message: str) -> MeshError:
+    return MeshError.upstream(errors_pb2.FAULT_BAD_ANSWER, message)

@@ -1,0 +1,26 @@
+"""Settings of the providers role: the vendor accounts, under the names that the catalog uses."""
+
+from pydantic import Field, SecretStr
+
+from polyroute.mesh.config import Section
+from polyroute.providers.local.config import LocalModelConfig
+
+
+class ProviderConfig(Section):
+    """One vendor account."""
+
+    vendor: str = Field(default="", description="which vendor; default: the account's own name")
+    base_url: str = Field(
+        default="", pattern=r"^(https?://[^\s?#]+)?$", description="its address, when not the vendor's public one"
+    )
+    keys: tuple[SecretStr, ...] = Field(default=(), description="its keys, used in turn")
+    headers: dict[str, str] = Field(default_factory=dict, description="headers sent with every request")
+    enabled: bool = Field(default=True, description="false takes the account out without deleting it")
+
+
+class ProvidersConfig(Section):
+    """What the providers role needs beside the accounts."""
+
+    discover: bool = Field(default=True, description="add vendors whose keys are in the environment")
+    connections: int = Field(default=0, ge=0, description="most connections to one vendor; 0 means no limit")
+    local: LocalModelConfig = Field(default_factory=LocalModelConfig, description="the embedded model")

@@ -1,0 +1,57 @@
+"""What the router may put in its catalog without being told: the models that a found account is known to serve.
+
+Names, context lengths and prices come from the price data that ships with the package; nothing is asked of a vendor.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from polyroute.api.chat.v1 import chat_pb2
+from polyroute.api.providers.v1.providers_pb2 import KnownModel
+from polyroute.api.router.v1.router_pb2 import Price
+
+NANO: Final = Decimal(10**9)
+# Names that say what a model is for; the price data does not.
+_OTHER_WORK: Final = ("whisper", "tts", "dall-e", "image", "moderation", "audio", "realtime", "transcribe", "rerank")
+
+
+def known_models(price_book: str) -> list[KnownModel]:
+    """The models of one vendor in the price data, those for text and vectors only; empty for an unknown vendor."""
+    if not price_book:
+        return []
+    from genai_prices.data import providers
+
+    for provider in providers:
+        if provider.id == price_book:
+            return [model for info in provider.models for model in _known(info)]
+    return []
+
+
+def _known(info: Any) -> Iterable[KnownModel]:
+    name = str(info.id)
+    if any(word in name for word in _OTHER_WORK) or getattr(info, "deprecated", False):
+        return
+    operation = chat_pb2.OPERATION_EMBEDDING if "embed" in name else chat_pb2.OPERATION_CHAT
+    yield KnownModel(
+        id=name,
+        operations=[operation],
+        context_tokens=info.context_window or 0,
+        price=_price(info),
+    )
+
+
+def _price(info: Any) -> Price | None:
+    """Today's price without conditions; None where it depends on the length of the prompt or the hour."""
+    prices = info.get_prices(datetime.now(UTC)) if hasattr(info, "get_prices") else info.prices
+    figures = {
+        "input": getattr(prices, "input_mtok", None),
+        "output": getattr(prices, "output_mtok", None),
+        "cache_read": getattr(prices, "cache_read_mtok", None),
+        "cache_write": getattr(prices, "cache_write_mtok", None),
+    }
+    if figures["input"] is None or not all(value is None or isinstance(value, Decimal) for value in figures.values()):
+        return None
+    nanos = {name: int(value * NANO) for name, value in figures.items() if value is not None}
+    return Price(version="genai-prices", **nanos)

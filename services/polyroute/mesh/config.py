@@ -7,7 +7,7 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -79,7 +79,7 @@ class MeshConfig(Section):
     def _closed(self) -> Self:
         for name in (*self.listen, *self.peers):
             if name not in ROLES:
-                raise ValueError(f"unknown role {name!r}{_suggestion(name, ROLES)}")
+                raise ValueError(f"unknown role {name!r}{suggestion(name, ROLES)}")
         exposed = [role for role, address in self.listen.items() if role != "edge" and not _private(address)]
         if exposed and self.tls is None and not self.token.get_secret_value():
             raise ValueError(f"{', '.join(exposed)} would listen beyond loopback: set mesh.tls or mesh.token")
@@ -160,7 +160,7 @@ def _explained(model: type[BaseModel], error: ValidationError) -> Iterator[str]:
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             known = _keys_at(model, problem["loc"][:-1])
-            yield f"{place}: unknown key{_suggestion(str(problem['loc'][-1]), known)}"
+            yield f"{place}: unknown key{suggestion(str(problem['loc'][-1]), known)}"
         else:
             yield f"{place}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
 
@@ -183,7 +183,8 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in getattr(annotation, "__args__", ()) for model in _models_in(argument)]
 
 
-def _suggestion(name: str, known: Iterator[str] | list[str] | tuple[str, ...]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the known one it resembles, or all there are."""
     listed = list(known)
     close = difflib.get_close_matches(name, listed, n=1, cutoff=0.5)
     if close:

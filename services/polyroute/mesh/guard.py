@@ -137,8 +137,10 @@ class Guard:
         if left is not None and left < scopes.LEAST:
             raise MeshError(pb.REASON_DEADLINE, f"less than {scopes.LEAST * 1000:.0f} ms of the call's time is left")
         now = asyncio.get_running_loop().time()
+        # a caller from outside may not choose the id under which its call is recorded
+        given = None if self.public else metadata.get(scopes.REQUEST_ID)
         scope = Scope(
-            request_id=str(metadata.get(scopes.REQUEST_ID) or scopes.new_request_id()),
+            request_id=str(given or scopes.new_request_id()),
             traceparent=str(metadata.get(scopes.TRACE) or scopes.new_traceparent()),
             deadline=None if left is None else now + left - scopes.SHAVE,
         )

@@ -61,7 +61,8 @@ _RETRY: Final[Mapping[str, Any]] = {
 
 def services_of(role: str) -> Sequence[ServiceDescriptor]:
     """The services that a role's contract has: path = import = wire name, so the role's name is enough."""
-    module = importlib.import_module(f"polyroute.api.{role}.v1.{role}_pb2")
+    package = "gateway" if role == "edge" else role  # what the edge serves is the gateway's contract
+    module = importlib.import_module(f"polyroute.api.{package}.v1.{package}_pb2")
     return list(module.DESCRIPTOR.services_by_name.values())
 
 

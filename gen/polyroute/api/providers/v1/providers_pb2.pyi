@@ -237,14 +237,14 @@ class Started(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     UPSTREAM_REQUEST_ID_FIELD_NUMBER: _builtins.int
-    HEADERS_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    UPSTREAM_MICROSECONDS_FIELD_NUMBER: _builtins.int
     PASSTHROUGH_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     upstream_request_id: _builtins.str
     """The vendor's own id of the request, for support cases; may be empty."""
-    headers_microseconds: _builtins.int
-    """Microseconds from the attempt's start to the vendor's response headers."""
+    upstream_microseconds: _builtins.int
+    """Microseconds spent waiting for the vendor: from sending the request to the arrival of what this message brings."""
     passthrough: _builtins.bool
     """The answer is passed on as the vendor wrote it, not translated."""
     @_builtins.property
@@ -259,14 +259,14 @@ class Started(_message.Message):
         self,
         *,
         upstream_request_id: _builtins.str = ...,
-        headers_microseconds: _builtins.int = ...,
+        upstream_microseconds: _builtins.int = ...,
         passthrough: _builtins.bool = ...,
         dropped: _abc.Iterable[_builtins.str] | None = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "headers", b"headers", "headers_microseconds", b"headers_microseconds", "passthrough", b"passthrough", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "headers", b"headers", "passthrough", b"passthrough", "upstream_microseconds", b"upstream_microseconds", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

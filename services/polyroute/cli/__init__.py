@@ -1,0 +1,1 @@
+"""The command line: starts the gateway, and asks its services what an operator wants to know."""

@@ -1,0 +1,110 @@
+"""The role table: what a process can play, and how each role is built from the configuration."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from polyroute.auth import wiring as auth
+from polyroute.cli.config import Config, load
+from polyroute.edge import wiring as edge
+from polyroute.mesh.config import ConfigError
+from polyroute.mesh.lifecycle import Role
+from polyroute.mesh.node import Node
+from polyroute.mesh.source import Source
+from polyroute.metrics import wiring as metrics
+from polyroute.providers import wiring as providers
+from polyroute.providers.local.weights import Progress
+from polyroute.router import wiring as router
+
+
+@dataclass
+class Process:
+    """One process: its configuration, its roles, where its own files are.
+
+    Args:
+        config: The configuration at the start.
+        path: Where it came from; None when there is no file.
+        overrides: What the command line says on top of it, also after a reload.
+        roles: The roles it plays.
+        instance: Its name among the processes of this machine; empty when it is the only one.
+        announce: Told the first key's secret, once.
+        progress: Told how far the embedded model is.
+    """
+
+    config: Config
+    path: Path | None
+    overrides: Mapping[str, Any]
+    roles: frozenset[str]
+    instance: str = ""
+    announce: Callable[[str], None] = print
+    progress: Progress | None = None
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def node(self) -> Node:
+        """The process in the mesh."""
+        run = self.config.data_dir / "run"
+        listen = {**self.config.mesh.listen, "edge": self.config.edge.grpc.listen}
+        mesh = self.config.mesh.model_copy(update={"listen": listen})
+        return Node(mesh, self.roles, run / self.instance if self.instance else run, peer_run_dir=run)
+
+    def table(self, node: Node) -> dict[str, Role]:
+        """How each of its roles is started, in any order."""
+        config = self.config
+        builders: dict[str, Callable[[], AbstractAsyncContextManager[None]]] = {
+            "auth": partial(auth.role, node, config.auth, data_dir=config.data_dir, announce=self.announce),
+            "metrics": partial(metrics.role, node, config.metrics, data_dir=config.data_dir),
+            "providers": partial(
+                providers.role,
+                node,
+                config.provider,
+                load=lambda: self.reread().providers,
+                source=self._source("providers"),
+                environment=os.environ,
+                progress=self.progress,
+            ),
+            "router": partial(
+                router.role, node, config.router, load=lambda: self.reread().catalog, source=self._source("router")
+            ),
+            "edge": partial(
+                edge.role,
+                node,
+                config.edge,
+                spool_dir=config.data_dir / "spool" / (self.instance or "edge"),
+                shared=bool(self.instance),
+            ),
+        }
+        return {name: build for name, build in builders.items() if name in self.roles}
+
+    def _source(self, role: str) -> Source:
+        return self.sources.setdefault(role, Source(self.path))
+
+    def reread(self) -> Config:
+        """The configuration as the file says now."""
+        return load(self.path, self.overrides)
+
+    def reload_on_hangup(self) -> None:
+        """Has SIGHUP read the file again."""
+
+        def hang_up() -> None:
+            for source in self.sources.values():
+                source.wanted.set()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
+
+
+def chosen(names: list[str], known: tuple[str, ...]) -> frozenset[str]:
+    """The roles named on a command line.
+
+    Raises:
+        ConfigError: One is unknown.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"no role is called {unknown[0]!r} (known: {', '.join(known)})")
+    return frozenset(names)

@@ -1,0 +1,41 @@
+"""Runs roles in this process until a signal ends them."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import uvloop
+
+from polyroute.cli.roles import Process
+from polyroute.mesh import lifecycle, logs
+from polyroute.mesh.node import Node
+
+Ready = Callable[[Node], Coroutine[Any, Any, None]]
+
+
+def serve(process: Process, ready: Ready | None = None) -> None:
+    """Runs the process's roles; returns after an orderly stop.
+
+    Args:
+        process: What to run.
+        ready: Called once everything has started; cancelled when the process stops.
+    """
+    logs.configure(process.config.log, service=process.instance or "+".join(sorted(process.roles)))
+    uvloop.run(_serve(process, ready))
+
+
+async def _serve(process: Process, ready: Ready | None) -> None:
+    process.config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stopped = asyncio.create_task(lifecycle.signalled())
+    node = process.node()
+    try:
+        async with lifecycle.running(process.table(node)):
+            process.reload_on_hangup()
+            greeting = asyncio.create_task(ready(node)) if ready else None
+            await stopped
+            if greeting is not None:
+                greeting.cancel()
+                await asyncio.wait([greeting])
+    finally:
+        stopped.cancel()
+        await node.close()

@@ -1,0 +1,143 @@
+"""Who calls: auth's verdicts, kept while they may be, dropped when a key is revoked.
+
+In steady state a call costs one look into a dictionary. A verdict that is no longer fresh is used once more while a new
+one is asked for; one that auth cannot renew is used until `usable_for` has passed and not a second longer. Revocations
+are pushed, so that a revoked key is refused within a second; when the push has been away, nothing kept is trusted.
+"""
+
+import asyncio
+import math
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from polyroute.api.auth.v1.auth_pb2 import (
+    AuthorizeRequest,
+    Verdict,
+    WatchRevocationsRequest,
+    WatchRevocationsResponse,
+)
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.mesh.errors import MeshError, from_rpc
+
+REST_SECONDS: Final = 0.25  # between two watches
+MOST: Final = 100_000  # verdicts kept
+
+_log = structlog.get_logger("authorizer")
+
+
+@dataclass(slots=True)
+class _Kept:
+    verdict: Verdict
+    fresh_until: float
+    usable_until: float
+    renewing: bool = False
+
+
+class Authorizer:
+    """Verdicts by credential.
+
+    Args:
+        stub: AuthService.
+        timeout: Seconds to wait for auth on a key's first call.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, stub: Any, timeout: float, clock: Callable[[], float]) -> None:
+        self._stub = stub
+        self._timeout = timeout
+        self._clock = clock
+        self._salt = secrets.token_bytes(16)  # so that what is kept in memory is no credential
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._revision = 0
+        self._renewals: set[asyncio.Task[None]] = set()
+
+    async def verdict(self, credential: str) -> Verdict:
+        """What auth says of `credential`.
+
+        Raises:
+            MeshError: REASON_CREDENTIAL_MISSING, REASON_CREDENTIAL_INVALID, or REASON_SERVICE_UNAVAILABLE when auth
+                does not answer and nothing that is kept may be used.
+        """
+        if not credential:
+            raise MeshError(pb.REASON_CREDENTIAL_MISSING, "no API key was presented: send authorization: Bearer pr-...")
+        digest = blake2b(credential.encode("utf-8", "surrogatepass"), digest_size=16, key=self._salt).digest()
+        kept = self._kept.get(digest)
+        now = self._clock()
+        if kept is None or now >= kept.usable_until:
+            return await self._ask(credential, digest)
+        if now >= kept.fresh_until and not kept.renewing:
+            kept.renewing = True
+            renewal = asyncio.get_running_loop().create_task(self._renew(credential, digest, kept))
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
+        return kept.verdict
+
+    async def _ask(self, credential: str, digest: bytes) -> Verdict:
+        revision = self._revision
+        try:
+            response = await self._stub.Authorize(AuthorizeRequest(credential=credential), timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise _as_refusal(from_rpc(error)) from None
+        if revision == self._revision:  # a key may have been revoked while its verdict was on the way
+            self._keep(digest, response.verdict)
+        return response.verdict  # type: ignore[no-any-return] # the stub is typed by its generator
+
+    async def _renew(self, credential: str, digest: bytes, kept: _Kept) -> None:
+        try:
+            await self._ask(credential, digest)
+        except MeshError as error:
+            if error.reason == pb.REASON_CREDENTIAL_INVALID:
+                self._kept.pop(digest, None)
+            else:
+                _log.warning("verdict not renewed", reason=error.message)
+        finally:
+            kept.renewing = False
+
+    def _keep(self, digest: bytes, verdict: Verdict) -> None:
+        now = self._clock()
+        fresh = verdict.fresh_for.ToNanoseconds() / 1e9
+        usable = verdict.usable_for.ToNanoseconds() / 1e9
+        ends = math.inf
+        if verdict.HasField("expire_time"):
+            ends = now + max(0.0, verdict.expire_time.ToNanoseconds() / 1e9 - time.time())
+        self._kept[digest] = _Kept(verdict, min(ends, now + fresh), min(ends, now + max(fresh, usable)))
+        if len(self._kept) > MOST:
+            self._kept.popitem(last=False)
+
+    async def follow(self) -> None:
+        """Follows revocations for ever, with a short rest whenever the watch breaks."""
+        while True:
+            try:
+                request = WatchRevocationsRequest(revision=self._revision)
+                async for message in self._stub.WatchRevocations(request):
+                    self._apply(message)
+            except grpc.aio.AioRpcError as error:
+                _log.warning("revocations not heard", code=error.code().name)
+            await asyncio.sleep(REST_SECONDS)
+
+    def _apply(self, message: WatchRevocationsResponse) -> None:
+        self._revision = message.revision
+        if message.reset:
+            self._kept.clear()
+            return
+        ended = set(message.key_ids)
+        if ended:
+            for digest in [digest for digest, kept in self._kept.items() if kept.verdict.caller.key_id in ended]:
+                del self._kept[digest]
+
+
+def _as_refusal(error: MeshError) -> MeshError:
+    """Auth's own refusals as they are; anything else means that it is not there."""
+    if error.reason in (pb.REASON_CREDENTIAL_INVALID, pb.REASON_CREDENTIAL_MISSING, pb.REASON_NOT_PERMITTED):
+        return error
+    if error.reason == pb.REASON_INVALID_REQUEST:  # a credential that no key can be, such as one of 5 kB
+        return MeshError(pb.REASON_CREDENTIAL_INVALID, "the API key is not valid")
+    return MeshError(pb.REASON_SERVICE_UNAVAILABLE, "auth does not answer", retry_after=1.0)

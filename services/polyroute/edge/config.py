@@ -1,0 +1,36 @@
+"""Settings of the edge role."""
+
+from pydantic import Field
+
+from polyroute.mesh.config import Section
+
+
+class HttpConfig(Section):
+    """The HTTP door."""
+
+    listen: str = Field(default="127.0.0.1:8080", description="`host:port`; port 0 takes a free one")
+    max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024, description="of a request")
+    max_decompressed_bytes: int = Field(default=15 * 1024 * 1024, ge=1024, description="of a request, opened")
+    max_header_bytes: int = Field(default=64 * 1024, ge=4096, description="request line and headers together")
+    header_seconds: float = Field(default=10.0, gt=0, description="from connecting to the last header")
+    body_seconds: float = Field(default=30.0, gt=0, description="from the last header to the last byte of the body")
+    stall_seconds: float = Field(default=60.0, gt=0, description="that a client may leave its answer unread")
+    keep_alive_seconds: float = Field(default=75.0, gt=0, description="that an idle connection is kept")
+    ping_seconds: float = Field(default=15.0, gt=0, description="between keep-alive comments before the first token")
+
+
+class GrpcConfig(Section):
+    """The gRPC door."""
+
+    listen: str = Field(default="127.0.0.1:8081", description="`host:port`; port 0 takes a free one")
+
+
+class EdgeConfig(Section):
+    """The doors and what they allow."""
+
+    http: HttpConfig = Field(default_factory=HttpConfig, description="for HTTP clients")
+    grpc: GrpcConfig = Field(default_factory=GrpcConfig, description="for gRPC clients")
+    total_seconds: float = Field(default=600.0, gt=0, le=3600, description="that a call may take in all")
+    authorize_seconds: float = Field(default=5.0, gt=0, description="to wait for auth on a key's first call")
+    decide_seconds: float = Field(default=5.0, gt=0, description="to wait for the router")
+    spool_bytes: int = Field(default=1 << 30, ge=1 << 20, description="call records kept while metrics is away")

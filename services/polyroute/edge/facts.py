@@ -1,0 +1,55 @@
+"""What routing needs to know of a typed request."""
+
+from typing import Final
+
+from polyroute.api.chat.v1 import chat_pb2 as pb
+
+BYTES_PER_TOKEN: Final = 4
+IMAGE_TOKENS: Final = 85  # what OpenAI counts for a picture at low detail, the least of any
+
+_BY_PART: Final = {
+    "image": pb.CAPABILITY_VISION,
+    "audio": pb.CAPABILITY_AUDIO_INPUT,
+    "file": pb.CAPABILITY_FILES,
+}
+_BY_FORMAT: Final = {
+    pb.ResponseFormat.TYPE_JSON_OBJECT: pb.CAPABILITY_JSON_OBJECT,
+    pb.ResponseFormat.TYPE_JSON_SCHEMA: pb.CAPABILITY_JSON_SCHEMA,
+}
+
+
+def facts_of(request: pb.ChatRequest) -> pb.RequestFacts:
+    """The facts of a typed conversation, which is always streamed and always brings its usage."""
+    needs: set[pb.Capability.ValueType] = set()
+    tokens = 0
+    for message in request.messages:
+        for part in message.parts:
+            kind = part.WhichOneof("part") or ""
+            if kind in _BY_PART:
+                needs.add(_BY_PART[kind])
+                tokens += IMAGE_TOKENS
+            elif kind == "text":
+                tokens += tokens_in(part.text.text)
+    if request.tools:
+        needs.add(pb.CAPABILITY_TOOLS)
+    if request.response_format.type in _BY_FORMAT:
+        needs.add(_BY_FORMAT[request.response_format.type])
+    if request.sampling.logprobs:
+        needs.add(pb.CAPABILITY_LOGPROBS)
+    facts = pb.RequestFacts(
+        operation=pb.OPERATION_CHAT,
+        model=request.model,
+        stream=True,
+        stream_usage=True,
+        input_tokens_estimate=tokens,
+        needs=sorted(needs),
+        choices=request.choices,
+    )
+    if request.HasField("max_output_tokens"):
+        facts.max_output_tokens = request.max_output_tokens
+    return facts
+
+
+def tokens_in(text: str) -> int:
+    """About how many tokens a text has; never none."""
+    return max(1, len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)

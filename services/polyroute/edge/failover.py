@@ -1,0 +1,126 @@
+"""Which attempt comes next, if any: the decided rules of fault classes, as a pure function.
+
+The first try at each deployment comes before any second one; a second try at the same deployment waits first. A fault
+that another try cannot mend ends the call at once.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.mesh.errors import MeshError
+
+SHORT_WAIT: Final = 5.0  # s: a vendor's own Retry-After that is worth waiting for
+FIRST_BACKOFF: Final = 0.25  # s
+LONGEST_BACKOFF: Final = 4.0  # s
+
+# Another deployment may do better.
+ELSEWHERE: Final = frozenset(
+    {
+        pb.FAULT_CONNECT,
+        pb.FAULT_SERVER,
+        pb.FAULT_RATE,
+        pb.FAULT_QUOTA,
+        pb.FAULT_CREDENTIAL,
+        pb.FAULT_MODEL_GONE,
+        pb.FAULT_AMBIGUOUS,
+        pb.FAULT_BAD_ANSWER,
+        pb.FAULT_STALL,
+        pb.FAULT_TRUNCATED,
+    }
+)
+# The same deployment may do better after a while. Credentials, quotas and missing models do not mend in seconds; after
+# a stall or a reset the vendor may be at work on the request still.
+AGAIN: Final = frozenset({pb.FAULT_CONNECT, pb.FAULT_SERVER, pb.FAULT_RATE, pb.FAULT_BAD_ANSWER, pb.FAULT_TRUNCATED})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One attempt that failed before any content was handed out.
+
+    Attributes:
+        index: Its place in the plan, counting from 0.
+        error: What happened.
+    """
+
+    index: int
+    error: MeshError
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The next attempt.
+
+    Attributes:
+        index: Its place in the plan.
+        wait: Seconds to wait first.
+    """
+
+    index: int
+    wait: float = 0.0
+
+
+def next_attempt(candidates: int, most: int, failures: Sequence[Failure], left: float) -> Next | None:
+    """What to try after `failures`.
+
+    Args:
+        candidates: Deployments in the plan.
+        most: Most attempts in all.
+        failures: The attempts so far, oldest first.
+        left: Seconds until the call's deadline.
+
+    Returns:
+        The next attempt; None when none can help.
+    """
+    if not failures:
+        return Next(0)
+    if len(failures) >= most or not _retryable(failures[-1].error, ELSEWHERE):
+        return None
+    if _ambiguous(failures) > 1:
+        return None  # the request may have been charged twice already
+    fresh = max(failure.index for failure in failures) + 1
+    if fresh < candidates:
+        return Next(fresh)
+    return _again(failures, left)
+
+
+def _again(failures: Sequence[Failure], left: float) -> Next | None:
+    """A second try at the deployment that failed longest ago and may have recovered."""
+    latest = {failure.index: failure.error for failure in failures}
+    for index in dict.fromkeys(failure.index for failure in failures):
+        error = latest[index]
+        if not _retryable(error, AGAIN):
+            continue
+        rounds = sum(failure.index == index for failure in failures)
+        wait = _backoff(rounds) if error.retry_after is None else error.retry_after
+        if wait <= SHORT_WAIT and wait < left:
+            return Next(index, wait)
+    return None
+
+
+def _retryable(error: MeshError, faults: frozenset[pb.Fault.ValueType]) -> bool:
+    if error.reason == pb.REASON_SERVICE_UNAVAILABLE:  # the providers role itself is restarting
+        return True
+    return error.reason == pb.REASON_UPSTREAM and error.fault in faults
+
+
+def _ambiguous(failures: Sequence[Failure]) -> int:
+    return sum(failure.error.fault == pb.FAULT_AMBIGUOUS for failure in failures)
+
+
+def _backoff(rounds: int) -> float:
+    """Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/."""
+    return random.uniform(0, min(FIRST_BACKOFF * 2**rounds, LONGEST_BACKOFF))  # noqa: S311 - spreads retries only
+
+
+def verdict(failures: Sequence[Failure]) -> MeshError:
+    """What the caller is told when nothing is left to try: the last failure, with the soonest way back of all."""
+    last = failures[-1].error
+    waits = [failure.error.retry_after for failure in failures if failure.error.retry_after is not None]
+    if last.fault == pb.FAULT_RATE and waits:
+        last.retry_after = min(waits)
+    if last.fault == pb.FAULT_MODEL_GONE and any(failure.error.fault != last.fault for failure in failures):
+        return next(failure.error for failure in failures if failure.error.fault != last.fault)
+    return last

@@ -1,0 +1,334 @@
+"""The path of a call, on one page: authorize -> decide -> attempt -> record.
+
+Both doors walk it. What they hand in is a `Call`; what they get are the providers' messages, in order, with everything
+known about the call in its `trail`. Failover is invisible: what a failed attempt said before any content is dropped.
+From the first content on (the commit point) there is no other attempt; what breaks then ends the stream with an error.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from polyroute.api.auth.v1.auth_pb2 import Verdict
+from polyroute.api.chat.v1.chat_pb2 import ChatRequest, EncodedRequest, RequestFacts, Usage
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.providers.v1.providers_pb2 import (
+    EmbedInput,
+    EmbedRequest,
+    EmbedResponse,
+    Finished,
+    GenerateRequest,
+    GenerateResponse,
+    Target,
+)
+from polyroute.api.router.v1.router_pb2 import Attempt, DecideRequest, ListModelsRequest, ListModelsResponse, Timeouts
+from polyroute.edge.authorizer import Authorizer
+from polyroute.edge.config import EdgeConfig
+from polyroute.edge.failover import Failure, next_attempt, verdict
+from polyroute.edge.recorder import Recorder
+from polyroute.edge.trail import Trail
+from polyroute.mesh.errors import MeshError, from_rpc
+
+HELD_MESSAGES: Final = 64  # opening messages that are held back, so that another attempt can still replace them
+HELD_BYTES: Final = 256 * 1024
+CONTENT: Final = frozenset({"text", "reasoning", "tool_call", "refusal", "audio"})
+
+_log = structlog.get_logger("flow")
+
+
+@dataclass(slots=True)
+class Call:
+    """What a door hands in.
+
+    Attributes:
+        credential: The caller's key as presented.
+        facts: What was read from the request.
+        body: The question, typed or as the client sent it.
+        deadline: Loop time at which the call must be over.
+        trail: What becomes known of it.
+        headers: The client's headers that the vendor may see.
+    """
+
+    credential: str
+    facts: RequestFacts
+    body: ChatRequest | EncodedRequest | EmbedInput
+    deadline: float
+    trail: Trail
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Flow:
+    """The path of every call.
+
+    Args:
+        config: Bounds of each step.
+        authorizer: Who calls.
+        router: RouterService.
+        providers: ProvidersService.
+        recorder: Where records go.
+    """
+
+    def __init__(
+        self, config: EdgeConfig, authorizer: Authorizer, router: Any, providers: Any, recorder: Recorder
+    ) -> None:
+        self._config = config
+        self._authorizer = authorizer
+        self._router = router
+        self._providers = providers
+        self._recorder = recorder
+
+    async def generate(self, call: Call) -> AsyncGenerator[GenerateResponse]:
+        """Answers a conversation or completion.
+
+        Raises:
+            MeshError: The call was refused or failed; REASON_STREAM_BROKEN or a vendor's fault after the commit point.
+        """
+        trail = call.trail
+        try:
+            await self._authorize(call)
+            await self._decide(call)
+            async for response in self._attempts(call):
+                if response.events[-1].HasField("finished"):
+                    self._recorder.keep(trail)  # before the last bytes go out: whoever has the answer is on record
+                yield response
+        except MeshError as error:
+            trail.ended(error)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            trail.left()
+            raise
+        finally:
+            self._close(trail)
+
+    async def embed(self, call: Call) -> EmbedResponse:
+        """Makes vectors.
+
+        Raises:
+            MeshError: The call was refused or failed.
+        """
+        trail = call.trail
+        try:
+            await self._authorize(call)
+            await self._decide(call)
+            response = await self._embed(call)
+            self._recorder.keep(trail)
+        except MeshError as error:
+            trail.ended(error)
+            raise
+        except asyncio.CancelledError:
+            trail.left()
+            raise
+        finally:
+            self._close(trail)
+        return response
+
+    async def models(self, credential: str) -> ListModelsResponse:
+        """The models that the caller may name."""
+        allowed = await self._authorizer.verdict(credential)
+        try:
+            listed: ListModelsResponse = await self._router.ListModels(
+                ListModelsRequest(), timeout=self._config.decide_seconds
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from None
+        if not allowed.models:
+            return listed
+        models = [model for model in listed.models if _permits(allowed, model.name)]
+        return ListModelsResponse(models=models, catalog_version=listed.catalog_version)
+
+    async def _authorize(self, call: Call) -> None:
+        self._recorder.check()
+        allowed = await self._authorizer.verdict(call.credential)
+        call.trail.facts = call.facts
+        call.trail.caller = allowed.caller
+        if not _permits(allowed, call.facts.model):
+            raise MeshError(
+                pb.REASON_NOT_PERMITTED,
+                f"this key may not use {call.facts.model}",
+                metadata={"model": call.facts.model, "param": "model"},
+            )
+
+    async def _decide(self, call: Call) -> None:
+        request = DecideRequest(request_id=call.trail.request_id, facts=call.facts, caller=call.trail.caller)
+        if isinstance(call.body, EncodedRequest):
+            request.dialect = call.body.dialect
+        try:
+            call.trail.decision = await self._router.Decide(request, timeout=self._config.decide_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from None
+
+    async def _attempts(self, call: Call) -> AsyncGenerator[GenerateResponse]:
+        """Walks the plan until an attempt has begun to give content."""
+        failures: list[Failure] = []
+        while (index := await self._next(call, failures)) is not None:
+            try:
+                async for response in self._attempt(call, index, len(failures) + 1):
+                    yield response
+                return
+            except MeshError as error:
+                call.trail.failed(error)
+                if call.trail.committed:
+                    raise
+                failures.append(Failure(index, error))
+                _log.warning(
+                    "attempt failed",
+                    request_id=call.trail.request_id,
+                    deployment=error.metadata.get("deployment"),
+                    fault=error.metadata.get("fault"),
+                    upstream_status=error.metadata.get("upstream_status"),
+                )
+        raise verdict(failures)
+
+    async def _next(self, call: Call, failures: list[Failure]) -> int | None:
+        """The place in the plan of the next attempt, after the wait it asks for; None when none can help."""
+        plan = _plan(call)
+        left = call.deadline - asyncio.get_running_loop().time()
+        following = next_attempt(len(plan.attempts), plan.max_attempts, failures, left)
+        if following is None:
+            return None
+        if following.wait:
+            call.trail.waited(following.wait)
+            await asyncio.sleep(following.wait)
+        call.trail.trying(plan.attempts[following.index])
+        return following.index
+
+    async def _attempt(self, call: Call, index: int, number: int) -> AsyncGenerator[GenerateResponse]:
+        """One attempt; holds back its opening until there is content."""
+        trail = call.trail
+        stream = self._providers.Generate(_request(call, _plan(call).attempts[index], number), timeout=_left(call))
+        held: list[GenerateResponse] = []
+        finished = False
+        try:
+            async for response in stream:
+                finished = _noted(response, trail)
+                if trail.committed:
+                    yield response
+                    continue
+                held.append(response)
+                if finished or trail.content_events or _too_much(held):
+                    trail.handed_out()
+                    for kept in held:
+                        yield kept
+            if not finished:
+                raise MeshError.upstream(pb.FAULT_TRUNCATED, "the answer ended without saying so")
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from None
+        finally:
+            stream.cancel()
+
+    async def _embed(self, call: Call) -> EmbedResponse:
+        """Walks the plan until an attempt has given vectors."""
+        failures: list[Failure] = []
+        trail = call.trail
+        while (index := await self._next(call, failures)) is not None:
+            attempt = _plan(call).attempts[index]
+            try:
+                response: EmbedResponse = await self._providers.Embed(
+                    _embed_request(call, attempt, len(failures) + 1), timeout=_left(call)
+                )
+            except grpc.aio.AioRpcError as error:
+                failure = from_rpc(error)
+                trail.failed(failure)
+                failures.append(Failure(index, failure))
+                continue
+            trail.upstream += response.total_microseconds / 1e6
+            trail.completed(response.usage, Finished(total_microseconds=response.total_microseconds))
+            return response
+        raise verdict(failures)
+
+    def _close(self, trail: Trail) -> None:
+        """Records a call that ended otherwise than well; one that did is on record already."""
+        if not trail.over:
+            trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
+        self._recorder.keep(trail)
+
+
+def _permits(allowed: Verdict, model: str) -> bool:
+    return not allowed.models or model in allowed.models
+
+
+def _plan(call: Call) -> Any:
+    assert call.trail.decision is not None  # noqa: S101 - decided before any attempt
+    return call.trail.decision.plan
+
+
+def _left(call: Call) -> float:
+    left = call.deadline - asyncio.get_running_loop().time()
+    if left <= 0:
+        raise MeshError(pb.REASON_DEADLINE, "the call's time is over")
+    return left
+
+
+def _request(call: Call, attempt: Attempt, number: int) -> GenerateRequest:
+    request = GenerateRequest(
+        request_id=call.trail.request_id,
+        attempt=number,
+        target=_target(attempt),
+        facts=call.facts,
+        timeouts=_timeouts(call, number),
+        headers=call.headers,
+    )
+    if isinstance(call.body, EncodedRequest):
+        request.encoded.CopyFrom(call.body)
+    elif isinstance(call.body, ChatRequest):
+        request.chat.CopyFrom(call.body)
+    return request
+
+
+def _embed_request(call: Call, attempt: Attempt, number: int) -> EmbedRequest:
+    request = EmbedRequest(
+        request_id=call.trail.request_id,
+        attempt=number,
+        target=_target(attempt),
+        facts=call.facts,
+        timeouts=_timeouts(call, number),
+    )
+    if isinstance(call.body, EncodedRequest):
+        request.encoded.CopyFrom(call.body)
+    elif isinstance(call.body, EmbedInput):
+        request.input.CopyFrom(call.body)
+    return request
+
+
+def _timeouts(call: Call, number: int) -> Timeouts:
+    """The plan's, with the wait for the first token short enough to leave time for the attempts that may follow."""
+    plan = _plan(call)
+    tries = max(1, min(plan.max_attempts, len(plan.attempts)) - number + 1)
+    share = _left(call) / tries
+    if share >= plan.timeouts.first_token.seconds:
+        return plan.timeouts  # type: ignore[no-any-return] # a message of the plan
+    timeouts = Timeouts()
+    timeouts.CopyFrom(plan.timeouts)
+    timeouts.first_token.FromNanoseconds(int(share * 1e9))
+    return timeouts
+
+
+def _target(attempt: Attempt) -> Target:
+    return Target(deployment=attempt.deployment, provider=attempt.provider, upstream_model=attempt.upstream_model)
+
+
+def _noted(response: GenerateResponse, trail: Trail) -> bool:
+    """Takes into the trail what a message says; whether it is the last of its attempt."""
+    finished = False
+    for event in response.events:
+        kind = event.WhichOneof("event")
+        if kind == "encoded":
+            trail.content_events += event.encoded.content_events
+        elif kind == "chat":
+            trail.content_events += event.chat.WhichOneof("event") in CONTENT
+        elif kind == "started":
+            trail.opened(event.started)
+        elif kind == "usage":
+            trail.usage = event.usage
+        elif kind == "finished":
+            trail.completed(trail.usage or Usage(), event.finished)
+            finished = True
+    return finished
+
+
+def _too_much(held: list[GenerateResponse]) -> bool:
+    return len(held) >= HELD_MESSAGES or sum(response.ByteSize() for response in held) >= HELD_BYTES

@@ -1,0 +1,142 @@
+"""GatewayService, the gRPC door: typed calls along the same path as HTTP's."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+import grpc
+
+from polyroute.api.chat.v1 import chat_pb2
+from polyroute.api.chat.v1.chat_pb2 import RequestFacts
+from polyroute.api.gateway.v1 import gateway_pb2 as pb
+from polyroute.api.gateway.v1 import gateway_pb2_grpc
+from polyroute.api.providers.v1.providers_pb2 import EmbedInput, GenerateEvent
+from polyroute.edge.config import EdgeConfig
+from polyroute.edge.facts import facts_of, tokens_in
+from polyroute.edge.flow import Call, Flow
+from polyroute.edge.http.openai import credential
+from polyroute.edge.trail import Trail
+from polyroute.mesh import scope as scopes
+
+Context = grpc.aio.ServicerContext[Any, Any]
+MILLION: Final = 1_000_000
+
+
+class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
+    """The door for internal services.
+
+    Args:
+        flow: The path of a call.
+        config: Bounds.
+    """
+
+    def __init__(self, flow: Flow, config: EdgeConfig) -> None:
+        self._flow = flow
+        self._config = config
+
+    async def Chat(self, request: pb.ChatRequest, context: Context) -> AsyncGenerator[pb.ChatResponse]:  # noqa: N802
+        """Answers a conversation as it is made."""
+        trail = _trail(user=request.chat.user, tags=dict(request.chat.metadata))
+        facts = facts_of(request.chat)
+        call = Call(_credential(context), facts, request.chat, self._deadline(context), trail)
+        served = False
+        async with aclosing(self._flow.generate(call)) as responses:
+            async for response in responses:
+                steps = [step for event in response.events for step in _steps(event, trail)]
+                if not served:
+                    served = True
+                    steps.insert(0, pb.ChatStep(served=_served(trail)))
+                if steps:
+                    yield pb.ChatResponse(steps=steps)
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
+        """Makes vectors of texts."""
+        trail = _trail()
+        body = EmbedInput(texts=request.texts)
+        if request.HasField("dimensions"):
+            body.dimensions = request.dimensions
+        facts = RequestFacts(
+            operation=chat_pb2.OPERATION_EMBEDDING,
+            model=request.model,
+            input_tokens_estimate=sum(map(tokens_in, request.texts)),
+        )
+        call = Call(_credential(context), facts, body, self._deadline(context), trail)
+        response = await self._flow.embed(call)
+        trail.handed_out()
+        return pb.EmbedResponse(
+            vectors=[pb.Vector(values=embedding.values) for embedding in response.embeddings],
+            served=_served(trail),
+            completed=_completed(trail),
+        )
+
+    async def ListModels(  # noqa: N802 - the contract's name
+        self, request: pb.ListModelsRequest, context: Context
+    ) -> pb.ListModelsResponse:
+        """The models the caller may name."""
+        listed = await self._flow.models(_credential(context))
+        models = [
+            pb.Model(
+                name=model.name,
+                operations=model.operations,
+                capabilities=model.capabilities,
+                providers=model.providers,
+                context_tokens=model.context_tokens,
+            )
+            for model in listed.models
+        ]
+        return pb.ListModelsResponse(models=models)
+
+    def _deadline(self, context: Context) -> float:
+        now = asyncio.get_running_loop().time()
+        left = context.time_remaining()
+        most = self._config.total_seconds
+        return now + (most if left is None else min(most, left - scopes.SHAVE))
+
+
+def _trail(user: str = "", tags: dict[str, str] | None = None) -> Trail:
+    scope = scopes.CURRENT.get()
+    request_id = scope.request_id if scope is not None else scopes.new_request_id()
+    return Trail(request_id, http=False, user=user, tags=tags or {})
+
+
+def _credential(context: Context) -> str:
+    metadata = context.invocation_metadata() or ()
+    return credential({key: value for key, value in metadata if isinstance(value, str)})
+
+
+def _steps(event: GenerateEvent, trail: Trail) -> list[pb.ChatStep]:
+    kind = event.WhichOneof("event")
+    if kind == "chat":
+        return [pb.ChatStep(event=event.chat)]
+    if kind == "finished":
+        return [pb.ChatStep(completed=_completed(trail))]
+    return []
+
+
+def _served(trail: Trail) -> pb.Served:
+    attempt, decision, started = trail.attempt, trail.decision, trail.started
+    assert attempt is not None  # noqa: S101 - something was answered
+    assert decision is not None  # noqa: S101 - so it was decided
+    return pb.Served(
+        request_id=trail.request_id,
+        deployment=attempt.deployment,
+        provider=attempt.provider,
+        model=decision.plan.model,
+        attempt=len(trail.attempts) + (not trail.over),
+        catalog_version=decision.record.catalog_version,
+        dropped=started.dropped if started is not None else (),
+    )
+
+
+def _completed(trail: Trail) -> pb.Completed:
+    record = trail.record()
+    completed = pb.Completed(
+        usage=trail.usage,
+        first_token_microseconds=record.first_token_microseconds,
+        total_microseconds=record.total_microseconds,
+        overhead_microseconds=record.overhead_microseconds,
+    )
+    if record.HasField("cost_nanos"):
+        completed.cost_nanos = record.cost_nanos
+    return completed

@@ -1,0 +1,217 @@
+"""What becomes known of a call on its way, and the record that is made of it at the end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import perf_counter, time_ns
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from polyroute.api.auth.v1.auth_pb2 import Caller
+from polyroute.api.chat.v1 import chat_pb2
+from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.metrics.v1 import metrics_pb2
+from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord, CallRecord
+from polyroute.api.providers.v1.providers_pb2 import Finished, Started
+from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, Price
+from polyroute.edge.errors import shape_of
+from polyroute.mesh.errors import MeshError
+
+MILLION: Final = 1_000_000
+NANO: Final = 1_000_000_000
+
+
+@dataclass(slots=True)
+class Trail:
+    """One call from its first byte to its record.
+
+    Attributes:
+        request_id: The call's id.
+        facts: What was read from the request; None until it was.
+        caller: Who calls; None until auth said so.
+        decision: The plan and why; None until the router decided.
+        attempt: The attempt that is going on or gave the answer.
+        started: What its vendor said at the beginning; None before.
+        committed: Content was handed out: from here on there is no other attempt.
+        recorded: Its record is written down.
+    """
+
+    request_id: str
+    http: bool = True
+    user: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    began: float = field(default_factory=perf_counter)
+    wall_ns: int = field(default_factory=time_ns)
+    facts: RequestFacts | None = None
+    caller: Caller | None = None
+    decision: DecideResponse | None = None
+    attempt: Attempt | None = None
+    started: Started | None = None
+    committed: bool = False
+    recorded: bool = False
+    outcome: metrics_pb2.Outcome.ValueType = metrics_pb2.OUTCOME_UNSPECIFIED
+    reason: pb.Reason.ValueType = pb.REASON_UNSPECIFIED
+    status: int = 200
+    usage: Usage | None = None
+    finish: chat_pb2.FinishReason.ValueType = chat_pb2.FINISH_REASON_UNSPECIFIED
+    content_events: int = 0
+    first_token: float = 0.0
+    upstream: float = 0.0
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    _attempt_began: float = 0.0
+    _attempt_ns: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether it is known how the call ended."""
+        return self.outcome != metrics_pb2.OUTCOME_UNSPECIFIED
+
+    @property
+    def overhead(self) -> float:
+        """Seconds that Polyroute itself added before the first content."""
+        until = self.first_token or perf_counter() - self.began
+        return max(0.0, until - self.upstream)
+
+    def trying(self, attempt: Attempt) -> None:
+        """An attempt begins."""
+        self.attempt = attempt
+        self.started = None
+        self._attempt_began = perf_counter()
+        self._attempt_ns = time_ns()
+
+    def opened(self, started: Started) -> None:
+        """The attempt's vendor began to answer."""
+        self.started = started
+
+    def handed_out(self) -> None:
+        """The first content goes to the caller."""
+        self.committed = True
+        self.first_token = perf_counter() - self.began
+        if self.started is not None:
+            self.upstream += self.started.upstream_microseconds / MILLION
+
+    def failed(self, error: MeshError) -> None:
+        """The attempt failed."""
+        record = self._ended(error.fault, error)
+        record.cancelled = error.reason != pb.REASON_UPSTREAM  # a failure of the mesh says nothing of the vendor
+        if not self.committed:
+            self.upstream += perf_counter() - self._attempt_began
+
+    def waited(self, seconds: float) -> None:
+        """Waiting before another try is not overhead either."""
+        self.upstream += seconds
+
+    def completed(self, usage: Usage, finished: Finished) -> None:
+        """The whole answer has come."""
+        self.usage = usage
+        self.finish = finished.reason
+        self.outcome = metrics_pb2.OUTCOME_COMPLETED
+        record = self._ended(pb.FAULT_UNSPECIFIED)
+        record.first_token_microseconds = finished.first_token_microseconds
+        record.total_microseconds = finished.total_microseconds
+        record.output_tokens = usage.output_tokens + usage.reasoning_tokens
+
+    def ended(self, error: MeshError) -> None:
+        """The call ends with an error."""
+        if self.over:
+            return
+        self.reason = error.reason
+        self.status = shape_of(error).status if not self.committed else 200
+        if self.committed:
+            self.outcome = metrics_pb2.OUTCOME_BROKEN
+            self.usage = self.usage or self._delivered()
+        else:
+            self.outcome = metrics_pb2.OUTCOME_FAILED if self.attempts else metrics_pb2.OUTCOME_REFUSED
+
+    def left(self) -> None:
+        """The caller went away, or the process stops."""
+        if self.over:
+            return
+        self.outcome = metrics_pb2.OUTCOME_CANCELLED
+        self.status = 499
+        if self.attempt is not None:
+            self._ended(pb.FAULT_UNSPECIFIED).cancelled = True
+            self.usage = self.usage or self._delivered()
+
+    def _delivered(self) -> Usage:
+        """What the vendor will charge for an answer that was cut: the prompt and what was handed out."""
+        facts = self.facts
+        return Usage(
+            input_tokens=facts.input_tokens_estimate if facts else 0,
+            output_tokens=self.content_events,
+            estimated=True,
+        )
+
+    def _ended(self, fault: pb.Fault.ValueType, error: MeshError | None = None) -> AttemptRecord:
+        assert self.attempt is not None  # noqa: S101 - only an attempt that began can end
+        record = AttemptRecord(
+            deployment=self.attempt.deployment,
+            provider=self.attempt.provider,
+            fault=fault,
+            upstream_status=int(error.metadata.get("upstream_status") or 0) if error else 0,
+            total_microseconds=int((perf_counter() - self._attempt_began) * MILLION),
+            start_time=_timestamp(self._attempt_ns),
+        )
+        self.attempts.append(record)
+        return record
+
+    def cost(self) -> int | None:
+        """Nano-USD; None when the price is unknown, 0 when nothing was used."""
+        if self.usage is None:
+            return 0
+        if self.attempt is None or not self.attempt.HasField("price"):
+            return None
+        return cost_of(self.usage, self.attempt.price)
+
+    def record(self) -> CallRecord:
+        """The wide row of the call."""
+        record = CallRecord(
+            request_id=self.request_id,
+            start_time=_timestamp(self.wall_ns),
+            caller=self.caller,
+            outcome=self.outcome,
+            reason=self.reason,
+            http_status=self.status if self.http else 0,
+            usage=self.usage,
+            cost_nanos=self.cost(),
+            total_microseconds=int((perf_counter() - self.began) * MILLION),
+            first_token_microseconds=int(self.first_token * MILLION),
+            overhead_microseconds=int(self.overhead * MILLION),
+            attempts=self.attempts,
+            user=self.user,
+            tags=self.tags,
+            finish_reason=self.finish,
+        )
+        if self.facts is not None:
+            record.operation = self.facts.operation
+            record.requested_model = self.facts.model
+            record.stream = self.facts.stream
+        if self.decision is not None:
+            record.model = self.decision.plan.model
+            record.catalog_version = self.decision.record.catalog_version
+        if self.attempt is not None:
+            record.deployment = self.attempt.deployment
+            record.provider = self.attempt.provider
+            record.price_version = self.attempt.price.version
+        return record
+
+
+def cost_of(usage: Usage, price: Price) -> int:
+    """What a call costs, nano-USD, rounded to the nearest: each bucket by its own price, once."""
+    read = price.cache_read if price.HasField("cache_read") else price.input
+    write = price.cache_write if price.HasField("cache_write") else price.input
+    reasoning = price.reasoning if price.HasField("reasoning") else price.output
+    total = (
+        usage.input_tokens * price.input
+        + usage.cache_read_tokens * read
+        + usage.cache_write_tokens * write
+        + usage.output_tokens * price.output
+        + usage.reasoning_tokens * reasoning
+        + price.request
+    )
+    return (total + MILLION // 2) // MILLION
+
+
+def _timestamp(nanoseconds: int) -> Timestamp:
+    return Timestamp(seconds=nanoseconds // NANO, nanos=nanoseconds % NANO)

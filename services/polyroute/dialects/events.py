@@ -1,10 +1,11 @@
 """A whole answer and its steps are the same thing twice: from steps to the answer, and from the answer to steps."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, ChatResponse, Choice, Part
+from polyroute.dialects import jsontools
 
 # Where an extension of a step belongs in the answer; see `dialect` for the prefixes.
 _CHOICE: Final = "choice."
@@ -36,8 +37,7 @@ class Assembler:
             for part in choice.message.parts:
                 if part.HasField("audio") and self._sound.get(index):
                     part.audio.media.data = bytes(self._sound[index])
-            pieces = self._logprobs.get(index, [])
-            choice.logprobs = pieces[0] if len(pieces) == 1 else b"[" + b",".join(pieces) + b"]" if pieces else b""
+            choice.logprobs = _joined(self._logprobs.get(index, []))
         return self._response
 
     def _event(self, event: ChatEvent) -> None:
@@ -118,6 +118,21 @@ class Assembler:
                 part.extensions[name.removeprefix(_CALL)] = raw
             else:
                 self._response.extensions[name] = raw
+
+
+def _joined(pieces: list[bytes]) -> bytes:
+    """Log probabilities of a whole answer from those of its pieces: lists under the same name, one after the other."""
+    if len(pieces) < 2:
+        return b"".join(pieces)
+    values = [jsontools.loads(piece) for piece in pieces]
+    if not all(isinstance(value, dict) for value in values):
+        return jsontools.dumps(values)
+    joined: dict[str, Any] = {}
+    for value in values:
+        for name, item in value.items():
+            before = joined.get(name)
+            joined[name] = before + item if isinstance(before, list) and isinstance(item, list) else item or before
+    return jsontools.dumps(joined)
 
 
 def _open(choice: Choice, kind: str) -> Part:

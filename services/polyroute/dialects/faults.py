@@ -396,7 +396,7 @@ def _number(text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return number if 0 <= number < 1e9 else None
+    return number if 0 <= number < 1e10 else None
 
 
 def _until(stated: str, date: str, now: Callable[[], float]) -> float | None:

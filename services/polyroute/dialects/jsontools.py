@@ -27,7 +27,8 @@ _READ_BY_POLICY: Final = re.compile(rb'"(' + b"|".join(_POLICY_NAMES) + rb')"')
 _ESCAPED_LETTER: Final = re.compile(rb"\\u00(?:5[fF]|[67][0-9a-fA-F])")  # no encoder escapes a-z or _ but to deceive
 _BRACKETS: Final = b"[]{}"
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
-_STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_AS_LISTS: Final = bytes.maketrans(b"{}", b"[]")  # valid JSON closes what it opened: one kind is enough to count
+_STEP: Final = {ord("["): 1, ord("]"): -1}
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _COLON: Final = re.compile(rb"[ \t\n\r:]*")
 _PATH: Final = re.compile(r" - at `\$\.?(.*)`$")
@@ -112,12 +113,12 @@ def check_depth(body: bytes) -> None:
     """Refuses JSON (already known to be valid) that is nested deeper than MAX_DEPTH."""
     if len(body.split(b"[", MAX_DEPTH + 1)) + len(body.split(b"{", MAX_DEPTH + 1)) <= MAX_DEPTH + 2:
         return
-    rest = _outside_strings(body).translate(None, _NOT_BRACKETS)
+    rest = _outside_strings(body).translate(_AS_LISTS, _NOT_BRACKETS)
     if len(rest) > 2 * MAX_BRACKETS:
         raise invalid(f"the body holds more than {MAX_BRACKETS} lists and objects")
     depth = 0
     while rest and depth < 12:  # each round takes off the innermost level; real requests need about six
-        rest = rest.replace(b"[]", b"").replace(b"{}", b"")
+        rest = rest.replace(b"[]", b"")
         depth += 1
     if rest and depth + max(accumulate(map(_STEP.__getitem__, rest))) > MAX_DEPTH:
         raise invalid(f"the body is nested deeper than {MAX_DEPTH} levels")

@@ -94,6 +94,7 @@ def of_choice(choice: pb.Choice, expected: dict[str, Any], *, complete: bool) ->
         "reasoning": "".join(part.reasoning.text for part in parts),
         "refusal": "".join(part.refusal.text for part in parts),
         "tool_calls": [of_call(part.tool_call, place, expected) for place, part in enumerate(calls_of(parts))],
+        "logprobs": json.loads(choice.logprobs or b"null"),
         "seals": [json.loads(part.state.data) for part in parts if part.HasField("state")],
         "choice_extensions": of_extensions(choice.extensions),
         "message_extensions": of_extensions(choice.message.extensions),
@@ -227,6 +228,7 @@ def kept(choice: pb.Choice) -> tuple[Any, ...]:
     sound = [(part.audio.id, part.audio.media.data, part.audio.transcript) for part in parts if part.HasField("audio")]
     nameless = (pb.FINISH_REASON_UNSPECIFIED, pb.FINISH_REASON_OTHER)
     finish = pb.FINISH_REASON_STOP if choice.finish_reason in nameless else choice.finish_reason
+    words.append(choice.logprobs.decode())
     return choice.index, words, calls, seals, sound, finish, dict(choice.message.extensions), dict(choice.extensions)
 
 

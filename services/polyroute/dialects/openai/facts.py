@@ -191,17 +191,20 @@ def facts_of(
         raise invalid(f"n is not between 1 and {MAX_CHOICES}", "n")
     if isinstance(common.stop, list) and len(common.stop) > MAX_STOPS:
         raise invalid(f"more than {MAX_STOPS} stop texts", "stop")
-    options = common.stream_options
-    return RequestFacts(
+    facts = RequestFacts(
         operation=operation,
         model=model,
         stream=bool(common.stream),
-        stream_usage=bool(options and options.include_usage),
         input_tokens_estimate=tokens,
         max_output_tokens=most,
-        needs=sorted(needs),
-        choices=common.n or 0,
     )
+    if common.stream_options and common.stream_options.include_usage:
+        facts.stream_usage = True
+    if needs:
+        facts.needs.extend(sorted(needs))
+    if common.n:
+        facts.choices = common.n
+    return facts
 
 
 def limit_of(name: str, value: int | None) -> int | None:
@@ -236,9 +239,9 @@ def _messages(raw: bytes, needs: set[Capability.ValueType]) -> int:
             size += len(content) if content.isascii() else text_bytes(content)
         elif content is not None:
             for part in content:
-                if part.text is not None:
+                if part.text:
                     size += text_bytes(part.text)
-                else:
+                if part.type != "text":
                     media += _media_tokens(part, needs)
         if message.role == "assistant" and (message.tool_calls or message.reasoning_content or message.reasoning):
             size += _said(message)
@@ -249,7 +252,8 @@ def _any_messages(raw: bytes) -> list[_AnyMessage]:
     try:
         messages = _decode_any_messages(raw)
     except msgspec.ValidationError as error:
-        raise msgspec.ValidationError(str(error).replace("`$", "`$.messages", 1)) from None
+        text = str(error) if "`$" in str(error) else f"{error} - at `$`"
+        raise msgspec.ValidationError(text.replace("`$", "`$.messages", 1)) from None
     if not raw.isascii():
         raw.decode()
     jsontools.check_depth(raw)

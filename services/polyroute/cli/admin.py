@@ -11,6 +11,7 @@ from polyroute.api.auth.v1 import auth_pb2 as pb
 from polyroute.api.auth.v1.auth_pb2_grpc import AuthServiceStub
 from polyroute.cli.client import run
 from polyroute.cli.config import Config
+from polyroute.cli.output import show
 from polyroute.mesh.node import Node
 
 SECONDS: Final = 5.0
@@ -57,7 +58,7 @@ def list_keys(config: Config, *, ended: bool) -> None:
             _state(key),
             ", ".join(key.models) or "all",
         )
-    Console(soft_wrap=True).print(table)
+    show(table)
 
 
 def revoke_key(config: Config, key: str) -> None:

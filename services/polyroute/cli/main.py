@@ -9,6 +9,7 @@ import typer
 
 from polyroute.cli import admin, chat, report
 from polyroute.cli.config import Config, find, load
+from polyroute.cli.reference import reference
 from polyroute.cli.roles import Process, chosen
 from polyroute.cli.serve import serve as run_roles
 from polyroute.cli.supervisor import supervise
@@ -26,9 +27,7 @@ config = typer.Typer(help="Check and describe the configuration.", no_args_is_he
 app.add_typer(keys, name="keys")
 app.add_typer(config, name="config")
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="YAML file [default: polyroute.yaml]")
-]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file [default: polyroute.yaml]")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="where databases, spools and sockets are kept")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error")]
 
@@ -171,6 +170,12 @@ def config_check(config_file: ConfigFile = None, data_dir: DataDir = None) -> No
 def config_schema() -> None:
     """Prints the JSON Schema of the configuration file, for editors."""
     print(json.dumps(Config.model_json_schema(), indent=2))
+
+
+@config.command("reference")
+def config_reference() -> None:
+    """Prints every section and key with its default, as Markdown."""
+    print(reference(), end="")
 
 
 @app.command()

@@ -18,6 +18,7 @@ from polyroute.api.router.v1.router_pb2 import ListModelsRequest, ListModelsResp
 from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
 from polyroute.cli.client import run
 from polyroute.cli.config import Config
+from polyroute.cli.output import show
 from polyroute.mesh.config import ROLES, ConfigError
 from polyroute.mesh.node import Node
 from polyroute.providers import roster
@@ -53,9 +54,8 @@ def models(config: Config) -> None:
             _price(model.price) if model.HasField("price") else "unknown",
             ", ".join(model.alias_of),
         )
-    console = Console(soft_wrap=True)
-    console.print(table)
-    console.print(f"[dim]catalog {listed.catalog_version}[/]")
+    show(table)
+    Console().print(f"[dim]catalog {listed.catalog_version}[/]")
 
 
 def _price(price: Price) -> str:
@@ -101,7 +101,7 @@ def _print_usage(names: list[str], rows: Iterable[pb.UsageRow]) -> None:
             f"{row.usage.reasoning_tokens:,}",
             f"{row.cost_nanos / NANO:.9f}" + (f" + {row.unpriced_calls} unpriced" if row.unpriced_calls else ""),
         )
-    Console(soft_wrap=True).print(table)
+    show(table)
 
 
 def _as_json(names: list[str], row: pb.UsageRow) -> dict[str, Any]:

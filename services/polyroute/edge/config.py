@@ -1,14 +1,18 @@
 """Settings of the edge role."""
 
+from typing import Final
+
 from pydantic import Field
 
 from polyroute.mesh.config import Section
+
+ADDRESS: Final = r"^\S+:\d{1,5}$"
 
 
 class HttpConfig(Section):
     """The HTTP door."""
 
-    listen: str = Field(default="127.0.0.1:8080", description="`host:port`; port 0 takes a free one")
+    listen: str = Field(default="127.0.0.1:8080", pattern=ADDRESS, description="`host:port`; port 0 takes a free one")
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024, description="of a request")
     max_decompressed_bytes: int = Field(default=15 * 1024 * 1024, ge=1024, description="of a request, opened")
     max_header_bytes: int = Field(default=64 * 1024, ge=4096, description="request line and headers together")
@@ -22,7 +26,7 @@ class HttpConfig(Section):
 class GrpcConfig(Section):
     """The gRPC door."""
 
-    listen: str = Field(default="127.0.0.1:8081", description="`host:port`; port 0 takes a free one")
+    listen: str = Field(default="127.0.0.1:8081", pattern=ADDRESS, description="`host:port`; port 0 takes a free one")
 
 
 class EdgeConfig(Section):

@@ -7,6 +7,7 @@ From the first content on (the commit point) there is no other attempt; what bre
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -91,10 +92,12 @@ class Flow:
         try:
             await self._authorize(call)
             await self._decide(call)
-            async for response in self._attempts(call):
-                if response.events[-1].HasField("finished"):
-                    self._recorder.keep(trail)  # before the last bytes go out: whoever has the answer is on record
-                yield response
+            # closed here and not by the collector: a reader that stops ends the vendor's work now
+            async with aclosing(self._attempts(call)) as responses:
+                async for response in responses:
+                    if response.events[-1].HasField("finished"):
+                        self._recorder.keep(trail)  # before the last bytes go out: whoever has the answer is on record
+                    yield response
         except MeshError as error:
             trail.ended(error)
             raise
@@ -166,8 +169,9 @@ class Flow:
         failures: list[Failure] = []
         while (index := await self._next(call, failures)) is not None:
             try:
-                async for response in self._attempt(call, index, len(failures) + 1):
-                    yield response
+                async with aclosing(self._attempt(call, index, len(failures) + 1)) as responses:
+                    async for response in responses:
+                        yield response
                 return
             except MeshError as error:
                 call.trail.failed(error)

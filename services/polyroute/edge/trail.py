@@ -59,6 +59,7 @@ class Trail:
     first_token: float = 0.0
     upstream: float = 0.0
     attempts: list[AttemptRecord] = field(default_factory=list)
+    _trying: bool = False
     _attempt_began: float = 0.0
     _attempt_ns: int = 0
 
@@ -77,6 +78,7 @@ class Trail:
         """An attempt begins."""
         self.attempt = attempt
         self.started = None
+        self._trying = True
         self._attempt_began = perf_counter()
         self._attempt_ns = time_ns()
 
@@ -130,7 +132,7 @@ class Trail:
             return
         self.outcome = metrics_pb2.OUTCOME_CANCELLED
         self.status = 499
-        if self.attempt is not None:
+        if self._trying:  # not while waiting between two attempts: the last one is on record
             self._ended(pb.FAULT_UNSPECIFIED).cancelled = True
             self.usage = self.usage or self._delivered()
 
@@ -145,6 +147,7 @@ class Trail:
 
     def _ended(self, fault: pb.Fault.ValueType, error: MeshError | None = None) -> AttemptRecord:
         assert self.attempt is not None  # noqa: S101 - only an attempt that began can end
+        self._trying = False
         record = AttemptRecord(
             deployment=self.attempt.deployment,
             provider=self.attempt.provider,

@@ -29,7 +29,7 @@ Stream = Callable[[Any, Context], AsyncIterator[Any]]
 
 TOKEN_KEY: Final = "polyroute-mesh-token"  # noqa: S105 - the name of a header
 LOCAL_PEER: Final = "local:"  # what `context.peer()` says of a caller in the same process
-TRUSTED_PEERS: Final = (LOCAL_PEER, "unix:")  # the operating system has checked these: same process, same user's socket
+TRUSTED_PEER: Final = "unix:"  # the operating system has checked it: the socket's folder is this user's alone
 
 _log = structlog.get_logger("rpc")
 
@@ -88,8 +88,7 @@ class Guard:
             scope: Scope | None = None
             code = grpc.StatusCode.OK
             try:
-                scope = self._enter(context)
-                self._validate(request)
+                scope = self._enter(context, request)
                 return await behaviour(request, context)  # type: ignore[no-any-return] # a servicer's own answer
             except BaseException as error:  # noqa: BLE001 - the boundary: every end of a call has a status
                 code = _code(error)
@@ -109,8 +108,7 @@ class Guard:
             answers: Any = None
             watcher = asyncio.current_task() if method.watch and context.peer() != LOCAL_PEER else None
             try:
-                scope = self._enter(context)
-                self._validate(request)
+                scope = self._enter(context, request)
                 if watcher is not None:
                     self._watches.add(watcher)
                 answers = behaviour(request, context)
@@ -130,9 +128,12 @@ class Guard:
 
         return call
 
-    def _enter(self, context: Context) -> Scope:
+    def _enter(self, context: Context, request: Message) -> Scope:
         metadata = dict(context.invocation_metadata() or ())
-        self._admit(context, metadata)
+        peer = context.peer() or ""
+        if peer != LOCAL_PEER:  # what comes from this process was made by the same code, and checked at its door
+            self._admit(peer, context, metadata)
+            self._validate(request)
         left = context.time_remaining()
         if left is not None and left < scopes.LEAST:
             raise MeshError(pb.REASON_DEADLINE, f"less than {scopes.LEAST * 1000:.0f} ms of the call's time is left")
@@ -147,9 +148,8 @@ class Guard:
         scopes.CURRENT.set(scope)
         return scope
 
-    def _admit(self, context: Context, metadata: dict[str, str | bytes]) -> None:
-        peer = context.peer() or ""
-        if self.public or peer.startswith(TRUSTED_PEERS):
+    def _admit(self, peer: str, context: Context, metadata: dict[str, str | bytes]) -> None:
+        if self.public or peer.startswith(TRUSTED_PEER):
             return
         if self.allowed and not self.allowed.intersection(_names(context)):
             raise MeshError(pb.REASON_NOT_PERMITTED, "this peer's certificate may not call this service")

@@ -13,8 +13,6 @@ InProcessChannelBuilder, which inspired this one).
 import asyncio
 import contextlib
 import contextvars
-import functools
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
@@ -34,63 +32,64 @@ _RUNTIME_DETAILS: Final = {
 }
 
 
+class _Service:
+    """A service of this process: how many of its calls are running, and who waits for the last."""
+
+    __slots__ = ("idle", "running")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.idle: asyncio.Event | None = None
+
+    def left(self) -> None:
+        """A call has ended."""
+        self.running -= 1
+        if not self.running and self.idle is not None:
+            self.idle.set()
+
+
 class LocalServer:
     """The methods that this process serves, by path."""
 
     def __init__(self) -> None:
-        self._methods: dict[str, Unary | Stream] = {}
-        self._services: set[str] = set()
-        self._running: Counter[str] = Counter()
-        self._waiting: list[tuple[frozenset[str], asyncio.Event]] = []
+        self._methods: dict[str, tuple[Unary | Stream, _Service]] = {}
+        self._services: dict[str, _Service] = {}
 
     def add(self, methods: Mapping[str, Unary | Stream]) -> None:
         """Serves methods, by path, from now on."""
-        self._methods.update(methods)
-        self._services.update(_service(path) for path in methods)
+        for path, method in methods.items():
+            self._methods[path] = (method, self._services.setdefault(_service_of(path), _Service()))
 
-    def remove(self, services: Iterable[str]) -> None:
-        """Refuses new calls of services from now on; running ones go on."""
-        self._services.difference_update(services)
-        self._methods = {path: method for path, method in self._methods.items() if _service(path) in self._services}
+    def remove(self, services: Iterable[str]) -> list[_Service]:
+        """Refuses new calls of services from now on; running ones go on, and can be waited for by `drained`."""
+        removed = [self._services.pop(name) for name in services if name in self._services]
+        self._methods = {path: pair for path, pair in self._methods.items() if _service_of(path) in self._services}
+        return removed
 
-    async def drained(self, services: Iterable[str], grace: float) -> None:
+    async def drained(self, services: Iterable[_Service], grace: float) -> None:
         """Waits until no call of `services` is running, at most `grace` seconds."""
-        names = frozenset(services)
-        if not any(self._running[name] for name in names):
-            return
-        idle = asyncio.Event()
-        self._waiting.append((names, idle))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await idle.wait()
+                for service in services:
+                    if service.running:
+                        service.idle = asyncio.Event()
+                        await service.idle.wait()
 
-    def find(self, path: str) -> Unary | Stream:
-        """The method at `path`.
+    def find(self, path: str) -> tuple[Unary | Stream, _Service]:
+        """The method at `path`, and its service.
 
         Raises:
             AioRpcError: UNIMPLEMENTED or, for a service that is not (or no longer) here, UNAVAILABLE.
         """
-        method = self._methods.get(path)
-        if method is not None:
-            return method
-        if _service(path) in self._services:
+        found = self._methods.get(path)
+        if found is not None:
+            return found
+        if _service_of(path) in self._services:
             raise _error(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         raise _error(grpc.StatusCode.UNAVAILABLE, "the service is not running in this process")
 
-    def entered(self, path: str) -> None:
-        """A call of the method at `path` has begun."""
-        self._running[_service(path)] += 1
 
-    def left(self, path: str) -> None:
-        """A call of the method at `path` has ended."""
-        self._running[_service(path)] -= 1
-        for names, idle in self._waiting:
-            if not any(self._running[name] for name in names):
-                idle.set()
-
-
-@functools.cache
-def _service(path: str) -> str:
+def _service_of(path: str) -> str:
     return path[1 : path.rindex("/")]
 
 
@@ -102,7 +101,7 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
         self._deadline = deadline
         self._loop = loop
         self.initial: Metadata | None = None
-        self.trailing = Metadata()
+        self.trailing: Metadata | None = None
         self._code: grpc.StatusCode = grpc.StatusCode.OK
         self._details = ""
 
@@ -147,7 +146,7 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
 
     def trailing_metadata(self) -> Metadata:
         """The trailing metadata so far."""
-        return self.trailing
+        return self.trailing or Metadata()
 
     def time_remaining(self) -> float | None:  # type: ignore[override] # typeshed forgets that there may be no deadline
         """Seconds until the caller gives up; None when it never does."""
@@ -199,9 +198,7 @@ class _Call:
         if metadata:
             sent = (*sent, *metadata)
         self._loop = asyncio.get_running_loop()
-        self._server = server
-        self._path = path
-        self._method = server.find(path)
+        self._method, self._service = server.find(path)
         self._deadline = None if timeout is None else self._loop.time() + timeout
         self._context = LocalContext(sent, self._deadline, self._loop)
         self._vars = contextvars.copy_context()
@@ -210,8 +207,8 @@ class _Call:
         self._ended: grpc.StatusCode | None = None  # set by the deadline or by cancel() before the method has ended
         self._status: AioRpcError | None = None
         self._done = False
-        self._callbacks: list[Callable[[Any], None]] = []
-        server.entered(path)
+        self._callbacks: list[Callable[[Any], None]] | None = None
+        self._service.running += 1
 
     def _step(self, awaitable: Any) -> Generator[Any, Any, Any]:
         """Drives an awaitable (an object with `send` and `throw`) to its result.
@@ -290,8 +287,8 @@ class _Call:
         if code is not grpc.StatusCode.OK:
             text = _RUNTIME_DETAILS.get(code, "") if details is None else details
             self._status = _error(code, text, self._context.initial, self._context.trailing)
-        self._server.left(self._path)
-        for callback in self._callbacks:
+        self._service.left()
+        for callback in self._callbacks or ():
             self._loop.call_soon(callback, self)
 
     def cancel(self) -> bool:
@@ -310,6 +307,8 @@ class _Call:
         """Calls `callback` with this call when it is over."""
         if self._done:
             self._loop.call_soon(callback, self)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
         else:
             self._callbacks.append(callback)
 
@@ -338,7 +337,7 @@ class _Call:
     async def trailing_metadata(self) -> Metadata:
         """The metadata that came after the last message."""
         await self._settled()
-        return self._context.trailing
+        return self._context.trailing_metadata()
 
     async def code(self) -> grpc.StatusCode:
         """The status code, once the call is over."""

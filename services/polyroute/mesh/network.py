@@ -18,7 +18,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from polyroute.mesh import scope as scopes
-from polyroute.mesh.config import TlsConfig
+from polyroute.mesh.config import ConfigError, TlsConfig
 from polyroute.mesh.guard import TOKEN_KEY
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -120,17 +120,21 @@ def open_server() -> grpc.aio.Server:
 
 
 def listen(server: grpc.aio.Server, address: str, tls: TlsConfig | None) -> str:
-    """Binds `server` and returns the address that was bound, with the real port where it was 0."""
+    """Binds `server` and returns the address that was bound, with the real port where it was 0.
+
+    Raises:
+        ConfigError: The address is taken or not ours.
+    """
     if address.startswith("unix:"):
         path = Path(address.removeprefix("unix:"))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        server.add_insecure_port(address)
-        return address
-    host = address.rpartition(":")[0]
-    port = (
-        server.add_insecure_port(address) if tls is None else server.add_secure_port(address, _server_credentials(tls))
-    )
-    return f"{host}:{port}"
+        tls = None
+    credentials = None if tls is None else _server_credentials(tls)
+    try:
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    except RuntimeError:  # grpc says no more than that it failed
+        raise ConfigError(f"cannot listen on {address}: it is taken, or not an address of this machine") from None
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
 
 def _channel_credentials(tls: TlsConfig) -> grpc.ChannelCredentials:

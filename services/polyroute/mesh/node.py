@@ -180,8 +180,7 @@ class Node:
         health.close()
         guard.cut_watches()
         await server.stop(self.config.drain_grace)
-        self.local.remove(names)
-        await self.local.drained(names, self.config.drain_grace)
+        await self.local.drained(self.local.remove(names), self.config.drain_grace)
 
 
 @dataclass(frozen=True)

@@ -5,27 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from yarl import URL
-
 from polyroute.api.chat.v1.chat_pb2 import Operation
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.mesh.errors import MeshError
+from polyroute.providers.http import Target, target
 from polyroute.providers.vendor import Vendor
 
 _FIXED: Final = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "polyroute"}
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a request goes.
-
-    Attributes:
-        url: The address.
-        headers: The account's headers, credential included; never logged.
-    """
-
-    url: URL
-    headers: Mapping[str, str]
 
 
 class Account:
@@ -54,9 +40,12 @@ class Account:
         self.vendor = vendor
         self.discovered = discovered
         base = (base_url or vendor.base_url).rstrip("/")
-        self._urls = {operation: URL(base + path, encoded=True) for operation, path in vendor.paths.items()}
         extra = dict(headers or {})
-        self._headers = itertools.cycle([self._with_key(key, extra) for key in keys or ("",)])
+        self._targets = {
+            operation: itertools.cycle([target(base + path, self._with_key(key, extra)) for key in keys or ("",)])
+            for operation, path in vendor.paths.items()
+            if base
+        }
 
     def _with_key(self, key: str, extra: Mapping[str, str]) -> Mapping[str, str]:
         headers = {**_FIXED, **extra}
@@ -75,13 +64,13 @@ class Account:
         """The dialect in which it offers an operation; empty when it does not offer it."""
         return self.vendor.dialects.get(operation, "")
 
-    def endpoint(self, operation: Operation.ValueType) -> Endpoint:
-        """Where to send a request for an operation.
+    def target(self, operation: Operation.ValueType) -> Target:
+        """Where to send a request for an operation, with the next of its keys.
 
         Raises:
             MeshError: FAULT_CONNECT when it is known to be unreachable now.
         """
-        return Endpoint(self._urls[operation], next(self._headers))
+        return next(self._targets[operation])
 
 
 @dataclass(frozen=True)
@@ -119,10 +108,9 @@ class MovingAccount(Account):
         place = self._locate(next(iter(self.vendor.dialects)))
         return place if isinstance(place, str) else ""
 
-    def endpoint(self, operation: Operation.ValueType) -> Endpoint:
+    def target(self, operation: Operation.ValueType) -> Target:
         """Where to send a request for an operation now."""
         place = self._locate(operation)
         if isinstance(place, str):
             raise MeshError.upstream(errors_pb2.FAULT_CONNECT, f"{self.name} is not ready: {place}", retry_after=2.0)
-        url = URL(place.base_url + self.vendor.paths[operation], encoded=True)
-        return Endpoint(url, self._with_key(place.key, {}))
+        return target(place.base_url + self.vendor.paths[operation], self._with_key(place.key, {}))

@@ -91,9 +91,10 @@ async def converse(
         MeshError: REASON_UPSTREAM with the vendor's fault.
     """
     asked = question(request, account)
-    endpoint = account.endpoint(request.facts.operation)
+    target = account.target(request.facts.operation)
     sent = perf_counter()
-    async with transport.post(endpoint, asked.body, limits, request.headers) as answer:
+    answer = await transport.post(target, asked.body, limits, request.headers)
+    try:
         if not answer.ok:
             raise await _refused(answer, DIALECTS[account.dialect(request.facts.operation)])
         tally = asked.rendering.tally
@@ -108,6 +109,8 @@ async def converse(
             if last:
                 events += _last(tally, request.facts, first, answer.arrived - sent)
             yield GenerateResponse(events=events)
+    finally:
+        answer.close()
 
 
 async def _whole(answer: Answer, rendering: Rendering) -> AsyncGenerator[tuple[list[GenerateEvent], bool]]:
@@ -118,9 +121,16 @@ async def _streamed(answer: Answer, rendering: Rendering) -> AsyncGenerator[tupl
     """Batches of steps, one per read of the connection; the last one is marked."""
     framer = Framer()
     tally = rendering.tally
+    idle = 0
     while True:
-        data = await answer.read(first=not tally.content_events)
+        try:
+            data = await answer.read(first=not tally.content_events, idle=idle)
+        except MeshError:
+            if not tally.finish:
+                raise
+            data = b""  # the vendor gave its finish reason: only what follows it is missing
         events = framer.feed(data) if data else framer.flush()
+        idle = 0 if events else idle + 1
         try:
             steps = rendering.feed(events) if events else []
         except BrokenAnswerError as broken:

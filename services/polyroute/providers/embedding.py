@@ -19,13 +19,16 @@ async def embed(request: EmbedRequest, account: Account, transport: Transport, l
     """
     if not account.dialect(chat_pb2.OPERATION_EMBEDDING):
         raise MeshError.upstream(errors_pb2.FAULT_CLIENT, f"{account.name} makes no embeddings")
-    endpoint = account.endpoint(chat_pb2.OPERATION_EMBEDDING)
+    target = account.target(chat_pb2.OPERATION_EMBEDDING)
     sent = perf_counter()
-    async with transport.post(endpoint, _body(request), limits) as answer:
+    answer = await transport.post(target, _body(request), limits)
+    try:
         if not answer.ok:
             raise dialect.fault_of(answer.status, await answer.error_body(), answer.headers)
         body = await answer.body()
         waited = answer.arrived - sent
+    finally:
+        answer.close()
     response = _response(request, body)
     response.total_microseconds = int(waited * 1e6)
     return response

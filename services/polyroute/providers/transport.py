@@ -6,22 +6,26 @@ Every wait has a bound: connecting, the first content, the next event, the whole
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Final, NoReturn
-
-import aiohttp
+from types import TracebackType
+from typing import Any, Final, Self
 
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.api.errors.v1.errors_pb2 import Fault
 from polyroute.mesh.errors import MeshError
-from polyroute.providers.account import Endpoint
+from polyroute.providers.http import Address, Connection, Pool, Target
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024  # of a whole answer; vectors of a large batch reach tens of megabytes
 MAX_ERROR_BYTES: Final = 64 * 1024
-READ_BYTES: Final = 64 * 1024
+BROKE: Final = "the connection broke before any answer"
+BROKE_OFF: Final = "the vendor's answer broke off"
+UNREACHABLE: Final = "the vendor cannot be reached"
+PINGS: Final = 4  # reads without an event that put off the bound between two tokens
 REST_SECONDS: Final = 0.2  # for the end of a body whose content is complete; after that the connection is given up
+_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 IDLE_SECONDS: Final = 50.0  # a pooled connection; less than the 60 s after which common servers close theirs
 
 
@@ -36,38 +40,52 @@ class Limits:
 
 
 class Watch:
-    """Bounds each wait of one attempt with one timer.
+    """Bounds each wait of one attempt with one timer, and says what it was that broke.
 
-    A wait that takes too long is cancelled and becomes FAULT_STALL; a cancellation from outside stays what it is.
+    Used as `with watch.within(seconds, fault, message)`. A wait that takes too long is cancelled and becomes
+    FAULT_STALL; a cancellation from outside stays what it is; what the network raises becomes `fault`.
     """
 
-    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
-        self._limits = limits
+    def __init__(self, total: float, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._end = loop.time() + limits.total
+        self.sent = self.began = loop.time()  # of the attempt; of the wait that is going on or was the last
+        self._end = self.sent + total
         self._due = self._end
-        self._task: asyncio.Task[object] | None = None
+        self._since: float | None = None
+        self._seconds = total
+        self._fault: Fault.ValueType = errors_pb2.FAULT_UNSPECIFIED
+        self._message = ""
+        self._task: asyncio.Task[Any] | None = None
         self._expired = False
         self._timer: asyncio.TimerHandle | None = None
 
-    @contextmanager
-    def waiting(self, seconds: float) -> Generator[None]:
-        """Bounds what the body waits for."""
-        self._due = min(self._loop.time() + seconds, self._end)
+    def within(self, seconds: float, fault: Fault.ValueType, message: str, *, since: float | None = None) -> Self:
+        """Bounds what the body of the `with` waits for, from now on or from `since` on."""
+        self._seconds = seconds
+        self._since = since
+        self._fault = fault
+        self._message = message
+        return self
+
+    def __enter__(self) -> None:
+        self.began = self._loop.time() if self._since is None else self._since
+        self._due = min(self.began + self._seconds, self._end)
         self._task = asyncio.current_task(self._loop)
         if self._timer is None or self._timer.when() > self._due:
             self._arm()
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self._expired or self._task is None:
-                raise
-            self._task.uncancel()
-            raise MeshError.upstream(
-                errors_pb2.FAULT_STALL, f"the vendor sent nothing for {seconds:g} s", waited=f"{seconds:g}"
-            ) from None
-        finally:
-            self._task = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if error is None:
+            return
+        if isinstance(error, asyncio.CancelledError) and self._expired and task is not None:
+            task.uncancel()
+            message = f"the vendor sent no content for {self._seconds:g} s"
+            raise MeshError.upstream(errors_pb2.FAULT_STALL, message) from None
+        if isinstance(error, OSError):
+            raise MeshError.upstream(self._fault, self._message, cause=str(error)) from error
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -95,16 +113,20 @@ class Answer:
 
     Attributes:
         status: The HTTP status.
-        headers: The headers; names in any case.
+        headers: The headers, lower-case names.
         arrived: When the last piece of it came, by `time.perf_counter`.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, watch: Watch, limits: Limits) -> None:
-        self._response = response
+    __slots__ = ("_address", "_connection", "_limits", "_pool", "_watch", "arrived", "headers", "status")
+
+    def __init__(self, pool: Pool, address: Address, connection: Connection, watch: Watch, limits: Limits) -> None:
+        self._pool = pool
+        self._address = address
+        self._connection = connection
         self._watch = watch
         self._limits = limits
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
+        self.status = connection.status
+        self.headers: Mapping[str, str] = connection.headers
         self.arrived = perf_counter()
 
     @property
@@ -123,126 +145,115 @@ class Answer:
         Raises:
             MeshError: FAULT_BAD_ANSWER when it is too large, FAULT_TRUNCATED when it breaks off, FAULT_STALL.
         """
+        connection = self._connection
         pieces: list[bytes] = []
         size = 0
-        with self._watch.waiting(self._limits.first_token), _reading():
-            async for piece in self._response.content.iter_any():
+        with self._watch.within(self._limits.first_token, errors_pb2.FAULT_TRUNCATED, BROKE_OFF):
+            while piece := await connection.read():
                 pieces.append(piece)
                 size += len(piece)
+                if connection.drained:
+                    break
                 if size > limit:
                     raise MeshError.upstream(errors_pb2.FAULT_BAD_ANSWER, f"the answer is larger than {limit} bytes")
         self.arrived = perf_counter()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def error_body(self) -> bytes:
-        """The beginning of a refusal's body; empty when it cannot be read."""
-        try:
-            with self._watch.waiting(self._limits.inter_token), _reading():
-                return await self._response.content.read(MAX_ERROR_BYTES)
-        except MeshError:
-            return b""
+        """The beginning of a refusal's body; what has come of it when it breaks off."""
+        pieces: list[bytes] = []
+        size = 0
+        with contextlib.suppress(MeshError):
+            while size < MAX_ERROR_BYTES:
+                piece = await self.read(first=False)
+                if not piece:
+                    break
+                pieces.append(piece)
+                size += len(piece)
+        return b"".join(pieces)[:MAX_ERROR_BYTES]
 
-    async def read(self, *, first: bool) -> bytes:
+    async def read(self, *, first: bool, idle: int = 0) -> bytes:
         """What has arrived, at least one byte; empty at the end.
 
         Args:
-            first: No content has come yet, so the bound is that of the first token.
+            first: No content has come yet, so the bound is that of the first token, from sending on.
+            idle: How many reads in a row brought no event: a vendor's pings put the bound off only so often.
 
         Raises:
             MeshError: FAULT_TRUNCATED when the connection breaks, FAULT_STALL.
         """
-        seconds = self._limits.first_token if first else self._limits.inter_token
-        with self._watch.waiting(seconds), _reading():
-            data = await self._response.content.readany()
+        watch = self._watch
+        if first:
+            watch.within(self._limits.first_token, errors_pb2.FAULT_TRUNCATED, BROKE_OFF, since=watch.sent)
+        else:
+            since = watch.began if idle > PINGS else None
+            watch.within(self._limits.inter_token, errors_pb2.FAULT_TRUNCATED, BROKE_OFF, since=since)
+        with watch:
+            data = await self._connection.read()
         self.arrived = perf_counter()
         return data
 
     async def rest(self) -> None:
         """Reads the framing that follows the last event, so that the connection can be used again."""
-        with contextlib.suppress(MeshError, TimeoutError):
-            async with asyncio.timeout(REST_SECONDS):
-                with _reading():
-                    while await self._response.content.readany():
-                        continue
+        with contextlib.suppress(MeshError):
+            while not self._connection.drained:
+                with self._watch.within(REST_SECONDS, errors_pb2.FAULT_TRUNCATED, BROKE_OFF):
+                    await self._connection.read()
+
+    def close(self) -> None:
+        """Gives the connection back; one whose answer has not ended is closed, which ends the vendor's work."""
+        self._watch.close()
+        self._pool.release(self._address, self._connection)
 
 
 class Transport:
     """Connections to vendors, kept and used again.
 
     Args:
-        connections: Most connections to one address; 0 means no limit.
+        connections: Most connections in use to one address; 0 means no limit.
     """
 
     def __init__(self, *, connections: int = 0) -> None:
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            limit_per_host=connections,
-            keepalive_timeout=IDLE_SECONDS,
-            ttl_dns_cache=30,
-            enable_cleanup_closed=False,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            read_bufsize=READ_BYTES,
-            auto_decompress=True,
-            trust_env=False,
-        )
+        self._pool = Pool(idle_seconds=IDLE_SECONDS, most=connections)
 
     async def close(self) -> None:
-        """Closes every connection."""
-        await self._session.close()
+        """Closes every connection that is not in use."""
+        self._pool.close()
 
-    @asynccontextmanager
     async def post(
-        self, endpoint: Endpoint, body: bytes, limits: Limits, headers: Mapping[str, str] | None = None
-    ) -> AsyncGenerator[Answer]:
-        """Sends a request; leaving before the answer has ended closes the connection, and so ends the vendor's work.
+        self, target: Target, body: bytes, limits: Limits, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Sends a request and returns once the headers of its answer have come. The answer is to be closed.
 
         Raises:
             MeshError: FAULT_CONNECT when nothing was sent, FAULT_AMBIGUOUS when the request may have arrived,
                 FAULT_STALL when no headers came in time.
         """
-        loop = asyncio.get_running_loop()
-        watch = Watch(limits, loop)
-        sent = {**endpoint.headers, **headers} if headers else endpoint.headers
-        timeout = aiohttp.ClientTimeout(total=None, connect=limits.connect, sock_connect=limits.connect)
+        watch = Watch(limits.total, asyncio.get_running_loop())
+        connection: Connection | None = None
         try:
-            with watch.waiting(limits.connect + limits.first_token), _connecting():
-                response = await self._session.post(
-                    endpoint.url, data=body, headers=sent, timeout=timeout, allow_redirects=False
-                )
-            try:
-                yield Answer(response, watch, limits)
-            finally:
-                if response.content.is_eof():
-                    response.release()
-                else:
-                    response.close()
-        finally:
+            with watch.within(limits.connect, errors_pb2.FAULT_CONNECT, UNREACHABLE):
+                connection = await self._pool.acquire(target.address)
+            watch.sent = watch.began
+            connection.send(_extended(target.head, headers) if headers else target.head, body)
+            with watch.within(limits.first_token, errors_pb2.FAULT_AMBIGUOUS, BROKE):
+                await connection.answered()
+        except BaseException as error:
             watch.close()
+            if connection is not None:
+                connection.close()
+                self._pool.release(target.address, connection)
+            elif isinstance(error, MeshError) and error.fault == errors_pb2.FAULT_STALL:
+                raise MeshError.upstream(errors_pb2.FAULT_CONNECT, UNREACHABLE, cause="timeout") from None
+            raise
+        return Answer(self._pool, target.address, connection, watch, limits)
 
 
-@contextmanager
-def _connecting() -> Generator[None]:
-    """Tells apart what was certainly not sent from what may have arrived."""
-    try:
-        yield
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        _fail(errors_pb2.FAULT_CONNECT, "the vendor cannot be reached", error)
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        _fail(errors_pb2.FAULT_AMBIGUOUS, "the connection broke before any answer", error)
-
-
-@contextmanager
-def _reading() -> Generator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        _fail(errors_pb2.FAULT_TRUNCATED, "the vendor's answer broke off", error)
-
-
-def _fail(fault: errors_pb2.Fault.ValueType, message: str, error: BaseException) -> NoReturn:
-    # the class says what happened; the text of these errors can hold addresses and is for the log only
-    raise MeshError.upstream(fault, message, cause=type(error).__name__) from error
+def _extended(head: bytes, headers: Mapping[str, str]) -> bytes:
+    """A request's head with the caller's own headers for the vendor; what would break the framing is left out."""
+    lines = [
+        f"{name}: {value}\r\n"
+        for name, value in headers.items()
+        if name.isascii() and value.isascii() and value.isprintable() and _NAME.fullmatch(name)
+    ]
+    return head + "".join(lines).encode("ascii")

@@ -1,14 +1,14 @@
 """The router's part of the configuration file: the sections `models`, `aliases` and `router`.
 
     models:
-      gpt-6-sol:
+      large:
         deployments:
-          - {provider: openai, model: gpt-6-sol, priority: 0, weight: 3, price: {input: "2.00", output: "10.00"}}
-          - azure/gpt-6-sol                     # short for {provider: azure, model: gpt-6-sol}
-      bge: {operations: [embedding], deployments: [tei/bge-m3]}
+          - {provider: east, model: large-2, priority: 0, weight: 3, price: {input: "2.00", output: "10.00"}}
+          - west/large-2                # short for {provider: west, model: large-2}
+      vectors: {operations: [embedding], deployments: [own/bge-m3]}
     aliases:
-      smart: gpt-6-sol
-      fast: {gpt-6-sol: 90, deepseek-chat: 10}  # by weight
+      smart: large
+      fast: {large: 90, small: 10}      # by weight
     router: {max_attempts: 3, timeouts: {first_token: 60}}
 
 These models check what one value can tell; what needs the whole catalog (names that must exist, cycles, doubles) is

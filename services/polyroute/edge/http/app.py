@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -32,11 +33,13 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's entry."""
-        handler = self._hot.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        handler = self._hot.get(scope["path"]) if scope["type"] == "http" else None
         if handler is None:
             await self._rest(scope, receive, send)
-        else:
+        elif scope["method"] == "POST":
             await handler(scope, receive, send)
+        else:
+            await _not_possible(scope["method"], "POST")(scope, receive, send)
 
 
 def _starlette(pages: Pages) -> Starlette:
@@ -59,6 +62,13 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
 
 
 async def _wrong_method(request: Request, error: Exception) -> Response:
-    response = refusal(MeshError(pb.REASON_INVALID_REQUEST, f"{request.method} is not possible here"))
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return _not_possible(request.method, (headers or {}).get("Allow", ""))
+
+
+def _not_possible(method: str, allowed: str) -> Response:
+    """405, which must name the methods that are possible (RFC 9110, section 15.5.6)."""
+    response = refusal(MeshError(pb.REASON_INVALID_REQUEST, f"{method} is not possible here"))
     response.status_code = 405
+    response.headers["allow"] = allowed
     return response

@@ -88,6 +88,8 @@ def _opened(body: bytes, encoding: str, most: int) -> bytes:
         raise _too_large(bound)
     if not machine.eof:
         raise MeshError(pb.REASON_INVALID_REQUEST, f"the {encoding} body is cut off")
+    if machine.unused_data:
+        raise MeshError(pb.REASON_INVALID_REQUEST, f"something follows the end of the {encoding} body")
     return opened
 
 

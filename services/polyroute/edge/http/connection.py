@@ -1,18 +1,24 @@
 """The connection under the HTTP door, with bounds that the server itself does not have.
 
 uvicorn bounds neither a connection that says nothing, nor headers or a body that drip, nor a reader that stops. Here
-each has a deadline, and an end of the connection cancels the request that is being answered on it, at once.
+each has a deadline, and an end of the connection cancels the request that is being answered on it, at once. Answers of
+the hot doors are written here as well: head and body in one write, without the checks that ASGI's `send` repeats for
+headers that only this program makes.
 """
 
 import asyncio
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 SEND_BUFFER: Final = 128 * 1024  # bytes in the kernel; the default grows to megabytes for a reader that stopped
-SCOPE_KEY: Final = "polyroute.connection"
+JOINED: Final = 64 * 1024  # bytes up to which one copy is cheaper than a second write
+SCOPE_KEY: Final = "polyroute.reply"
+
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._header_bytes = 0
         self._in_headers = False
         self._in_body = False
-        self._serving: asyncio.Task[Any] | None = None
+        self.serving: asyncio.Task[Any] | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._receiving: asyncio.TimerHandle | None = self.loop.call_later(self.bounds.header_seconds, self._too_slow)
 
@@ -50,17 +56,8 @@ class BoundedConnection(HttpToolsProtocol):
         if self._stalled is not None:
             self._stalled.cancel()
         super().connection_lost(exc)
-        if self._serving is not None:
-            self._serving.cancel()
-
-    @property
-    def lost(self) -> bool:
-        """Whether the client is gone."""
-        return self.transport.is_closing()
-
-    def serve(self, task: asyncio.Task[Any] | None) -> None:
-        """Names the task that answers on this connection; None when it has."""
-        self._serving = task
+        if self.serving is not None:
+            self.serving.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request."""
@@ -68,12 +65,18 @@ class BoundedConnection(HttpToolsProtocol):
             self._header_bytes += len(data)
         super().data_received(data)
         if self._in_headers and self._header_bytes > self.bounds.header_bytes:
-            self._refuse(b"431 Request Header Fields Too Large")
-        elif self._in_headers or self._in_body:
+            self._refuse(431)
+        elif self._in_headers or self._in_body or self._idle:
             if self._receiving is None and not self.transport.is_closing():
-                self._receiving = self.loop.call_later(self.bounds.header_seconds, self._too_slow)
+                seconds = self.bounds.body_seconds if self._in_body else self.bounds.header_seconds
+                self._receiving = self.loop.call_later(seconds, self._too_slow)
         elif self._receiving is not None:
             self._clear()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is asked: what came then was blank lines, which begin no request and buy no time."""
+        return self.cycle is None or self.cycle.response_complete
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -84,20 +87,15 @@ class BoundedConnection(HttpToolsProtocol):
         """The headers are here; the body has a time of its own."""
         self._in_headers, self._in_body = False, True
         self._header_bytes = 0
-        self.scope[SCOPE_KEY] = self  # type: ignore[typeddict-unknown-key] # for the door
-        self._clear()
+        if self._receiving is not None:
+            self._clear()
         super().on_headers_complete()
+        self.scope[SCOPE_KEY] = Reply(self, self.cycle)  # type: ignore[typeddict-unknown-key] # for the door
 
     def on_message_complete(self) -> None:
         """The request is here."""
         self._in_body = False
         super().on_message_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        if self._receiving is None:
-            self._receiving = self.loop.call_later(self.bounds.body_seconds, self._too_slow)
-        super().on_body(body)
 
     def pause_writing(self) -> None:
         """The client does not read; it has `stall_seconds` to begin again."""
@@ -119,13 +117,91 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._receiving = None
-        self._refuse(b"408 Request Timeout")
+        self._refuse(408)
 
-    def _refuse(self, status: bytes) -> None:
-        """Ends the connection; says why when nothing was answered on it yet."""
-        if self._serving is None and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    def _refuse(self, status: int) -> None:
+        """Ends the connection; says why when nothing is being answered on it."""
+        if self.serving is None and not self.transport.is_closing():
+            self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()
+
+
+class Reply:
+    """The answer to one request on a connection."""
+
+    __slots__ = ("_chunked", "_connection", "_cycle", "_head")
+
+    def __init__(self, connection: BoundedConnection, cycle: RequestResponseCycle) -> None:
+        self._connection = connection
+        self._cycle = cycle
+        self._chunked = cycle.scope["http_version"] != "1.0"
+        self._head = b""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone."""
+        return self._cycle.disconnected or self._connection.transport.is_closing()
+
+    def served_by(self, task: asyncio.Task[Any] | None) -> None:
+        """Names the task that answers, which is cancelled when the client leaves."""
+        self._connection.serving = task
+
+    def served(self) -> None:
+        """The current task has answered; on a kept connection another may be at the next request already."""
+        if self._connection.serving is asyncio.current_task():
+            self._connection.serving = None
+
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Writes a whole answer."""
+        if self.lost:
+            return
+        length = (b"content-length", b"%d" % len(body))
+        head = self._headed(status, (*headers, length))
+        if len(body) > JOINED:
+            self._cycle.transport.writelines((head, body))
+        else:
+            self._cycle.transport.write(head + body)
+        self._complete()
+
+    def open(self, status: int, headers: Headers) -> None:
+        """Begins an answer that comes in pieces; written with the first of them."""
+        if self._chunked:
+            self._head = self._headed(status, (*headers, (b"transfer-encoding", b"chunked")))
+        else:
+            self._cycle.keep_alive = False  # an HTTP/1.0 client knows the end by the end of the connection
+            self._head = self._headed(status, headers)
+
+    async def piece(self, data: bytes, *, last: bool) -> None:
+        """Writes the next piece, once the client has read enough of those before."""
+        cycle = self._cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if self.lost:
+            return
+        if self._chunked:
+            framed = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            data = framed + b"0\r\n\r\n" if last else framed
+        head, self._head = self._head, b""
+        cycle.transport.write(head + data if head else data)
+        if last:
+            self._complete()
+
+    def _headed(self, status: int, headers: Headers) -> bytes:
+        self._cycle.response_started = True
+        lines = [STATUS_LINE[status]]
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"\r\n" if self._cycle.keep_alive else b"connection: close\r\n\r\n")
+        return b"".join(lines)
+
+    def _complete(self) -> None:
+        """Tells uvicorn that the connection is free for the next request."""
+        cycle = self._cycle
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
 
 
 def bounded(bounds: Bounds) -> type[BoundedConnection]:

@@ -10,12 +10,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from polyroute.edge.errors import body_of, headers_of, shape_of
-from polyroute.edge.http.body import Scope, Send
-from polyroute.edge.http.connection import SCOPE_KEY, BoundedConnection
+from polyroute.edge.http.connection import Headers, Reply
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
-
-Headers = list[tuple[bytes, bytes]]
 
 JSON: Final = (b"content-type", b"application/json")
 # `x-accel-buffering` tells nginx and its kind not to hold a stream back
@@ -35,17 +32,17 @@ class Exchange:
     """One request and its answer.
 
     Args:
-        scope: ASGI.
-        send: ASGI.
+        reply: Where the answer goes.
         headers: The request's headers.
         trail: What becomes known of the call.
     """
 
-    def __init__(self, scope: Scope, send: Send, headers: Mapping[str, str], trail: Trail) -> None:
-        self._send = send
+    __slots__ = ("_headers", "_pinger", "_reply", "_timer", "_trail", "started")
+
+    def __init__(self, reply: Reply, headers: Mapping[str, str], trail: Trail) -> None:
+        self._reply = reply
         self._headers = headers
         self._trail = trail
-        self._connection: BoundedConnection | None = scope.get(SCOPE_KEY)
         self._pinger: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.started = False
@@ -53,46 +50,38 @@ class Exchange:
     @property
     def lost(self) -> bool:
         """Whether the client is gone."""
-        return self._connection is not None and self._connection.lost
+        return self._reply.lost
 
     def __enter__(self) -> "Exchange":
-        if self._connection is not None:
-            self._connection.serve(asyncio.current_task())
+        self._reply.served_by(asyncio.current_task())
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop_pinging()
-        if self._connection is not None:
-            self._connection.serve(None)
+        self._reply.served()
 
-    async def whole(self, body: bytes, status: int = 200, extra: Headers | None = None) -> None:
+    def whole(self, body: bytes, status: int = 200, extra: Headers = ()) -> None:
         """Sends a whole answer."""
-        headers = [JSON, (b"content-length", b"%d" % len(body)), *self._about(), *(extra or ())]
         self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        self._reply.whole(status, (JSON, *self._about(), *extra), body)
 
     async def piece(self, data: bytes, *, last: bool) -> None:
         """Sends the next piece of a stream; the first one opens it."""
         if self._timer is not None:
             await self._finish_ping()
         if not self.started:
-            await self._open()
-        if last:
-            data += END
-        if data:
-            await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+            self._open()
+        await self._reply.piece(data + END if last else data, last=last)
 
     async def fail(self, error: MeshError) -> None:
         """Says that the call failed: as an answer of its own or, after the first byte, inside the stream."""
         await self._finish_ping()
         shape = shape_of(error)
         if not self.started:
-            await self.whole(body_of(error, shape), shape.status, headers_of(error, shape))
+            self.whole(body_of(error, shape), shape.status, headers_of(error, shape))
             return
         # an in-band error and no end marker: clients would take a bare end for a complete answer
-        frame = b"data: " + body_of(error, shape) + b"\n\n"
-        await self._send({"type": "http.response.body", "body": frame, "more_body": False})
+        await self._reply.piece(b"data: " + body_of(error, shape) + b"\n\n", last=True)
 
     def ping_every(self, seconds: float) -> None:
         """Keeps the connection alive with comments until the first piece."""
@@ -106,8 +95,8 @@ class Exchange:
 
     async def _ping(self) -> None:
         if not self.started:
-            await self._open()
-        await self._send({"type": "http.response.body", "body": PING, "more_body": True})
+            self._open()
+        await self._reply.piece(PING, last=False)
 
     async def _finish_ping(self) -> None:
         self._stop_pinging()
@@ -120,15 +109,14 @@ class Exchange:
             self._timer.cancel()
             self._timer = None
 
-    async def _open(self) -> None:
+    def _open(self) -> None:
         self.started = True
-        headers = [*EVENT_STREAM, *self._about()]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._reply.open(200, (*EVENT_STREAM, *self._about()))
 
-    def _about(self) -> Headers:
+    def _about(self) -> list[tuple[bytes, bytes]]:
         """Headers that say which call this is, who served it and what Polyroute added."""
         trail = self._trail
-        headers: Headers = [(b"x-request-id", trail.request_id.encode()), _VERSION]
+        headers = [(b"x-request-id", trail.request_id.encode()), _VERSION]
         client = self._headers.get(_CLIENT_ID, "")
         if _PRINTABLE.fullmatch(client):
             headers.append((b"x-client-request-id", client.encode()))
@@ -137,10 +125,10 @@ class Exchange:
         return headers
 
 
-def _served(trail: Trail) -> Headers:
+def _served(trail: Trail) -> list[tuple[bytes, bytes]]:
     attempt, decision, started = trail.attempt, trail.decision, trail.started
     assert attempt is not None  # noqa: S101 - the caller looked
-    headers: Headers = [
+    headers = [
         (b"x-polyroute-deployment", _ascii(attempt.deployment)),
         (b"x-polyroute-provider", _ascii(attempt.provider)),
         (b"x-polyroute-attempts", b"%d" % (len(trail.attempts) + (not trail.over))),

@@ -12,6 +12,7 @@ from polyroute.dialects import openai_chat, openai_completions, openai_embedding
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.flow import Call, Flow
 from polyroute.edge.http.body import ClientGoneError, Receive, Scope, Send, headers_of, read_body
+from polyroute.edge.http.connection import SCOPE_KEY
 from polyroute.edge.http.exchange import Exchange
 from polyroute.edge.trail import Trail
 from polyroute.mesh import scope as scopes
@@ -63,7 +64,7 @@ class OpenAiDoor:
         deadline = asyncio.get_running_loop().time() + _seconds(headers, self._config.total_seconds)
         trace = headers.get(scopes.TRACE) or scopes.new_traceparent()
         scopes.CURRENT.set(MeshScope(trail.request_id, trace, deadline))
-        with Exchange(scope, send, headers, trail) as exchange:
+        with Exchange(scope[SCOPE_KEY], headers, trail) as exchange:
             try:
                 http = self._config.http
                 body = await read_body(receive, headers, http.max_body_bytes, http.max_decompressed_bytes)
@@ -92,14 +93,14 @@ class OpenAiDoor:
                 data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
                 last = response.events[-1].HasField("finished")
                 if not call.facts.stream:
-                    await exchange.whole(data)
+                    exchange.whole(data)
                 elif data or last:
                     await exchange.piece(data, last=last)
 
     async def _embed(self, call: Call, exchange: Exchange) -> None:
         response = await self._flow.embed(call)
         call.trail.handed_out()
-        await exchange.whole(response.encoded)
+        exchange.whole(response.encoded)
 
 
 def credential(headers: Mapping[str, str]) -> str:

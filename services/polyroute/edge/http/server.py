@@ -11,6 +11,7 @@ import uvicorn
 
 from polyroute.edge.config import HttpConfig
 from polyroute.edge.http.connection import Bounds, bounded
+from polyroute.mesh.config import ConfigError
 
 BACKLOG: Final = 2048
 
@@ -32,7 +33,7 @@ def bind(address: str, *, shared: bool) -> socket.socket:
         shared: Other processes listen at the same address, and the kernel spreads connections.
 
     Raises:
-        OSError: The address is taken or not ours.
+        ConfigError: The address is taken or not ours.
     """
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -40,7 +41,12 @@ def bind(address: str, *, shared: bool) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listening.bind((host.strip("[]"), int(port)))
+    try:
+        listening.bind((host.strip("[]"), int(port)))
+    except (OSError, OverflowError) as error:  # the latter: a port beyond 65535
+        listening.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"edge.http.listen: {address}: {reason}; name another with --listen") from None
     listening.setblocking(False)
     return listening
 

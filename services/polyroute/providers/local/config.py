@@ -17,7 +17,10 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the processes of one user on one machine find the shared child: gone, or harmless, after a reboot."""
+    """Where one user's processes find the shared child: `polyroute` in $XDG_RUNTIME_DIR, or `polyroute-UID` in /tmp.
+
+    What lies there is gone, or harmless, after a reboot.
+    """
     chosen = environ.get("XDG_RUNTIME_DIR")
     if chosen:
         return Path(chosen) / "polyroute"

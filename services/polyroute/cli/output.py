@@ -1,0 +1,13 @@
+"""Tables on standard output."""
+
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+WIDE: Final = 1000  # columns: no name is ever cut, neither in a pipe nor on a narrow terminal, which wraps by itself
+
+
+def show(table: Table) -> None:
+    """Prints a table as wide as its content."""
+    Console(width=WIDE).print(table)

@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# the contract of the last release as an image, which `make lint` compares with
+RELEASED := protos/released.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help run test gen gen-check fmt lint types unit bench audit lock clean
+.PHONY: help run test unit lint types gen gen-check docs fmt bench dist release-contract audit lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(STAMP): pyproject.toml requirements/dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,8 +23,9 @@ run: $(STAMP) ## start the gateway with the embedded model
 
 test: $(STAMP) lint types gen-check unit ## everything: lint, types, generated code, all tests
 
-unit: $(STAMP) ## all tests
-	$(BIN)/python -m pytest
+# two workers; tests that start processes stay together in one of them (tests/conftest.py)
+unit: $(STAMP) ## all tests; `make unit TESTS=tests/unit` for some
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 gen: $(STAMP) ## write gen/ from protos/
 	$(call protoc,$(VENV)/gen-new)
@@ -48,9 +51,14 @@ lint: $(STAMP) ## style of the code and of the contract
 	$(BIN)/ruff format --check .
 	$(BIN)/buf format -d --exit-code protos >/dev/null || { echo 'protos/ are not formatted: run make fmt'; exit 1; }
 	$(BIN)/buf lint
-	@if git rev-parse -q --verify 'refs/tags/v*' >/dev/null 2>&1 || [ -n "$$(git tag -l 'v*')" ]; then \
-		$(BIN)/buf breaking --against ".git#tag=$$(git describe --tags --abbrev=0 --match 'v*')"; \
-	else echo 'buf breaking: no release to compare with yet'; fi
+	@if [ -e $(RELEASED) ]; then \
+		$(BIN)/buf build -o $(VENV)/contract.binpb && \
+		$(BIN)/buf breaking $(VENV)/contract.binpb --against $(RELEASED); \
+	else echo 'buf breaking: no released contract to compare with: make release-contract writes it'; fi
+
+docs: $(STAMP) ## write docs/configuration.md from the models that check the file
+	@$(BIN)/polyroute config reference > $(VENV)/configuration.md
+	mv $(VENV)/configuration.md docs/configuration.md
 
 fmt: $(STAMP) ## format the code and the contract
 	$(BIN)/ruff format .
@@ -63,6 +71,14 @@ types: $(STAMP) ## mypy, strict
 bench: $(STAMP) ## measure the path of a call; see docs/performance.md
 	$(BIN)/python -m bench
 
+dist: $(STAMP) ## build the wheel into dist/
+	@rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist
+
+release-contract: $(STAMP) ## keep the contract as it is now as the released one
+	$(BIN)/buf build -o $(RELEASED)
+
 audit: $(STAMP) ## known vulnerabilities of the locked dependencies
 	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements/dev.txt
 
@@ -71,6 +87,8 @@ lock: ## pin every dependency with hashes
 		--extra local pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 \
 		--extra local --group dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 \
+		--group build -o requirements/build.txt
 
 clean: ## remove what was built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -83,7 +83,8 @@ async def _supervise(
     path: Path | None, overrides: Mapping[str, Any], config: Config, workers: int, welcome: Welcome
 ) -> None:
     stopped = asyncio.create_task(lifecycle.signalled())
-    control = Child("control", _command(path, overrides, "control", CONTROL))
+    # the only one of its kind: its sockets lie where every other process, and the command line, looks for them
+    control = Child("control", _command(path, overrides, "", CONTROL))
     data = [Child(f"worker-{number}", _command(path, overrides, f"worker-{number}", DATA)) for number in range(workers)]
     running = [asyncio.create_task(child.run()) for child in (control, *data)]
     greeting = asyncio.create_task(_greet(config, welcome))

@@ -74,7 +74,7 @@ class Welcome:
         body = f'{{"model":"{model.name}","stream":true,"messages":[{{"role":"user","content":"Say hello."}}]}}'
         self._console.print("[bold]try[/]")
         print(
-            f"  curl -N {base}/v1/chat/completions -H 'authorization: Bearer {key}' "
+            f'  curl -N {base}/v1/chat/completions -H "authorization: Bearer {key}" '
             f"-H 'content-type: application/json' \\\n    -d '{body}'",
             flush=True,
         )

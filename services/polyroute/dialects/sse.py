@@ -73,7 +73,12 @@ class Framer:
         if not self.pending:
             return []
         cut_line = bool(self._partial)
-        events = self._lines(b"\n\n")
+        try:
+            events = self._lines(b"\n\n")
+        except MeshError:
+            if cut_line:  # in the middle of a field's name
+                return []
+            raise
         if cut_line and not all(data.strip() == DONE or _is_json(data) for _, data in events):
             return []
         return events

@@ -92,12 +92,17 @@ class Flow:
         try:
             await self._authorize(call)
             await self._decide(call)
-            # closed here and not by the collector: a reader that stops ends the vendor's work now
-            async with aclosing(self._attempts(call)) as responses:
-                async for response in responses:
-                    if response.events[-1].HasField("finished"):
-                        self._recorder.keep(trail)  # before the last bytes go out: whoever has the answer is on record
-                    yield response
+            failures: list[Failure] = []
+            while (index := await self._next(call, failures)) is not None:
+                # closed here and not by the collector: a reader that stops ends the vendor's work now
+                async with aclosing(self._attempt(call, index, len(failures) + 1)) as responses:
+                    try:
+                        async for response in responses:
+                            yield response
+                        return
+                    except MeshError as error:
+                        failures.append(_failed(call, index, error))
+            raise verdict(failures)
         except MeshError as error:
             trail.ended(error)
             raise
@@ -164,29 +169,6 @@ class Flow:
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from None
 
-    async def _attempts(self, call: Call) -> AsyncGenerator[GenerateResponse]:
-        """Walks the plan until an attempt has begun to give content."""
-        failures: list[Failure] = []
-        while (index := await self._next(call, failures)) is not None:
-            try:
-                async with aclosing(self._attempt(call, index, len(failures) + 1)) as responses:
-                    async for response in responses:
-                        yield response
-                return
-            except MeshError as error:
-                call.trail.failed(error)
-                if call.trail.committed:
-                    raise
-                failures.append(Failure(index, error))
-                _log.warning(
-                    "attempt failed",
-                    request_id=call.trail.request_id,
-                    deployment=error.metadata.get("deployment"),
-                    fault=error.metadata.get("fault"),
-                    upstream_status=error.metadata.get("upstream_status"),
-                )
-        raise verdict(failures)
-
     async def _next(self, call: Call, failures: list[Failure]) -> int | None:
         """The place in the plan of the next attempt, after the wait it asks for; None when none can help."""
         plan = _plan(call)
@@ -209,14 +191,16 @@ class Flow:
         try:
             async for response in stream:
                 finished = _noted(response, trail)
-                if trail.committed:
-                    yield response
-                    continue
                 held.append(response)
-                if finished or trail.content_events or _too_much(held):
+                if not trail.committed:
+                    if not (finished or trail.content_events or _too_much(held)):
+                        continue
                     trail.handed_out()
-                    for kept in held:
-                        yield kept
+                if finished:
+                    self._recorder.keep(trail)  # before the last bytes go out: whoever has the answer is on record
+                for kept in held:
+                    yield kept
+                held.clear()
             if not finished:
                 raise MeshError.upstream(pb.FAULT_TRUNCATED, "the answer ended without saying so")
         except grpc.aio.AioRpcError as error:
@@ -249,6 +233,21 @@ class Flow:
         if not trail.over:
             trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
         self._recorder.keep(trail)
+
+
+def _failed(call: Call, index: int, error: MeshError) -> Failure:
+    """Notes an attempt that failed; raises the error again when it came after the commit point."""
+    call.trail.failed(error)
+    if call.trail.committed:
+        raise error
+    _log.warning(
+        "attempt failed",
+        request_id=call.trail.request_id,
+        deployment=error.metadata.get("deployment"),
+        fault=error.metadata.get("fault"),
+        upstream_status=error.metadata.get("upstream_status"),
+    )
+    return Failure(index, error)
 
 
 def _permits(allowed: Verdict, model: str) -> bool:

@@ -1,8 +1,9 @@
 """GatewayService, the gRPC door: typed calls along the same path as HTTP's."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from itertools import islice
 from typing import Any, Final
 
 import grpc
@@ -21,6 +22,9 @@ from polyroute.mesh import scope as scopes
 
 Context = grpc.aio.ServicerContext[Any, Any]
 MILLION: Final = 1_000_000
+TAGS: Final = 16  # with the lengths, OpenAI's own bounds of `metadata`
+KEY_CHARS: Final = 64
+TAG_CHARS: Final = 512
 
 
 class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
@@ -37,7 +41,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def Chat(self, request: pb.ChatRequest, context: Context) -> AsyncGenerator[pb.ChatResponse]:  # noqa: N802
         """Answers a conversation as it is made."""
-        trail = _trail(user=request.chat.user, tags=dict(request.chat.metadata))
+        trail = _trail(user=request.chat.user, tags=_tags(request.chat.metadata))
         facts = facts_of(request.chat)
         call = Call(_credential(context), facts, request.chat, self._deadline(context), trail)
         served = False
@@ -92,6 +96,11 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         left = context.time_remaining()
         most = self._config.total_seconds
         return now + (most if left is None else min(most, left - scopes.SHAVE))
+
+
+def _tags(metadata: Mapping[str, str]) -> dict[str, str]:
+    """As many and as long as a record may hold: one too large for the spool would stop every call that follows."""
+    return {key[:KEY_CHARS]: value[:TAG_CHARS] for key, value in islice(metadata.items(), TAGS)}
 
 
 def _trail(user: str = "", tags: dict[str, str] | None = None) -> Trail:

@@ -7,6 +7,7 @@ contract has.
 
 import asyncio
 import hmac
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -74,6 +75,7 @@ class Guard:
 
     def __post_init__(self) -> None:
         self._log = structlog.get_logger("rpc").bind()  # bound once: the look-up costs as much as the line
+        self._logs = self._log.is_enabled_for(logging.INFO)
 
     def cut_watches(self) -> None:
         """Ends the watches of other processes, which would keep a draining server waiting; they watch another one."""
@@ -172,6 +174,8 @@ class Guard:
     def _leave(self, method: Method, scope: Scope | None, code: grpc.StatusCode, started: float) -> None:
         seconds = perf_counter() - started
         self.metrics.observe(method.path, code.name, seconds)
+        if not self._logs:
+            return
         self._log.info(
             "rpc",
             method=method.path,

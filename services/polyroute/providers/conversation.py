@@ -4,9 +4,8 @@ The steps of an attempt are `Started`, content, `Usage`, `Finished`; whatever on
 message. A break in the middle ends the generator with the vendor's fault, after everything that came before it.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Final
 
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts
@@ -17,13 +16,14 @@ from polyroute.api.providers.v1.providers_pb2 import (
     GenerateRequest,
     GenerateResponse,
     Started,
+    Target,
 )
 from polyroute.dialects.dialect import Dialect
 from polyroute.dialects.registry import DIALECTS
 from polyroute.dialects.sse import Framer
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
-from polyroute.providers.rendering import BrokenAnswerError, Passthrough, Rendering, Tally, Translated, Typed
+from polyroute.providers.rendering import BrokenAnswerError, Passthrough, Rendering, Translated, Typed
 from polyroute.providers.transport import Answer, Limits, Transport
 
 RATE_LIMIT_PREFIX: Final = "x-ratelimit-"
@@ -88,33 +88,69 @@ async def converse(
     """One attempt at `account`.
 
     Raises:
-        MeshError: REASON_UPSTREAM with the vendor's fault.
+        MeshError: REASON_UPSTREAM with the vendor's fault and where it happened.
     """
-    asked = question(request, account)
-    target = account.target(request.facts.operation)
-    sent = perf_counter()
-    answer = await transport.post(target, asked.body, limits, request.headers)
     try:
-        if not answer.ok:
-            raise await _refused(answer, DIALECTS[account.dialect(request.facts.operation)])
-        tally = asked.rendering.tally
-        steps = _streamed(answer, asked.rendering) if answer.is_stream else _whole(answer, asked.rendering)
-        opened, first = False, 0.0
-        async for events, last in steps:
-            if not first and tally.content_events:
-                first = answer.arrived - sent
-            if not opened:
-                opened = True
-                events.insert(0, GenerateEvent(started=_started(answer, asked, answer.arrived - sent)))
-            if last:
-                events += _last(tally, request.facts, first, answer.arrived - sent)
-            yield GenerateResponse(events=events)
-    finally:
-        answer.close()
+        asked = question(request, account)
+        target = account.target(request.facts.operation)
+        answer = await transport.post(target, asked.body, limits, request.headers)
+        try:
+            if not answer.ok:
+                raise await _refused(answer, DIALECTS[account.dialect(request.facts.operation)])
+            told = Telling(asked, answer, request.facts)
+            if answer.is_stream:
+                async for steps, last in _streamed(answer, asked.rendering):
+                    yield told.response(steps, last=last)
+            else:
+                yield told.response(asked.rendering.whole(await answer.body()), last=True)
+        finally:
+            answer.close()
+    except MeshError as error:
+        raise at(error, request.target) from error.__cause__
 
 
-async def _whole(answer: Answer, rendering: Rendering) -> AsyncGenerator[tuple[list[GenerateEvent], bool]]:
-    yield rendering.whole(await answer.body()), True
+def at(error: MeshError, target: Target) -> MeshError:
+    """The error with where it happened."""
+    error.metadata = {"provider": target.provider, "deployment": target.deployment, **error.metadata}
+    return error
+
+
+class Telling:
+    """Puts an attempt's steps into messages: how it opened before the first, what it used after the last."""
+
+    __slots__ = ("_answer", "_asked", "_facts", "_first", "_opened")
+
+    def __init__(self, asked: Question, answer: Answer, facts: RequestFacts) -> None:
+        self._asked = asked
+        self._answer = answer
+        self._facts = facts
+        self._opened = False
+        self._first = 0
+
+    def response(self, steps: list[GenerateEvent], *, last: bool) -> GenerateResponse:
+        """One read's steps as a message."""
+        tally = self._asked.rendering.tally
+        waited = int((self._answer.arrived - self._answer.sent) * 1e6)
+        if not self._first and tally.content_events:
+            self._first = waited
+        if not self._opened:
+            self._opened = True
+            steps.insert(0, GenerateEvent(started=self._started(waited)))
+        if last:
+            finished = Finished(reason=tally.finish, first_token_microseconds=self._first, total_microseconds=waited)
+            steps.append(GenerateEvent(usage=tally.usage_or_estimate(self._facts)))
+            steps.append(GenerateEvent(finished=finished))
+        return GenerateResponse(events=steps)
+
+    def _started(self, waited: int) -> Started:
+        headers = self._answer.headers
+        return Started(
+            upstream_request_id=next((headers[name] for name in UPSTREAM_IDS if name in headers), ""),
+            upstream_microseconds=waited,
+            passthrough=self._asked.passthrough,
+            dropped=self._asked.dropped,
+            headers={name: value for name, value in headers.items() if name.startswith(RATE_LIMIT_PREFIX)},
+        )
 
 
 async def _streamed(answer: Answer, rendering: Rendering) -> AsyncGenerator[tuple[list[GenerateEvent], bool]]:
@@ -148,31 +184,3 @@ async def _streamed(answer: Answer, rendering: Rendering) -> AsyncGenerator[tupl
 
 async def _refused(answer: Answer, dialect: Dialect) -> MeshError:
     return dialect.fault_of(answer.status, await answer.error_body(), answer.headers)
-
-
-def _started(answer: Answer, asked: Question, waited: float) -> Started:
-    headers = answer.headers
-    return Started(
-        upstream_request_id=next((headers[name] for name in UPSTREAM_IDS if name in headers), ""),
-        upstream_microseconds=_microseconds(waited),
-        passthrough=asked.passthrough,
-        dropped=asked.dropped,
-        headers=_rate_limits(headers),
-    )
-
-
-def _rate_limits(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items() if name.lower().startswith(RATE_LIMIT_PREFIX)}
-
-
-def _last(tally: Tally, facts: RequestFacts, first: float, total: float) -> list[GenerateEvent]:
-    finished = Finished(
-        reason=tally.finish,
-        first_token_microseconds=_microseconds(first),
-        total_microseconds=_microseconds(total),
-    )
-    return [GenerateEvent(usage=tally.usage_or_estimate(facts)), GenerateEvent(finished=finished)]
-
-
-def _microseconds(seconds: float) -> int:
-    return int(seconds * 1e6)

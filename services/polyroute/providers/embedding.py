@@ -1,13 +1,12 @@
 """One attempt at vectors: the client's own bytes where it sent some, the contract's messages otherwise."""
 
-from time import perf_counter
-
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.providers.v1.providers_pb2 import Embedding, EmbedRequest, EmbedResponse
 from polyroute.dialects import openai_embeddings as dialect
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
+from polyroute.providers.conversation import at
 from polyroute.providers.transport import Limits, Transport
 
 
@@ -17,16 +16,22 @@ async def embed(request: EmbedRequest, account: Account, transport: Transport, l
     Raises:
         MeshError: REASON_UPSTREAM with the vendor's fault.
     """
+    try:
+        return await _attempt(request, account, transport, limits)
+    except MeshError as error:
+        raise at(error, request.target) from error.__cause__
+
+
+async def _attempt(request: EmbedRequest, account: Account, transport: Transport, limits: Limits) -> EmbedResponse:
     if not account.dialect(chat_pb2.OPERATION_EMBEDDING):
         raise MeshError.upstream(errors_pb2.FAULT_CLIENT, f"{account.name} makes no embeddings")
     target = account.target(chat_pb2.OPERATION_EMBEDDING)
-    sent = perf_counter()
     answer = await transport.post(target, _body(request), limits)
     try:
         if not answer.ok:
             raise dialect.fault_of(answer.status, await answer.error_body(), answer.headers)
         body = await answer.body()
-        waited = answer.arrived - sent
+        waited = answer.arrived - answer.sent
     finally:
         answer.close()
     response = _response(request, body)

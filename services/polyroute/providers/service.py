@@ -1,6 +1,7 @@
 """ProvidersService: contract messages to attempts and back."""
 
-from collections.abc import AsyncGenerator, Mapping
+import functools
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ from polyroute.api.providers.v1 import providers_pb2_grpc
 from polyroute.api.router.v1.router_pb2 import Timeouts
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
-from polyroute.providers.conversation import converse
+from polyroute.providers.conversation import at, converse
 from polyroute.providers.embedding import embed
 from polyroute.providers.roster import Roster
 from polyroute.providers.transport import Limits, Transport
@@ -32,25 +33,17 @@ class ProvidersService(providers_pb2_grpc.ProvidersServiceServicer):
         self._roster = roster
         self._transport = transport
 
-    async def Generate(  # noqa: N802 - the contract's name
+    def Generate(  # noqa: N802 - the contract's name
         self, request: pb.GenerateRequest, context: Context
     ) -> AsyncGenerator[pb.GenerateResponse]:
         """One attempt at an answer."""
-        try:
-            account = self._account(request.target)
-            steps = converse(request, account, self._transport, _limits(request.timeouts, context))
-            async for response in steps:
-                yield response
-        except MeshError as error:
-            raise _at(error, request.target) from error.__cause__
+        account = self._account(request.target)
+        return converse(request, account, self._transport, _limits(request.timeouts, context))
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """One attempt at vectors."""
-        try:
-            account = self._account(request.target)
-            return await embed(request, account, self._transport, _limits(request.timeouts, context))
-        except MeshError as error:
-            raise _at(error, request.target) from error.__cause__
+        account = self._account(request.target)
+        return await embed(request, account, self._transport, _limits(request.timeouts, context))
 
     async def WatchProviders(  # noqa: N802 - the contract's name
         self, request: pb.WatchProvidersRequest, context: Context
@@ -64,27 +57,30 @@ class ProvidersService(providers_pb2_grpc.ProvidersServiceServicer):
     def _account(self, target: pb.Target) -> Account:
         account = self._roster.accounts.get(target.provider)
         if account is None:
-            raise MeshError.upstream(errors_pb2.FAULT_MODEL_GONE, f"no provider is called {target.provider}")
+            raise at(
+                MeshError.upstream(errors_pb2.FAULT_MODEL_GONE, f"no provider is called {target.provider}"), target
+            )
         return account
-
-
-def _at(error: MeshError, target: pb.Target) -> MeshError:
-    """The error with where it happened."""
-    place: Mapping[str, str] = {"provider": target.provider, "deployment": target.deployment}
-    error.metadata = {**place, **error.metadata}
-    return error
 
 
 def _limits(timeouts: Timeouts, context: Context) -> Limits:
     """The caller's bounds, the defaults where it gave none, and never more than its deadline."""
-    default = Limits()
-    total = _seconds(timeouts, "total", default.total)
+    limits = _asked(timeouts.SerializeToString(deterministic=True))
     left = context.time_remaining()
+    if left is None or left - SHAVE >= limits.total:
+        return limits
+    return Limits(limits.connect, limits.first_token, limits.inter_token, left - SHAVE)
+
+
+@functools.lru_cache(maxsize=1024)
+def _asked(timeouts: bytes) -> Limits:
+    """The bounds in a serialised Timeouts: the plans of one catalog have few of them."""
+    asked, default = Timeouts.FromString(timeouts), Limits()
     return Limits(
-        connect=_seconds(timeouts, "connect", default.connect),
-        first_token=_seconds(timeouts, "first_token", default.first_token),
-        inter_token=_seconds(timeouts, "inter_token", default.inter_token),
-        total=total if left is None else min(total, left - SHAVE),
+        connect=_seconds(asked, "connect", default.connect),
+        first_token=_seconds(asked, "first_token", default.first_token),
+        inter_token=_seconds(asked, "inter_token", default.inter_token),
+        total=_seconds(asked, "total", default.total),
     )
 
 

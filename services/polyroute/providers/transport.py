@@ -114,12 +114,15 @@ class Answer:
     Attributes:
         status: The HTTP status.
         headers: The headers, lower-case names.
+        sent: When its request was sent, by `time.perf_counter`.
         arrived: When the last piece of it came, by `time.perf_counter`.
     """
 
-    __slots__ = ("_address", "_connection", "_limits", "_pool", "_watch", "arrived", "headers", "status")
+    __slots__ = ("_address", "_connection", "_limits", "_pool", "_watch", "arrived", "headers", "sent", "status")
 
-    def __init__(self, pool: Pool, address: Address, connection: Connection, watch: Watch, limits: Limits) -> None:
+    def __init__(
+        self, pool: Pool, address: Address, connection: Connection, watch: Watch, limits: Limits, sent: float
+    ) -> None:
         self._pool = pool
         self._address = address
         self._connection = connection
@@ -127,6 +130,7 @@ class Answer:
         self._limits = limits
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
+        self.sent = sent
         self.arrived = perf_counter()
 
     @property
@@ -234,7 +238,7 @@ class Transport:
         try:
             with watch.within(limits.connect, errors_pb2.FAULT_CONNECT, UNREACHABLE):
                 connection = await self._pool.acquire(target.address)
-            watch.sent = watch.began
+            watch.sent, sent = watch.began, perf_counter()
             connection.send(_extended(target.head, headers) if headers else target.head, body)
             with watch.within(limits.first_token, errors_pb2.FAULT_AMBIGUOUS, BROKE):
                 await connection.answered()
@@ -246,7 +250,7 @@ class Transport:
             elif isinstance(error, MeshError) and error.fault == errors_pb2.FAULT_STALL:
                 raise MeshError.upstream(errors_pb2.FAULT_CONNECT, UNREACHABLE, cause="timeout") from None
             raise
-        return Answer(self._pool, target.address, connection, watch, limits)
+        return Answer(self._pool, target.address, connection, watch, limits, sent)
 
 
 def _extended(head: bytes, headers: Mapping[str, str]) -> bytes:

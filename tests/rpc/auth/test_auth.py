@@ -74,6 +74,7 @@ async def test_refusals_are_all_alike(auth_stub: AuthServiceStub) -> None:
     }
 
 
+@pytest.mark.parametrize("kind", ["unix", "tcp"], indirect=True)  # rules are checked for other processes
 async def test_requests_against_the_contract_are_refused(auth_stub: AuthServiceStub) -> None:
     """Before they reach the service."""
     refused = await refusal(authorize(auth_stub, ""))

@@ -74,6 +74,7 @@ async def test_page_tokens_are_ours(metrics: metrics_pb2_grpc.MetricsServiceStub
     assert (errors.REASON_INVALID_REQUEST, "page_token") == (refused.reason, field)
 
 
+@pytest.mark.parametrize("kind", ["unix", "tcp"], indirect=True)  # rules are checked for other processes
 async def test_append_refuses_what_cannot_be_stored(metrics: metrics_pb2_grpc.MetricsServiceStub) -> None:
     """A record without a name, or from no year that can be stored, is named; nothing of its batch is stored."""
     impossible = call("b")

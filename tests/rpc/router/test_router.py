@@ -135,16 +135,24 @@ async def test_decides_over_configured_and_found_models(mesh: Mesh) -> None:
 
 
 async def test_refusals_carry_their_reason(mesh: Mesh) -> None:
-    """Unknown model, nobody able, malformed: each has its reason and code."""
+    """Unknown model, nobody able: each has its reason and code."""
     async with mesh.running():
         await mesh.until(lambda: ready(mesh))
         unknown = await refused(mesh.stub.Decide(ask("tinny"), timeout=TIMEOUT))
         unable = await refused(mesh.stub.Decide(ask("e", needs=[CAPABILITY_TOOLS]), timeout=TIMEOUT))
-        malformed = await refused(mesh.stub.Decide(pb.DecideRequest(request_id="x"), timeout=TIMEOUT))
 
     assert (REASON_MODEL_NOT_FOUND, grpc.StatusCode.NOT_FOUND) == (unknown.reason, unknown.code)
     assert "unknown model 'tinny', did you mean 'tiny'?" == unknown.message
     assert (REASON_NO_DEPLOYMENT, grpc.StatusCode.FAILED_PRECONDITION) == (unable.reason, unable.code)
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"], indirect=True)  # rules are checked for other processes
+async def test_malformed_request_is_refused(mesh: Mesh) -> None:
+    """A request against the contract's rules does not reach the service."""
+    async with mesh.running():
+        await mesh.until(lambda: ready(mesh))
+        malformed = await refused(mesh.stub.Decide(pb.DecideRequest(request_id="x"), timeout=TIMEOUT))
+
     assert REASON_INVALID_REQUEST == malformed.reason
 
 

@@ -89,7 +89,8 @@ def shape_of(error: MeshError) -> Shape:
     shape = FAULTS.get(error.fault, UNKNOWN)
     status = int(error.metadata.get("upstream_status") or 0)
     if error.fault == pb.FAULT_CLIENT and status in _CALLERS_FAULT:
-        return Shape(status, shape.kind, error.metadata.get("vendor_code") or None)
+        code = error.metadata.get("vendor_code")
+        return Shape(status, shape.kind, code if code != shape.kind else None)  # a vendor without one repeats its type
     if error.fault == pb.FAULT_SERVER and (error.retry_after is not None or status == 503):
         return Shape(503, shape.kind, shape.code)
     return shape

@@ -22,7 +22,8 @@ from polyroute.mesh.config import MeshConfig
 from polyroute.mesh.guard import Guard, Method, Stream, Unary
 from polyroute.mesh.health import SERVICE as HEALTH_SERVICE
 from polyroute.mesh.health import Health
-from polyroute.mesh.inprocess import LocalChannel, LocalServer
+from polyroute.mesh.inprocess.channel import LocalChannel
+from polyroute.mesh.inprocess.server import LocalServer
 from polyroute.mesh.telemetry import RpcMetrics
 
 HEALTH_TIMEOUT: Final = 2.0  # s

@@ -99,6 +99,10 @@ async def converse(
                 raise await _refused(answer, DIALECTS[account.dialect(request.facts.operation)])
             told = Telling(asked, answer, request.facts)
             if answer.is_stream:
+                if not (request.facts.stream or request.WhichOneof("body") == "chat"):
+                    raise MeshError.upstream(
+                        errors_pb2.FAULT_BAD_ANSWER, "the vendor streamed where nobody asked it to"
+                    )
                 async for steps, last in _streamed(answer, asked.rendering):
                     yield told.response(steps, last=last)
             else:

@@ -20,6 +20,7 @@ import httptools
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 HIGH_WATER: Final = 256 * 1024  # bytes of an unread answer at which the vendor is asked to wait
+MAX_OPENED_BYTES: Final = 16 * 1024 * 1024  # to which one compressed piece may open
 JOINED: Final = 64 * 1024  # bytes of a body up to which one copy is cheaper than a second write
 CONNECT_DELAY: Final = 0.25  # s before the next address of a name is tried beside the first (RFC 8305)
 _NO_BODY: Final = frozenset({204, 304})
@@ -192,11 +193,6 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of an answer."""
-        if not self.status:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and len(data) < self._head_bytes:
-                self._break(BrokenError("the answer's headers do not end"))
-                return
         if not self.used or (self.complete and not self._pieces):
             self.close()  # bytes that nobody asked for: the connection cannot be trusted any more
             return
@@ -205,6 +201,11 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, zlib.error) as error:
             self._break(BrokenError(f"not HTTP: {type(error).__name__}"))
             return
+        if not self.status:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._break(BrokenError("the answer's headers do not end"))
+                return
         self._wake()
 
     def eof_received(self) -> bool | None:
@@ -220,6 +221,11 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     # httptools' callbacks
+
+    def on_message_begin(self) -> None:
+        """An answer begins, the only one to its request."""
+        if self.complete:
+            raise BrokenError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
@@ -239,7 +245,11 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         if self._opened is not None:
-            body = self._opened.decompress(body)
+            body = self._opened.decompress(body, MAX_OPENED_BYTES)
+            if self._opened.unconsumed_tail:
+                raise BrokenError("the answer opens to too much")
+            if not body:  # nothing to read yet
+                return
         self._pieces.append(body)
         self._size += len(body)
         if self._size > HIGH_WATER and not self._paused and self._transport is not None:

@@ -16,6 +16,15 @@ NANO: Final = Decimal(10**9)
 # Names that say what a model is for; the price data does not.
 _OTHER_WORK: Final = ("whisper", "tts", "dall-e", "image", "moderation", "audio", "realtime", "transcribe", "rerank")
 
+# Members of Price, and where the price data has them, in USD per million tokens.
+_MEMBERS: Final = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cache_read": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "reasoning": "output_reasoning_mtok",
+}
+
 
 def known_models(price_book: str) -> list[KnownModel]:
     """The models of one vendor in the price data, those for text and vectors only; empty for an unknown vendor."""
@@ -44,14 +53,16 @@ def _known(info: Any) -> Iterable[KnownModel]:
 
 def _price(info: Any) -> Price | None:
     """Today's price without conditions; None where it depends on the length of the prompt or the hour."""
-    prices = info.get_prices(datetime.now(UTC)) if hasattr(info, "get_prices") else info.prices
-    figures = {
-        "input": getattr(prices, "input_mtok", None),
-        "output": getattr(prices, "output_mtok", None),
-        "cache_read": getattr(prices, "cache_read_mtok", None),
-        "cache_write": getattr(prices, "cache_write_mtok", None),
-    }
+    if _by_the_hour(info.prices):
+        return None
+    prices = info.get_prices(datetime.now(UTC))
+    figures = {name: getattr(prices, member, None) for name, member in _MEMBERS.items()}
     if figures["input"] is None or not all(value is None or isinstance(value, Decimal) for value in figures.values()):
         return None
     nanos = {name: int(value * NANO) for name, value in figures.items() if value is not None}
     return Price(version="genai-prices", **nanos)
+
+
+def _by_the_hour(prices: Any) -> bool:
+    conditional = prices if isinstance(prices, list) else ()
+    return any(hasattr(one.constraint, "start_time") for one in conditional)

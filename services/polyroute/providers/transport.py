@@ -81,7 +81,8 @@ class Watch:
         if error is None:
             return
         if isinstance(error, asyncio.CancelledError) and self._expired and task is not None:
-            task.uncancel()
+            if task.uncancel():  # the caller has left as well, and is not to be answered any more
+                return
             message = f"the vendor sent no content for {self._seconds:g} s"
             raise MeshError.upstream(errors_pb2.FAULT_STALL, message) from None
         if isinstance(error, OSError):
@@ -141,7 +142,7 @@ class Answer:
     @property
     def is_stream(self) -> bool:
         """Whether the body is a stream of events."""
-        return self.headers.get("content-type", "").startswith("text/event-stream")
+        return self.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     async def body(self, limit: int = MAX_ANSWER_BYTES) -> bytes:
         """The whole body, within the time that a first token may take.

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,6 @@ from tests.rpc.providers.wire import (
     PATIENT,
     SHORT,
     STREAM,
-    USAGE,
     Do,
     Heard,
     Step,
@@ -44,7 +44,7 @@ from tests.rpc.providers.wire import (
 HASTY = Limits(connect=LONG, first_token=SHORT, inter_token=SHORT, total=LONG)
 
 
-async def fault(*script: Step, streamed: bool = True, limits: Limits = PATIENT) -> tuple[str, bytes]:
+async def fault(*script: Any, streamed: bool = True, limits: Limits = PATIENT) -> tuple[str, bytes]:
     """How an attempt at a vendor that does this ends, and what it said before."""
     async with wire(script) as vendor:
         heard = await attempt(request(stream=streamed), account(vendor.url), limits)

@@ -1,28 +1,16 @@
-"""Channels to services of the same process: the semantics of the network without its cost.
-
-A generated stub cannot tell a `LocalChannel` from a real one: deadlines, cancellation in both directions, metadata,
-status with details, trailers and back-pressure behave alike (tests/rpc/conformance runs the same cases over both). What
-differs is the price: messages are passed, not serialised, and so must be treated as immutable; and a method runs in the
-task of whoever waits for it, in a copy of the context, instead of in a task of its own. A stream's method runs only
-while its reader waits for the next message, which is back-pressure without a queue.
-
-The contract has unary calls and server streams; a channel refuses to make other kinds (cf. gRPC Java's
-InProcessChannelBuilder, which inspired this one).
-"""
+"""Local calls: unary ones and server streams, driven in the task of whoever waits for them."""
 
 import asyncio
-import contextlib
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import Any, Final
 
 import grpc
 from grpc.aio import AioRpcError, Metadata
 
 from polyroute.mesh import scope as scopes
-from polyroute.mesh.guard import LOCAL_PEER, Stream, Unary
-
-Sent = tuple[tuple[str, str | bytes], ...]
+from polyroute.mesh.inprocess.context import LocalContext, Sent
+from polyroute.mesh.inprocess.server import LocalServer, rpc_error
 
 EOF: Final = grpc.aio.EOF
 _NOTHING: Final = object()
@@ -30,157 +18,6 @@ _RUNTIME_DETAILS: Final = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "Deadline Exceeded",
     grpc.StatusCode.CANCELLED: "Locally cancelled by application!",
 }
-
-
-class _Service:
-    """A service of this process: how many of its calls are running, and who waits for the last."""
-
-    __slots__ = ("idle", "running")
-
-    def __init__(self) -> None:
-        self.running = 0
-        self.idle: asyncio.Event | None = None
-
-    def left(self) -> None:
-        """A call has ended."""
-        self.running -= 1
-        if not self.running and self.idle is not None:
-            self.idle.set()
-
-
-class LocalServer:
-    """The methods that this process serves, by path."""
-
-    def __init__(self) -> None:
-        self._methods: dict[str, tuple[Unary | Stream, _Service]] = {}
-        self._services: dict[str, _Service] = {}
-
-    def add(self, methods: Mapping[str, Unary | Stream]) -> None:
-        """Serves methods, by path, from now on."""
-        for path, method in methods.items():
-            self._methods[path] = (method, self._services.setdefault(_service_of(path), _Service()))
-
-    def remove(self, services: Iterable[str]) -> list[_Service]:
-        """Refuses new calls of services from now on; running ones go on, and can be waited for by `drained`."""
-        removed = [self._services.pop(name) for name in services if name in self._services]
-        self._methods = {path: pair for path, pair in self._methods.items() if _service_of(path) in self._services}
-        return removed
-
-    async def drained(self, services: Iterable[_Service], grace: float) -> None:
-        """Waits until no call of `services` is running, at most `grace` seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                for service in services:
-                    if service.running:
-                        service.idle = asyncio.Event()
-                        await service.idle.wait()
-
-    def find(self, path: str) -> tuple[Unary | Stream, _Service]:
-        """The method at `path`, and its service.
-
-        Raises:
-            AioRpcError: UNIMPLEMENTED or, for a service that is not (or no longer) here, UNAVAILABLE.
-        """
-        found = self._methods.get(path)
-        if found is not None:
-            return found
-        if _service_of(path) in self._services:
-            raise _error(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
-        raise _error(grpc.StatusCode.UNAVAILABLE, "the service is not running in this process")
-
-
-def _service_of(path: str) -> str:
-    return path[1 : path.rindex("/")]
-
-
-class LocalContext(grpc.aio.ServicerContext[Any, Any]):
-    """What a servicer sees of a local call."""
-
-    def __init__(self, metadata: Sent, deadline: float | None, loop: asyncio.AbstractEventLoop) -> None:
-        self._metadata = metadata
-        self._deadline = deadline
-        self._loop = loop
-        self.initial: Metadata | None = None
-        self.trailing: Metadata | None = None
-        self._code: grpc.StatusCode = grpc.StatusCode.OK
-        self._details = ""
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
-        """Ends the call with a status that is not OK."""
-        self._code, self._details = code, details
-        if trailing_metadata:
-            self.trailing = Metadata(*trailing_metadata)
-        raise grpc.aio.AbortError(details)
-
-    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
-        """Ends the call with a status that is not OK."""
-        await self.abort(status.code, status.details, status.trailing_metadata or ())
-
-    async def send_initial_metadata(self, initial_metadata: Any) -> None:
-        """Sets the metadata that the caller sees before the first message."""
-        self.initial = Metadata(*initial_metadata)
-
-    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
-        """Sets the metadata that the caller sees after the last message."""
-        self.trailing = Metadata(*trailing_metadata)
-
-    def invocation_metadata(self) -> Sent:  # type: ignore[override] # pairs, as the network's server has them
-        """The metadata the caller sent."""
-        return self._metadata
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        """Sets the status code that the call ends with."""
-        self._code = code
-
-    def set_details(self, details: str) -> None:
-        """Sets the text that the call ends with."""
-        self._details = details
-
-    def code(self) -> grpc.StatusCode:
-        """The status code so far."""
-        return self._code
-
-    def details(self) -> str:
-        """The status text so far."""
-        return self._details
-
-    def trailing_metadata(self) -> Metadata:
-        """The trailing metadata so far."""
-        return self.trailing or Metadata()
-
-    def time_remaining(self) -> float | None:  # type: ignore[override] # typeshed forgets that there may be no deadline
-        """Seconds until the caller gives up; None when it never does."""
-        return None if self._deadline is None else self._deadline - self._loop.time()
-
-    def peer(self) -> str:
-        """Who calls: this process."""
-        return LOCAL_PEER
-
-    def peer_identities(self) -> None:
-        """No certificate stands behind a local call."""
-        return
-
-    def peer_identity_key(self) -> None:
-        """No certificate stands behind a local call."""
-        return
-
-    def auth_context(self) -> Mapping[str, Any]:
-        """No certificate stands behind a local call."""
-        return {}
-
-    async def read(self) -> NoReturn:
-        """The contract has no client streams."""
-        raise NotImplementedError("the contract has no client streams")
-
-    async def write(self, message: Any) -> NoReturn:
-        """Methods yield their messages."""
-        raise NotImplementedError("a server stream is written as an async generator")
-
-    def set_compression(self, compression: grpc.Compression) -> None:
-        """Nothing is compressed on the way to the same process."""
-
-    def disable_next_message_compression(self) -> None:
-        """Nothing is compressed on the way to the same process."""
 
 
 class _Call:
@@ -286,7 +123,7 @@ class _Call:
             self._timer.cancel()
         if code is not grpc.StatusCode.OK:
             text = _RUNTIME_DETAILS.get(code, "") if details is None else details
-            self._status = _error(code, text, self._context.initial, self._context.trailing)
+            self._status = rpc_error(code, text, self._context.initial, self._context.trailing)
         self._service.left()
         for callback in self._callbacks or ():
             self._loop.call_soon(callback, self)
@@ -488,76 +325,6 @@ class LocalStreamCall(_Call, grpc.aio.UnaryStreamCall[Any, Any]):
         self._run_ahead()
         if self._first is not None:
             await asyncio.wait([self._first])
-
-
-class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
-    def __init__(self, server: LocalServer, path: str) -> None:
-        self._server = server
-        self._path = path
-
-    def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> Any:
-        if timeout is None:
-            raise TypeError(f"a unary call needs a timeout: {self._path}")
-        return LocalUnaryCall(self._server, self._path, request, timeout, metadata)
-
-
-class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
-    def __init__(self, server: LocalServer, path: str) -> None:
-        self._server = server
-        self._path = path
-
-    def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> Any:
-        return LocalStreamCall(self._server, self._path, request, timeout, metadata)
-
-
-class LocalChannel(grpc.aio.Channel):
-    """A channel to the services of this process."""
-
-    def __init__(self, server: LocalServer) -> None:
-        self._server = server
-
-    def unary_unary(self, method: str, *_: Any, **__: Any) -> _UnaryUnary:
-        """A callable for a unary method."""
-        return _UnaryUnary(self._server, method)
-
-    def unary_stream(self, method: str, *_: Any, **__: Any) -> _UnaryStream:
-        """A callable for a server stream."""
-        return _UnaryStream(self._server, method)
-
-    def stream_unary(self, method: str, *_: Any, **__: Any) -> NoReturn:
-        """The contract has no client streams."""
-        raise NotImplementedError(f"the contract has no client streams: {method}")
-
-    def stream_stream(self, method: str, *_: Any, **__: Any) -> NoReturn:
-        """The contract has no client streams."""
-        raise NotImplementedError(f"the contract has no client streams: {method}")
-
-    async def __aenter__(self) -> "LocalChannel":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        return
-
-    async def close(self, grace: float | None = None) -> None:
-        """There is nothing to close."""
-
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """Always connected."""
-        return grpc.ChannelConnectivity.READY
-
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Returns when the state is another; READY never changes."""
-        if last_observed_state is grpc.ChannelConnectivity.READY:
-            await asyncio.get_running_loop().create_future()
-
-    async def channel_ready(self) -> None:
-        """Always connected."""
-
-
-def _error(
-    code: grpc.StatusCode, details: str, initial: Metadata | None = None, trailing: Metadata | None = None
-) -> AioRpcError:
-    return AioRpcError(code, initial or Metadata(), trailing or Metadata(), details=details, debug_error_string="")
 
 
 async def _awaited(steps: Generator[Any, Any, Any]) -> Any:

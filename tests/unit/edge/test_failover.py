@@ -1,0 +1,175 @@
+"""Which attempt comes next: every fault against every plan, and what must hold for any sequence of failures."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.errors.v1.errors_pb2 import Fault, Reason
+from polyroute.edge.failover import AGAIN, ELSEWHERE, SHORT_WAIT, Failure, Next, next_attempt, verdict
+from polyroute.mesh.errors import MeshError
+
+FAULTS = [fault for fault in Fault.values() if fault != pb.FAULT_UNSPECIFIED]
+FINAL = (pb.FAULT_CLIENT, pb.FAULT_CONTEXT, pb.FAULT_FILTER)
+# As decided for each class: may another deployment be tried, may the same one.
+TABLE = {
+    pb.FAULT_CONNECT: (True, True),
+    pb.FAULT_SERVER: (True, True),
+    pb.FAULT_RATE: (True, True),
+    pb.FAULT_QUOTA: (True, False),
+    pb.FAULT_CREDENTIAL: (True, False),
+    pb.FAULT_MODEL_GONE: (True, False),
+    pb.FAULT_CLIENT: (False, False),
+    pb.FAULT_CONTEXT: (False, False),
+    pb.FAULT_FILTER: (False, False),
+    pb.FAULT_AMBIGUOUS: (True, False),
+    pb.FAULT_BAD_ANSWER: (True, True),
+    pb.FAULT_STALL: (True, False),
+    pb.FAULT_TRUNCATED: (True, True),
+}
+LONG = 600.0
+
+
+def failed(fault: Fault.ValueType, index: int = 0, retry_after: float | None = None) -> Failure:
+    return Failure(index, MeshError.upstream(fault, "told to", retry_after=retry_after))
+
+
+def refused(reason: Reason.ValueType, index: int = 0) -> Failure:
+    return Failure(index, MeshError(reason, "told to"))
+
+
+def test_every_fault_is_in_the_table() -> None:
+    """A fault that is new in the contract has to be decided here first."""
+    assert set(FAULTS) == set(TABLE)
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 3])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_first_attempt_is_the_plans_first(candidates: int, most: int) -> None:
+    """Nothing has failed: no wait, no choice."""
+    assert Next(0) == next_attempt(candidates, most, [], LONG)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=Fault.Name)
+@pytest.mark.parametrize("candidates", [1, 2, 3])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_after_one_failure(fault: Fault.ValueType, candidates: int, most: int) -> None:
+    """Elsewhere at once where that may help; the same deployment after a wait where nothing else is left."""
+    elsewhere, again = TABLE[fault]
+    following = next_attempt(candidates, most, [failed(fault)], LONG)
+
+    if most > 1 and elsewhere and candidates > 1:
+        assert Next(1) == following
+    elif most > 1 and again and candidates == 1:
+        assert following is not None
+        assert 0 == following.index
+    else:
+        assert following is None
+
+
+@pytest.mark.parametrize("reason", [value for value in Reason.values() if value != pb.REASON_UPSTREAM], ids=Reason.Name)
+def test_only_an_absent_providers_role_is_tried_again(reason: Reason.ValueType) -> None:
+    """Every other refusal of the mesh is an answer, and no deployment would give another one."""
+    following = next_attempt(2, 3, [refused(reason)], LONG)
+
+    assert (reason == pb.REASON_SERVICE_UNAVAILABLE) == (following is not None)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "left", "wait"),
+    [
+        (0.0, LONG, 0.0),
+        (2.5, LONG, 2.5),
+        (SHORT_WAIT, LONG, SHORT_WAIT),
+        (SHORT_WAIT + 0.001, LONG, None),
+        (120.0, LONG, None),
+        (2.5, 2.5, None),
+        (2.5, 2.6, 2.5),
+    ],
+)
+def test_vendors_wait_is_kept_when_it_is_short(retry_after: float, left: float, wait: float | None) -> None:
+    """The time a vendor asks for is waited for exactly, or not at all."""
+    following = next_attempt(1, 3, [failed(pb.FAULT_RATE, retry_after=retry_after)], left)
+
+    assert wait == (None if following is None else following.wait)
+
+
+def test_second_round_goes_to_the_one_that_failed_first() -> None:
+    """It has had the longest time to recover; one that cannot is passed over."""
+    both = [failed(pb.FAULT_SERVER, 0), failed(pb.FAULT_SERVER, 1)]
+    hopeless = [failed(pb.FAULT_CREDENTIAL, 0), failed(pb.FAULT_SERVER, 1)]
+    busy = [failed(pb.FAULT_RATE, 0, retry_after=60), failed(pb.FAULT_SERVER, 1)]
+    following = [next_attempt(2, 3, failures, LONG) for failures in (both, hopeless, busy)]
+
+    assert [0, 1, 1] == [one.index for one in following if one is not None]
+
+
+def test_a_request_that_may_have_been_charged_is_sent_twice_at_most() -> None:
+    """The second silence ends the call, however many deployments are left."""
+    once = [failed(pb.FAULT_AMBIGUOUS, 0)]
+    twice = [*once, failed(pb.FAULT_AMBIGUOUS, 1)]
+
+    assert Next(1) == next_attempt(4, 4, once, LONG)
+    assert None is next_attempt(4, 4, twice, LONG)
+
+
+@given(
+    candidates=st.integers(1, 5),
+    most=st.integers(1, 6),
+    left=st.floats(0, 20),
+    faults=st.lists(st.tuples(st.sampled_from(FAULTS), st.none() | st.floats(0, 10)), max_size=6),
+)
+def test_whatever_happens(
+    candidates: int, most: int, left: float, faults: list[tuple[Fault.ValueType, float | None]]
+) -> None:
+    """Walking a plan while attempts fail in any way keeps every bound."""
+    failures: list[Failure] = []
+    for fault, retry_after in faults:
+        following = next_attempt(candidates, most, failures, left)
+        if following is None:
+            break
+        tried = [failure.index for failure in failures]
+
+        assert len(failures) < most
+        assert following.index in range(candidates)
+        assert following.index not in tried or set(range(candidates)) == set(tried)
+        assert 0 <= following.wait <= SHORT_WAIT
+        assert following.wait == 0 or following.wait < left
+        assert not failures or failures[-1].error.fault in ELSEWHERE
+        assert following.index not in tried or latest(failures, following.index) in AGAIN
+        failures.append(failed(fault, following.index, retry_after))
+
+
+def latest(failures: list[Failure], index: int) -> Fault.ValueType:
+    return next(failure.error.fault for failure in reversed(failures) if failure.index == index)
+
+
+@given(st.integers(1, 5), st.integers(2, 6), st.floats(0, 1000), st.sampled_from(FINAL), st.integers(0, 4))
+def test_nothing_follows_a_fault_of_the_callers(
+    candidates: int, most: int, left: float, fault: Fault.ValueType, index: int
+) -> None:
+    """A wrong request, a prompt too long and a filter's refusal end the call, first or later."""
+    assume(index < candidates)
+    before = [failed(pb.FAULT_SERVER, earlier) for earlier in range(index)]
+
+    assert None is next_attempt(candidates, most, [*before, failed(fault, index)], left)
+
+
+def test_verdict_is_the_last_failure() -> None:
+    """It says best what is wrong now."""
+    assert pb.FAULT_STALL == verdict([failed(pb.FAULT_SERVER), failed(pb.FAULT_STALL, 1)]).fault
+
+
+def test_verdict_names_the_soonest_way_back() -> None:
+    """When every deployment limits our rate, the caller may come back as soon as one of them allows."""
+    told = verdict([failed(pb.FAULT_RATE, 0, retry_after=7), failed(pb.FAULT_RATE, 1, retry_after=30)])
+
+    assert (pb.FAULT_RATE, 7) == (told.fault, told.retry_after)
+
+
+def test_model_is_gone_only_when_all_agree() -> None:
+    """One deployment that has lost its model does not make the model unknown."""
+    gone = failed(pb.FAULT_MODEL_GONE, 1)
+
+    assert pb.FAULT_SERVER == verdict([failed(pb.FAULT_SERVER, 0), gone]).fault
+    assert pb.FAULT_MODEL_GONE == verdict([failed(pb.FAULT_MODEL_GONE, 0), gone]).fault

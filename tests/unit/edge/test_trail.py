@@ -1,0 +1,259 @@
+"""What becomes known of a call, and the record that is made of it."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polyroute.api.chat.v1.chat_pb2 import FINISH_REASON_STOP, Usage
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.metrics.v1 import metrics_pb2
+from polyroute.api.providers.v1.providers_pb2 import Finished, Started
+from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, DecisionRecord, Plan, Price
+from polyroute.edge.trail import Trail, cost_of
+from polyroute.mesh.errors import MeshError
+from tests.unit.edge.peers import CALLER, FACTS, PRICE
+
+TOKENS = st.integers(0, 10**12)
+NANOS = st.integers(0, 10**13)
+ATTEMPT = Attempt(deployment="a/x", provider="a", upstream_model="x", price=PRICE)
+OTHER = Attempt(deployment="b/y", provider="b", upstream_model="y", price=Price(input=1, output=1))
+BROKEN = MeshError.upstream(pb.FAULT_SERVER, "failed", upstream_status="503")
+
+
+def trail() -> Trail:
+    made = Trail("r-1", user="ann", tags={"team": "red"})
+    made.facts, made.caller = FACTS, CALLER
+    made.decision = DecideResponse(plan=Plan(model="m"), record=DecisionRecord(catalog_version="c1"))
+    return made
+
+
+def finish(made: Trail, **usage: int) -> None:
+    used = Usage(**usage)  # type: ignore[arg-type] # counts only
+    made.completed(used, Finished(reason=FINISH_REASON_STOP, first_token_microseconds=5, total_microseconds=9))
+
+
+@pytest.mark.parametrize(
+    ("usage", "price", "nanos"),
+    [
+        (Usage(input_tokens=1_000_000), Price(input=2_500_000_000), 2_500_000_000),
+        (Usage(input_tokens=10**12), Price(input=10**13), 10**19),  # beyond 64 bits: integers do not round
+        (Usage(output_tokens=3), Price(output=150_000_000), 450),
+        (Usage(cache_read_tokens=10), Price(input=3_000_000), 30),  # no price of its own: the input's
+        (Usage(cache_read_tokens=10), Price(input=3_000_000, cache_read=0), 0),  # a price of nothing is a price
+        (Usage(cache_write_tokens=10), Price(input=3_000_000, cache_write=4_000_000), 40),
+        (Usage(reasoning_tokens=10), Price(output=3_000_000), 30),
+        (Usage(reasoning_tokens=10), Price(output=3_000_000, reasoning=5_000_000), 50),
+        (Usage(), Price(request=5_000_000), 5),
+        (Usage(input_tokens=1), Price(input=499_999), 0),
+        (Usage(input_tokens=1), Price(input=500_000), 1),
+    ],
+)
+def test_cost(usage: Usage, price: Price, nanos: int) -> None:
+    """Each bucket by its own price, once; to the nearest nano-dollar."""
+    assert nanos == cost_of(usage, price)
+
+
+@given(st.tuples(*[TOKENS] * 5), st.tuples(*[NANOS] * 5), NANOS)
+def test_cost_is_the_exact_sum_rounded_once(tokens: tuple[int, ...], nanos: tuple[int, ...], request: int) -> None:
+    """Never off by more than half a nano-dollar, whatever the figures."""
+    names = ("input", "cache_read", "cache_write", "output", "reasoning")
+    usage = Usage(**{f"{name}_tokens": count for name, count in zip(names, tokens, strict=True)})  # type: ignore[arg-type]
+    price = Price(request=request, **dict(zip(names, nanos, strict=True)))  # type: ignore[arg-type]
+    exact = Fraction(sum(count * each for count, each in zip(tokens, nanos, strict=True)) + request, 10**6)
+
+    assert abs(cost_of(usage, price) - exact) <= Fraction(1, 2)
+
+
+def test_completed_call() -> None:
+    """The record names everything that was used and known."""
+    made = trail()
+    made.trying(ATTEMPT)
+    made.handed_out()
+    finish(made, input_tokens=3, output_tokens=2, reasoning_tokens=4)
+    record = made.record()
+
+    assert metrics_pb2.OUTCOME_COMPLETED == record.outcome
+    assert ("r-1", "m", "m", "a/x", "a") == (
+        record.request_id,
+        record.requested_model,
+        record.model,
+        record.deployment,
+        record.provider,
+    )
+    assert 3 * 2000 + 6 * 10_000 == record.cost_nanos
+    assert ("v1", "c1", "ann", {"team": "red"}) == (
+        record.price_version,
+        record.catalog_version,
+        record.user,
+        dict(record.tags),
+    )
+    assert [(pb.FAULT_UNSPECIFIED, 6, False)] == [
+        (attempt.fault, attempt.output_tokens, attempt.cancelled) for attempt in record.attempts
+    ]
+    assert (200, FINISH_REASON_STOP, CALLER) == (record.http_status, record.finish_reason, record.caller)
+
+
+def test_price_is_that_of_the_attempt_that_answered() -> None:
+    """Not of the one that was tried first."""
+    made = trail()
+    made.trying(ATTEMPT)
+    made.failed(BROKEN)
+    made.trying(OTHER)
+    made.handed_out()
+    finish(made, input_tokens=10**6)
+
+    assert 1 == made.record().cost_nanos
+    assert [("a/x", pb.FAULT_SERVER, 503), ("b/y", pb.FAULT_UNSPECIFIED, 0)] == [
+        (attempt.deployment, attempt.fault, attempt.upstream_status) for attempt in made.record().attempts
+    ]
+
+
+def test_unknown_price_is_not_nothing() -> None:
+    """Used without a price: unknown. Not used at all: nothing, whatever the price."""
+    used, unused = trail(), trail()
+    used.trying(Attempt(deployment="a/x"))
+    finish(used, input_tokens=3)
+    unused.ended(MeshError(pb.REASON_NO_DEPLOYMENT, "none"))
+
+    assert not used.record().HasField("cost_nanos")
+    assert (True, 0) == (unused.record().HasField("cost_nanos"), unused.record().cost_nanos)
+
+
+def test_refused_call() -> None:
+    """Nothing was sent to a vendor."""
+    made = trail()
+    made.ended(MeshError(pb.REASON_NO_DEPLOYMENT, "none"))
+    record = made.record()
+
+    assert (metrics_pb2.OUTCOME_REFUSED, pb.REASON_NO_DEPLOYMENT, 400) == (
+        record.outcome,
+        record.reason,
+        record.http_status,
+    )
+
+
+def test_failed_call() -> None:
+    """Every attempt failed before any content."""
+    made = trail()
+    made.trying(ATTEMPT)
+    made.failed(BROKEN)
+    made.ended(BROKEN)
+    record = made.record()
+
+    assert (metrics_pb2.OUTCOME_FAILED, 503, 0) == (record.outcome, record.http_status, record.cost_nanos)
+    assert not record.HasField("usage")
+
+
+def test_broken_call_is_charged_for_what_was_delivered() -> None:
+    """The vendor will charge for it; the figures are ours, and say so. The status had gone out as 200."""
+    made = trail()
+    made.trying(ATTEMPT)
+    made.handed_out()
+    made.content_events = 5
+    made.failed(BROKEN)
+    made.ended(BROKEN)
+    record = made.record()
+
+    assert (metrics_pb2.OUTCOME_BROKEN, pb.REASON_UPSTREAM, 200) == (record.outcome, record.reason, record.http_status)
+    assert Usage(input_tokens=7, output_tokens=5, estimated=True) == record.usage
+    assert 7 * 2000 + 5 * 10_000 == record.cost_nanos
+
+
+def test_caller_who_leaves() -> None:
+    """The attempt says nothing of the vendor, and what was delivered is charged."""
+    made = trail()
+    made.trying(ATTEMPT)
+    made.content_events = 2
+    made.left()
+    record = made.record()
+
+    assert (metrics_pb2.OUTCOME_CANCELLED, 499) == (record.outcome, record.http_status)
+    assert [True] == [attempt.cancelled for attempt in record.attempts]
+    assert Usage(input_tokens=7, output_tokens=2, estimated=True) == record.usage
+
+
+def test_caller_who_leaves_between_two_attempts() -> None:
+    """The one that failed is not counted twice, and nothing is charged for it."""
+    made = trail()
+    made.trying(ATTEMPT)
+    made.failed(BROKEN)
+    made.waited(1.0)
+    made.left()
+    record = made.record()
+
+    assert [(pb.FAULT_SERVER, False)] == [(attempt.fault, attempt.cancelled) for attempt in record.attempts]
+    assert 0 == record.cost_nanos
+
+
+def test_vendors_own_figures_stand() -> None:
+    """An estimate never replaces what the vendor counted."""
+    made = trail()
+    made.trying(ATTEMPT)
+    made.handed_out()
+    made.usage = Usage(input_tokens=1)
+    made.left()
+
+    assert Usage(input_tokens=1) == made.record().usage
+
+
+def test_first_end_stands() -> None:
+    """A call ends once; what happens while it is torn down changes nothing."""
+    made = trail()
+    made.trying(ATTEMPT)
+    finish(made, input_tokens=3)
+    made.left()
+    made.ended(BROKEN)
+    record = made.record()
+
+    assert (metrics_pb2.OUTCOME_COMPLETED, pb.REASON_UNSPECIFIED, 1) == (
+        record.outcome,
+        record.reason,
+        len(record.attempts),
+    )
+
+
+def test_failure_of_the_mesh_says_nothing_of_the_vendor() -> None:
+    """Its deployment's success rate must not suffer."""
+    made = trail()
+    made.trying(ATTEMPT)
+    made.failed(MeshError(pb.REASON_SERVICE_UNAVAILABLE, "providers restarts"))
+
+    assert [True] == [attempt.cancelled for attempt in made.record().attempts]
+
+
+@given(st.integers(0, 10**12), st.floats(0, 100))
+def test_overhead_is_never_negative(upstream: int, waited: float) -> None:
+    """Clocks of two processes differ; a figure below nothing would be nonsense."""
+    made = trail()
+    made.trying(ATTEMPT)
+    made.opened(Started(upstream_microseconds=upstream))
+    made.waited(waited)
+    made.handed_out()
+    record = made.record()
+
+    assert 0 <= record.overhead_microseconds <= record.first_token_microseconds
+
+
+def test_waiting_for_the_vendor_is_not_overhead() -> None:
+    """Neither is waiting before another try."""
+    made = trail()
+    made.began -= 10
+    made.trying(ATTEMPT)
+    made._attempt_began -= 4
+    made.failed(BROKEN)
+    made.waited(2)
+    made.trying(ATTEMPT)
+    made.opened(Started(upstream_microseconds=3_000_000))
+    made.handed_out()
+
+    assert made.overhead == pytest.approx(1, abs=0.1)
+
+
+def test_grpc_call_has_no_http_status() -> None:
+    """0 says that there was none."""
+    made = Trail("r-1", http=False)
+    made.ended(BROKEN)
+
+    assert 0 == made.record().http_status

@@ -46,12 +46,17 @@ class Process:
     progress: Progress | None = None
     sources: dict[str, Source] = field(default_factory=dict)
 
+    @property
+    def run_dir(self) -> Path:
+        """Where the process's sockets and locks are."""
+        run = self.config.data_dir / "run"
+        return run / self.instance if self.instance else run
+
     def node(self) -> Node:
         """The process in the mesh."""
-        run = self.config.data_dir / "run"
         listen = {**self.config.mesh.listen, "edge": self.config.edge.grpc.listen}
         mesh = self.config.mesh.model_copy(update={"listen": listen})
-        return Node(mesh, self.roles, run / self.instance if self.instance else run, peer_run_dir=run)
+        return Node(mesh, self.roles, self.run_dir, peer_run_dir=self.config.data_dir / "run")
 
     def table(self, node: Node) -> dict[str, Role]:
         """How each of its roles is started, in any order."""

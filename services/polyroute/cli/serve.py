@@ -6,6 +6,7 @@ from typing import Any
 
 import uvloop
 
+from polyroute.cli.claim import claimed
 from polyroute.cli.roles import Process
 from polyroute.mesh import lifecycle, logs
 from polyroute.mesh.node import Node
@@ -21,7 +22,8 @@ def serve(process: Process, ready: Ready | None = None) -> None:
         ready: Called once everything has started; cancelled when the process stops.
     """
     logs.configure(process.config.log, service=process.instance or "+".join(sorted(process.roles)))
-    uvloop.run(_serve(process, ready))
+    with claimed(process.run_dir, process.roles):
+        uvloop.run(_serve(process, ready))
 
 
 async def _serve(process: Process, ready: Ready | None) -> None:

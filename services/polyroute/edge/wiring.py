@@ -62,7 +62,7 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
         async with Shipper(spool, recorder.send, every=SHIP_SECONDS), Background() as tasks:
             tasks.start("watch-revocations", authorizer.follow)
             async with (
-                node.serve("edge", door, public=True),
+                node.serve("edge", door, public=True, shared=shared),
                 server.serving(app, config.http, listening, grace=node.config.drain_grace),
             ):
                 host, port = listening.getsockname()[:2]

@@ -114,9 +114,13 @@ def open_channel(role: str, address: str, *, tls: TlsConfig | None, token: str) 
     return MeshChannel(inner, token)
 
 
-def open_server() -> grpc.aio.Server:
-    """A server with the mesh's settings and nothing on it."""
-    return grpc.aio.server(options=_SERVER)
+def open_server(*, shared: bool = False) -> grpc.aio.Server:
+    """A server with the mesh's settings and nothing on it.
+
+    Args:
+        shared: Other processes may listen at the same port. Otherwise a port that is taken is an error, not a share.
+    """
+    return grpc.aio.server(options=(*_SERVER, ("grpc.so_reuseport", int(shared))))
 
 
 def listen(server: grpc.aio.Server, address: str, tls: TlsConfig | None) -> str:

@@ -124,7 +124,9 @@ class Node:
             await channel.close()
 
     @asynccontextmanager
-    async def serve(self, role: str, *services: Service, public: bool = False) -> AsyncGenerator[str]:
+    async def serve(
+        self, role: str, *services: Service, public: bool = False, shared: bool = False
+    ) -> AsyncGenerator[str]:
         """Serves a role's servicers while the body runs, in this process and at the role's address; gives the address.
 
         Leaving says not-ready first, then refuses new calls, then waits for running ones.
@@ -133,11 +135,12 @@ class Node:
             role: Whose they are.
             services: The servicers.
             public: Callers identify themselves by key, not as peers of the mesh.
+            shared: Other processes of this machine may listen at the same port.
         """
         guard = self._guard(role, public=public)
         health = self._health[role] = Health()
         methods = [method for service in services for method in _guarded(guard, service)]
-        server, address = await self._listen(role, methods, health)
+        server, address = await self._listen(role, methods, health, shared=shared)
         self.local.add({served.method.path: served.call for served in methods})
         for name in {served.method.service for served in methods}:
             health.set(name, serving=True)
@@ -158,8 +161,10 @@ class Node:
             public=public,
         )
 
-    async def _listen(self, role: str, methods: Sequence["_Served"], health: Health) -> tuple[grpc.aio.Server, str]:
-        server = network.open_server()
+    async def _listen(
+        self, role: str, methods: Sequence["_Served"], health: Health, *, shared: bool
+    ) -> tuple[grpc.aio.Server, str]:
+        server = network.open_server(shared=shared)
         names = {served.method.service for served in methods}
         for name in names:
             server.add_registered_method_handlers(

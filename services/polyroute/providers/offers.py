@@ -47,19 +47,21 @@ def _known(info: Any) -> Iterable[KnownModel]:
         id=name,
         operations=[operation],
         context_tokens=info.context_window or 0,
-        price=_price(info),
+        price=_price(info, needed=("input",) if operation == chat_pb2.OPERATION_EMBEDDING else ("input", "output")),
     )
 
 
-def _price(info: Any) -> Price | None:
-    """Today's price without conditions; None where it depends on the length of the prompt or the hour."""
+def _price(info: Any, *, needed: Iterable[str]) -> Price | None:
+    """Today's price; None where it is not whole, or depends on the length of the prompt or on the hour."""
     if _by_the_hour(info.prices):
         return None
     prices = info.get_prices(datetime.now(UTC))
     figures = {name: getattr(prices, member, None) for name, member in _MEMBERS.items()}
-    if figures["input"] is None or not all(value is None or isinstance(value, Decimal) for value in figures.values()):
+    if any(figures[name] is None for name in needed):
         return None
-    nanos = {name: int(value * NANO) for name, value in figures.items() if value is not None}
+    if not all(value is None or isinstance(value, Decimal) for value in figures.values()):
+        return None
+    nanos = {name: round(value * NANO) for name, value in figures.items() if value is not None}
     return Price(version="genai-prices", **nanos)
 
 

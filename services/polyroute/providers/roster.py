@@ -48,7 +48,7 @@ class Roster:
                 dialects=sorted(set(account.vendor.dialects.values())),
                 discovered=account.discovered,
                 models=self._models.get(account.name, ()),
-                open_ended=account.name != LOCAL,
+                open_ended=account.vendor.name != LOCAL,
                 unavailable=account.unavailable,
             )
             for account in self.accounts.values()
@@ -84,22 +84,35 @@ def _account(name: str, vendor: Vendor, config: ProviderConfig, local: LocalMode
         return local_account(vendor, local, name=name, discovered=True)
     if not (config.base_url or vendor.base_url):
         raise ConfigError(f"providers.{name}.base_url: {vendor.name} has no address of its own: name one")
-    keys = tuple(key.get_secret_value() for key in config.keys)
+    keys = tuple(key.get_secret_value().strip() for key in config.keys)
     if not any(keys) and not vendor.keyless:
         raise ConfigError(f"providers.{name}.keys: {vendor.name} needs a key")
-    return Account(name, vendor, base_url=config.base_url, keys=keys, headers=config.headers)
+    try:
+        return Account(name, vendor, base_url=config.base_url, keys=keys, headers=config.headers)
+    except ValueError:  # its text may hold the key
+        raise ConfigError(
+            f"providers.{name}: the address, a key or a header cannot be sent: no port, or no plain text on one line"
+        ) from None
 
 
 def discovered(
     environment: Mapping[str, str], vendors: Mapping[str, Vendor], taken: Mapping[str, Account]
 ) -> dict[str, Account]:
-    """Accounts of vendors whose keys are in the environment and that the configuration does not name."""
+    """Accounts of vendors whose keys are in the environment and that the configuration does not name.
+
+    Raises:
+        ConfigError: A key cannot be one.
+    """
     used = {account.vendor.name for account in taken.values()}
     found: dict[str, Account] = {}
     for vendor in vendors.values():
-        key = next((environment[name] for name in vendor.key_env if environment.get(name)), "")
-        if key and vendor.name not in used and vendor.name not in taken:
-            found[vendor.name] = Account(vendor.name, vendor, keys=(key,), discovered=True)
+        name = next((name for name in vendor.key_env if environment.get(name, "").strip()), "")
+        if not name or vendor.name in used or vendor.name in taken:
+            continue
+        try:
+            found[vendor.name] = Account(vendor.name, vendor, keys=(environment[name].strip(),), discovered=True)
+        except ValueError:  # its text may hold the key
+            raise ConfigError(f"${name} is not a key: it must be plain text on one line") from None
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.providers.v1.providers_pb2 import Provider, WatchProvidersRequest
@@ -46,26 +47,34 @@ class Welcome:
 
     async def greet(self, node: Node) -> None:
         """Says where the gateway is and how to ask it, once a model can answer."""
-        await self._wait_for_a_model(node)
+        found = await self._wait_for_a_model(node)
         base = node.bound["http"]
         self._console.print(f"[bold]ready[/]     {base}/v1   [dim]gRPC {node.bound['edge']}[/]")
+        if not found:
+            return
         models = (await RouterServiceStub(node.channel("router")).ListModels(ListModelsRequest(), timeout=5)).models
         model = next((model for model in models if chat_pb2.OPERATION_CHAT in model.operations), None)
         if model is not None:
             self._example(base, model)
 
-    async def _wait_for_a_model(self, node: Node) -> None:
-        said = ""
-        async for message in ProvidersServiceStub(node.channel("providers")).WatchProviders(WatchProvidersRequest()):
-            if any(not provider.unavailable for provider in message.providers):
-                return
-            state = _state(message.providers)
-            if state != said and state:
-                said = state
-                self._console.print(f"[dim]model     {state}[/]")
-            if HINT in state:
-                self._console.print(f"[yellow]no model is there yet:[/] {HINT}, {ADD_A_VENDOR}")
-                return
+    async def _wait_for_a_model(self, node: Node) -> bool:
+        """Whether there is one; without the embedded model and any vendor there will be none until a new start."""
+        watch = ProvidersServiceStub(node.channel("providers")).WatchProviders(WatchProvidersRequest())
+        try:
+            said = ""
+            async for message in watch:
+                if any(not provider.unavailable for provider in message.providers):
+                    return True
+                state = _state(message.providers)
+                if HINT in state:
+                    self._console.print(f"[yellow]no model is there yet:[/] {escape(HINT)}, {ADD_A_VENDOR}")
+                    return False
+                if state != said and state:
+                    said = state
+                    self._console.print(f"[dim]model     {escape(state)}[/]")
+        finally:
+            watch.cancel()
+        return False
 
     def _example(self, base: str, model: Model) -> None:
         key = self._secret or "$POLYROUTE_KEY"

@@ -30,7 +30,8 @@ Stream = Callable[[Any, Context], AsyncIterator[Any]]
 
 TOKEN_KEY: Final = "polyroute-mesh-token"  # noqa: S105 - the name of a header
 LOCAL_PEER: Final = "local:"  # what `context.peer()` says of a caller in the same process
-TRUSTED_PEER: Final = "unix:"  # the operating system has checked it: the socket's folder is this user's alone
+# The operating system has checked these: the same process, or a socket in a folder that is this user's alone.
+TRUSTED_PEERS: Final = (LOCAL_PEER, "unix:")
 
 _log = structlog.get_logger("rpc")
 
@@ -90,7 +91,8 @@ class Guard:
             scope: Scope | None = None
             code = grpc.StatusCode.OK
             try:
-                scope = self._enter(context, request)
+                scope = self._enter(context)
+                self._check(context, request)
                 return await behaviour(request, context)  # type: ignore[no-any-return] # a servicer's own answer
             except BaseException as error:  # noqa: BLE001 - the boundary: every end of a call has a status
                 code = _code(error)
@@ -110,7 +112,8 @@ class Guard:
             answers: Any = None
             watcher = asyncio.current_task() if method.watch and context.peer() != LOCAL_PEER else None
             try:
-                scope = self._enter(context, request)
+                scope = self._enter(context)
+                self._check(context, request)
                 if watcher is not None:
                     self._watches.add(watcher)
                 answers = behaviour(request, context)
@@ -130,15 +133,10 @@ class Guard:
 
         return call
 
-    def _enter(self, context: Context, request: Message) -> Scope:
+    def _enter(self, context: Context) -> Scope:
         metadata = dict(context.invocation_metadata() or ())
-        peer = context.peer() or ""
-        if peer != LOCAL_PEER:  # what comes from this process was made by the same code, and checked at its door
-            self._admit(peer, context, metadata)
-            self._validate(request)
+        self._admit(context, metadata)
         left = context.time_remaining()
-        if left is not None and left < scopes.LEAST:
-            raise MeshError(pb.REASON_DEADLINE, f"less than {scopes.LEAST * 1000:.0f} ms of the call's time is left")
         now = asyncio.get_running_loop().time()
         # a caller from outside may not choose the id under which its call is recorded
         given = None if self.public else metadata.get(scopes.REQUEST_ID)
@@ -150,8 +148,15 @@ class Guard:
         scopes.CURRENT.set(scope)
         return scope
 
-    def _admit(self, peer: str, context: Context, metadata: dict[str, str | bytes]) -> None:
-        if self.public or peer.startswith(TRUSTED_PEER):
+    def _check(self, context: Context, request: Message) -> None:
+        if context.peer() != LOCAL_PEER:  # what this process made itself was checked at its door
+            self._validate(request)
+        left = context.time_remaining()
+        if left is not None and left < scopes.LEAST:
+            raise MeshError(pb.REASON_DEADLINE, f"less than {scopes.LEAST * 1000:.0f} ms of the call's time is left")
+
+    def _admit(self, context: Context, metadata: dict[str, str | bytes]) -> None:
+        if self.public or (context.peer() or "").startswith(TRUSTED_PEERS):
             return
         if self.allowed and not self.allowed.intersection(_names(context)):
             raise MeshError(pb.REASON_NOT_PERMITTED, "this peer's certificate may not call this service")

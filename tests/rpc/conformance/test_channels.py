@@ -12,6 +12,7 @@ from polyroute.api.auth.v1 import auth_pb2, auth_pb2_grpc
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.mesh import scope as scopes
 from polyroute.mesh.errors import MeshError, from_rpc
+from polyroute.mesh.inprocess.channel import LocalChannel
 from polyroute.mesh.node import Service
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -326,6 +327,21 @@ async def test_stream_reader_cancelled(stub: Any, probe: Probe) -> None:
         await probe.ended.wait()
 
     assert probe.ended.is_set()
+
+
+async def test_stream_left_by_its_reader(link: Connect, probe: Probe) -> None:
+    """A reader that leaves without a word ends the call: it keeps no server from draining."""
+    channel = await link("auth", Service(auth_pb2_grpc.add_AuthServiceServicer_to_server, probe))
+    watch = auth_pb2_grpc.AuthServiceStub(channel).WatchRevocations
+
+    async for _ in watch(auth_pb2.WatchRevocationsRequest(revision=9)):
+        break
+
+    await asyncio.wait_for(probe.ended.wait(), T)
+    if isinstance(channel, LocalChannel):
+        await asyncio.sleep(0)
+        services = channel._server.remove(["polyroute.api.auth.v1.AuthService"])
+        assert [0] == [service.running for service in services]
 
 
 async def test_back_pressure(stub: Any, probe: Probe) -> None:

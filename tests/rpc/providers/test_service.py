@@ -182,7 +182,9 @@ class TestEmbed:
 
         assert [[0, 1, 0, 0], [0, 0, 1, 0]] == [list(embedding.values) for embedding in response.embeddings]
         assert (2, True) == (response.usage.input_tokens, response.total_microseconds > 0)
-        assert {"model": "up", "input": ["a", "bb"], "dimensions": 4}.items() <= orjson.loads(vendor.seen[0].body).items()
+        assert {"model": "up", "input": ["a", "bb"], "dimensions": 4}.items() <= orjson.loads(
+            vendor.seen[0].body
+        ).items()
 
     @pytest.mark.parametrize("form", ["float", "base64"])
     async def test_encoded(self, stub: Any, form: str) -> None:

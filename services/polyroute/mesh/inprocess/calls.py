@@ -249,6 +249,12 @@ class LocalStreamCall(_Call, grpc.aio.UnaryStreamCall[Any, Any]):
         self._closing: asyncio.Task[None] | None = None
         self._start = self._loop.call_soon(self._run_ahead)
 
+    def __del__(self) -> None:
+        # A reader that leaves without a word ends the call, as over the network. The loop's hook for generators closes
+        # the method; what is left to do here may run in whichever thread collects.
+        if not getattr(self, "_done", True) and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._service.left)
+
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 

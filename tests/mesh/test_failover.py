@@ -1,0 +1,262 @@
+"""Before the commit point a failed attempt is invisible: the next deployment answers, and the record tells."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import orjson
+import pytest
+
+from bench.script import Script
+from bench.vendor import Vendor
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.api.errors.v1.errors_pb2 import Fault
+from polyroute.api.metrics.v1 import metrics_pb2
+from tests.mesh.conftest import Stage
+from tests.mesh.gateway import Answer, text_of
+from tests.mesh.raw import EVENTS, Reply, events, json
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+REFUSALS = [
+    (Script(status=500), "FAULT_SERVER", 500),
+    (Script(status=503), "FAULT_SERVER", 503),
+    (Script(status=529), "FAULT_SERVER", 529),
+    (Script(status=408), "FAULT_SERVER", 408),
+    (Script(status=429), "FAULT_RATE", 429),
+    (Script(status=429, retry_after=60), "FAULT_RATE", 429),
+    (Script(status=401), "FAULT_CREDENTIAL", 401),
+    (Script(status=402), "FAULT_QUOTA", 402),
+    (Script(status=404), "FAULT_MODEL_GONE", 404),
+    (Script(drop=True), "FAULT_AMBIGUOUS", 0),
+    (Script(stall=0), "FAULT_STALL", 0),
+    (Script(first=2000), "FAULT_STALL", 0),
+]
+UNARY = [(Script(garbage=0), "FAULT_BAD_ANSWER", 0), (Script(error=0), "FAULT_SERVER", 200), (Script(cut=0), None, 0)]
+STREAMED = [
+    (Script(chunks=0, garbage=0), "FAULT_BAD_ANSWER", 0),
+    (Script(error=0), "FAULT_SERVER", 200),
+    (Script(cut=0), "FAULT_TRUNCATED", 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "fault", "status", "stream"),
+    [
+        *((script, fault, status, stream) for script, fault, status in REFUSALS for stream in (False, True)),
+        *((*case, False) for case in UNARY),
+        *((*case, True) for case in STREAMED),
+    ],
+)
+async def test_the_next_deployment_answers(
+    stage: Stage, script: Script, fault: str | None, status: int, stream: bool
+) -> None:
+    """Whatever the first vendor does before any content, the client gets the second one's whole answer and no more."""
+    stage.a.inject(script)
+
+    answer = await stage.gateway.chat(model="pair", stream=stream)
+    record = await stage.gateway.recorded(answer)
+
+    whole(answer, stream=stream)
+    assert "pair:b" == answer.headers["x-polyroute-deployment"]
+    assert "2" == answer.headers["x-polyroute-attempts"]
+    assert ["pair:a", "pair:b"] == [attempt.deployment for attempt in record.attempts]
+    assert fault in (None, Fault.Name(record.attempts[0].fault))
+    assert status in (0, record.attempts[0].upstream_status)
+    assert errors_pb2.FAULT_UNSPECIFIED == record.attempts[1].fault
+    assert metrics_pb2.OUTCOME_COMPLETED == record.outcome
+    assert "pair:b" == record.deployment
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nobody_listens(stage: Stage, stream: bool) -> None:
+    """A refused connection costs no time worth speaking of."""
+    answer = await stage.gateway.chat(model="lost", stream=stream)
+    record = await stage.gateway.recorded(answer)
+
+    whole(answer, stream=stream)
+    assert "lost:b" == answer.headers["x-polyroute-deployment"]
+    assert errors_pb2.FAULT_CONNECT == record.attempts[0].fault
+    assert record.total_microseconds < 200_000
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        json(b"<html>sorry</html>", kind="text/html"),
+        json(b""),
+        json(b'{"error":{"message":"overloaded","type":"overloaded_error"}}'),
+        json(b'{"choices":[]}'),
+        json(b"[1,2]"),
+        json(b'{"choices":', cut=True),
+        Reply((b"<html>moved</html>",), status=302, headers={"location": "http://127.0.0.1:9/"}),
+        Reply((b"<html>broken gateway</html>",), status=502, kind="text/html"),
+        events(b'{"error":{"message":"slow down","code":"rate_limit_exceeded"}}'),
+        events(b'{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}', b'{"error":{"message":"x"}}'),
+        events(b"not json"),
+        events(),
+        Reply((b": ping\n\n", b": ping\n\n"), kind=EVENTS),
+        Reply((b": ping\n\n",), kind=EVENTS, hold=True),
+        Reply((b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n',), kind=EVENTS, cut=True),
+    ],
+)
+async def test_an_answer_that_is_none(stage: Stage, reply: Reply) -> None:
+    """A 200 that holds an error, a page, nothing, or only an opening, is a failed attempt like any other."""
+    stage.raw.queue(reply)
+
+    answer = await stage.gateway.chat(model="raw-pair", stream=True)
+
+    whole(answer, stream=True)
+    assert "raw-pair:b" == answer.headers["x-polyroute-deployment"]
+
+
+async def test_the_second_vendor_gets_the_same_question(stage: Stage) -> None:
+    """Only the model's name differs between attempts."""
+    stage.a.inject(Script(status=500))
+
+    await stage.gateway.chat("same", model="pair", spice=[1.0])
+
+    first, second = stage.a.seen[-1].body, stage.b.seen[-1].body
+    assert first.replace(b'"up-a"', b'"up-b"') == second
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_the_callers_own_fault_is_not_tried_again(stage: Stage, status: int, stream: bool) -> None:
+    """A vendor's 400 goes to the client with its status and words; no other vendor is bothered."""
+    before = stage.b.requests
+    stage.a.inject(Script(status=status))
+
+    answer = await stage.gateway.chat(model="pair", stream=stream)
+
+    assert status == answer.status
+    assert "refused on request" == answer.error["message"]
+    assert "pair:a" == answer.headers["x-polyroute-deployment"]
+    assert before == stage.b.requests
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"error":{"message":"maximum context length is 8192 tokens"}}', "context_length_exceeded"),
+        (b'{"error":{"message":"no","code":"content_filter"}}', "content_filter"),
+    ],
+)
+async def test_faults_of_the_question_keep_their_code(stage: Stage, body: bytes, code: str) -> None:
+    """Clients branch on these codes."""
+    stage.raw.queue(json(body, status=400))
+
+    answer = await stage.gateway.chat(model="raw-pair")
+
+    assert (400, code) == (answer.status, answer.error["code"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_three_attempts_and_no_more(stage: Stage, stream: bool) -> None:
+    """One attempt each at three deployments, then the error of the last."""
+    before = stage.a.requests + stage.b.requests + stage.c.requests
+    for vendor, status in ((stage.a, 500), (stage.b, 502), (stage.c, 500)):
+        vendor.inject(Script(status=status))
+
+    answer = await stage.gateway.chat(model="three", stream=stream)
+    record = await stage.gateway.recorded(answer)
+
+    assert (502, "upstream_error") == (answer.status, answer.error["code"])
+    assert before + 3 == stage.a.requests + stage.b.requests + stage.c.requests
+    assert ["a", "b", "c"] == [attempt.provider for attempt in record.attempts]
+    assert metrics_pb2.OUTCOME_FAILED == record.outcome
+    assert errors_pb2.REASON_UPSTREAM == record.reason
+    assert (0, 502) == (record.cost_nanos, record.http_status)
+
+
+async def test_one_deployment_is_tried_again_after_a_pause(stage: Stage) -> None:
+    """With nowhere else to go, a failure of the server is tried again there."""
+    stage.raw.queue(json(b"", status=500), json(b"", status=500), json(b'{"choices":[{"message":{"content":"x"}}]}'))
+
+    answer = await stage.gateway.chat(model="raw")
+
+    assert (200, "3") == (answer.status, answer.headers["x-polyroute-attempts"])
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "code", "headers"),
+    [
+        (Script(status=500), 502, "upstream_error", {}),
+        (Script(status=503, retry_after=7), 503, "upstream_error", {"retry-after": "7", "retry-after-ms": "7000"}),
+        (Script(status=429, retry_after=30), 429, "rate_limit_exceeded", {"retry-after": "30"}),
+        (Script(status=401), 502, "upstream_credentials", {"x-should-retry": "false"}),
+        (Script(status=402), 502, "upstream_quota", {"x-should-retry": "false"}),
+        (Script(status=404), 404, "model_not_found", {}),
+        (Script(drop=True), 504, "upstream_timeout", {}),
+        (Script(stall=0), 504, "upstream_timeout", {}),
+    ],
+)
+async def test_every_attempt_fails(
+    stage: Stage, script: Script, status: int, code: str, headers: dict[str, str]
+) -> None:
+    """The client is told by status and code; our credentials at the vendor are not its business."""
+    with said(script, stage.a, stage.b):
+        answer = await stage.gateway.chat(model="pair")
+
+    assert (status, code) == (answer.status, answer.error["code"])
+    assert headers.items() <= answer.headers.items()
+    assert "sk-a" not in str(answer)
+
+
+async def test_the_soonest_way_back_is_told(stage: Stage) -> None:
+    """After two rate limits the client waits for the shorter one."""
+    with said(Script(status=429, retry_after=9), stage.a), said(Script(status=429, retry_after=40), stage.b):
+        answer = await stage.gateway.chat(model="pair")
+
+    assert (429, "9") == (answer.status, answer.headers["retry-after"])
+
+
+async def test_nowhere_to_go(stage: Stage) -> None:
+    """An address where nobody listens, and no other deployment."""
+    answer = await stage.gateway.chat(model="nowhere")
+
+    assert (502, "upstream_unreachable") == (answer.status, answer.error["code"])
+
+
+async def test_a_callers_own_bound(stage: Stage) -> None:
+    """`x-polyroute-timeout` ends a call that a slow vendor would have drawn out, and leaves time for the second one."""
+    stage.a.inject(Script(first=3000))
+    patient = await stage.gateway.chat(model="m", headers=stage.gateway.headers(**{"x-polyroute-timeout": "0.2"}))
+    stage.a.inject(Script(first=3000))
+    shared = await stage.gateway.chat(model="pair", headers=stage.gateway.headers(**{"x-polyroute-timeout": "0.5"}))
+
+    assert 504 == patient.status
+    assert (200, "pair:b") == (shared.status, shared.headers["x-polyroute-deployment"])
+
+
+async def test_embeddings_fail_over_too(stage: Stage) -> None:
+    """A unary RPC walks the plan as a stream does."""
+    answer = await stage.gateway.post("/v1/embeddings", {"model": "lost", "input": "x"})
+    record = await stage.gateway.recorded(answer)
+
+    assert (200, "lost:b") == (answer.status, answer.headers["x-polyroute-deployment"])
+    assert [errors_pb2.FAULT_CONNECT, 0] == [attempt.fault for attempt in record.attempts]
+
+
+@contextmanager
+def said(script: Script, *vendors: Vendor) -> Generator[None]:
+    """These vendors answer everything by `script`."""
+    for vendor in vendors:
+        vendor.script = script
+    try:
+        yield
+    finally:
+        for vendor in vendors:
+            vendor.script = Script()
+
+
+def whole(answer: Answer, *, stream: bool) -> None:
+    """The answer is complete and all of one piece."""
+    assert 200 == answer.status
+    if not stream:
+        assert "15" == answer.json["choices"][0]["message"]["content"].split()[-1]
+        return
+    assert 1 == answer.body.count(b"[DONE]")
+    assert [b"[DONE]"] == answer.events[-1:]
+    assert b"error" not in answer.body
+    assert 16 == text_of(answer.events).count("@")
+    assert 1 == len({orjson.loads(event)["id"] for event in answer.events[:-1]})

@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+RUNNABLE := $(VENV)/.runnable
 STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # the contract of the last release as an image, which `make lint` compares with
 RELEASED := protos/released.binpb
 
@@ -12,13 +14,20 @@ RELEASED := protos/released.binpb
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-$(STAMP): pyproject.toml requirements/dev.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+# what the gateway needs, then this checkout itself; every package by its hash
+$(RUNNABLE): pyproject.toml requirements/run.txt requirements/build.txt
+	@echo 'installing into $(VENV) ...'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: $(STAMP) ## start the gateway with the embedded model
+$(STAMP): $(RUNNABLE) requirements/dev.txt
+	@echo 'installing the development tools ...'
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+run: $(RUNNABLE) ## start the gateway with the embedded model
 	@exec $(BIN)/polyroute up
 
 test: $(STAMP) lint types gen-check unit ## everything: lint, types, generated code, all tests

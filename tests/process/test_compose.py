@@ -83,6 +83,9 @@ def test_containers_are_closed(name: str) -> None:
     assert "/tmp" in service["tmpfs"]
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
+    written = [volume.split(":")[1] for volume in service["volumes"]]
+    written += [mount.split(":")[0] for mount in service["tmpfs"]]
+    assert "/var/lib/polyroute" in written  # sockets and locks, if nothing else
     user = service["user"].partition(":")[0]
     assert user.isdigit()
     assert int(user) >= 1000

@@ -73,6 +73,7 @@ class Guard:
     public: bool = False
     validator: protovalidate.Validator = field(default_factory=protovalidate.Validator, repr=False)
     _watches: set[asyncio.Task[Any]] = field(default_factory=set, repr=False)
+    _cut: frozenset[asyncio.Task[Any]] = field(default=frozenset(), repr=False)
 
     def __post_init__(self) -> None:
         self._log = structlog.get_logger("rpc").bind()  # bound once: the look-up costs as much as the line
@@ -80,7 +81,8 @@ class Guard:
 
     def cut_watches(self) -> None:
         """Ends the watches of other processes, which would keep a draining server waiting; they watch another one."""
-        for task in self._watches:
+        self._cut = frozenset(self._watches)
+        for task in self._cut:
             task.cancel()
 
     def unary(self, method: Method, behaviour: Unary) -> Unary:
@@ -123,6 +125,9 @@ class Guard:
                 code = _code(error)
                 if isinstance(error, GeneratorExit):  # the reader went away: nothing may be awaited for it any more
                     raise
+                if watcher in self._cut and isinstance(error, asyncio.CancelledError) and not watcher.uncancel():
+                    # said as a status: of a method that is cancelled gRPC tells its caller nothing, and waits on
+                    error = MeshError(pb.REASON_SERVICE_UNAVAILABLE, "this process stops: watch another one")
                 await _raise(error, method, context)
             finally:
                 if watcher is not None:

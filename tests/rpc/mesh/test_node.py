@@ -1,8 +1,8 @@
 """Processes of the mesh: who may call, how one stops, how one that comes back is found again."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -114,7 +114,7 @@ async def refused(call: Awaitable[object]) -> MeshError:
     return from_rpc(caught.value)
 
 
-async def until(seen: Any) -> None:
+async def until(seen: Callable[[], object]) -> None:
     async with asyncio.timeout(T):
         while not seen():
             await asyncio.sleep(0.005)
@@ -186,29 +186,44 @@ def tls(
 
 class TestDrain:
     async def test_not_serving_is_said_before_anything_is_refused(self, mesh: Mesh) -> None:
-        """Balancers have time to notice; until then calls are answered."""
-        node = mesh.node("auth", drain_delay=0.2)
-        stub, caller = mesh.stub(), mesh.node()
-        stopped = asyncio.Event()
+        """Balancers have time to notice; whoever has not noticed yet is answered until then."""
+        node, caller = mesh.node("auth", drain_delay=0.2), mesh.node()
+        stopping = asyncio.Event()
 
         async def serve() -> None:
             async with node.serve("auth", service(Auth())):
-                await stopped.wait()
+                await stopping.wait()
 
         serving = asyncio.create_task(serve())
-        await asked(stub)
-        said: list[int] = []
-        watch = health_pb2_grpc.HealthStub(caller.channel("auth")).Watch(health_pb2.HealthCheckRequest(service=NAME))
-        said.append((await watch.read()).status)
-        stopped.set()
-        said.append((await watch.read()).status)
-        late = mesh.stub()
-        await asked(late)
-        still_running = not serving.done()
-        await serving
+        await asked(mesh.stub())
+        async with grpc.aio.insecure_channel(f"unix:{mesh.folder}/auth.sock") as careless:
+            watch = health_pb2_grpc.HealthStub(caller.channel("auth")).Watch(
+                health_pb2.HealthCheckRequest(service=NAME)
+            )
+            said = [(await watch.read()).status]
+            stopping.set()
+            said.append((await watch.read()).status)
+            answer = await asked(auth_pb2_grpc.AuthServiceStub(careless))
+            still_there = not serving.done()
+            await serving
+            late = await refused(asked(auth_pb2_grpc.AuthServiceStub(careless)))
 
-        assert ([SERVING, NOT_SERVING], True) == (said, still_running)
-        assert not await caller.healthy("auth")
+        assert ([SERVING, NOT_SERVING], auth_pb2.AuthorizeResponse(), True) == (said, answer, still_there)
+        assert errors_pb2.REASON_SERVICE_UNAVAILABLE == late.reason
+
+    async def test_callers_of_the_mesh_notice(self, mesh: Mesh) -> None:
+        """They do not send anything to a role that says that it is not ready, and wait for one that is."""
+        servicer = Auth()
+        node = mesh.node("auth")
+        async with node.serve("auth", service(servicer)):
+            node.set_serving("auth", serving=False)
+            asking = asyncio.ensure_future(asked(mesh.stub()))
+            await asyncio.sleep(0.1)
+            before = servicer.calls
+            node.set_serving("auth", serving=True)
+            await asking
+
+        assert (0, 1) == (before, servicer.calls)
 
     async def test_watches_do_not_keep_it_waiting(self, mesh: Mesh) -> None:
         """They are cut, and their watchers hear it as an error, not as the end."""
@@ -226,7 +241,7 @@ class TestDrain:
 
     @pytest.mark.parametrize("kind", ["local", "unix"])
     async def test_running_answer_is_finished(self, mesh: Mesh, kind: str) -> None:
-        """And new ones are refused meanwhile."""
+        """However its caller reaches it."""
         servicer = Providers()
         node = mesh.node("providers", drain_grace=T)
         caller = node if kind == "local" else mesh.node()
@@ -235,15 +250,13 @@ class TestDrain:
         asyncio.get_running_loop().call_later(0.1, servicer.gate.set)
         async with node.serve("providers", Service(register, servicer)):
             call = stub.Generate(request(), timeout=T)
-            await call.read()
-            finishing = asyncio.ensure_future(call.read())
-        second = await finishing
-        again = mesh.node() if kind == "unix" else node
-        late: Any = providers_pb2_grpc.ProvidersServiceStub(again.channel("providers"))
-        error = await refused(late.Embed(embed(), timeout=0.3))
+            messages = aiter(call)
+            await anext(messages)
+            finishing = asyncio.create_task(rest(messages))
+        given = await finishing
 
-        assert providers_pb2.GenerateResponse() == second
-        assert error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        assert [providers_pb2.GenerateResponse()] == given
+        assert grpc.StatusCode.OK == await call.code()
 
     async def test_answer_that_takes_too_long_is_ended(self, mesh: Mesh) -> None:
         """After its grace, and the process goes on to stop."""
@@ -260,22 +273,11 @@ class TestDrain:
         assert grpc.StatusCode.DEADLINE_EXCEEDED != error.code
 
 
-def embed() -> providers_pb2.EmbedRequest:
-    asked = request()
-    body = providers_pb2.EmbedInput(texts=["a"])
-    return providers_pb2.EmbedRequest(request_id="r", attempt=1, target=asked.target, facts=asked.facts, input=body)
+async def rest(messages: AsyncIterator[Any]) -> list[Any]:
+    return [message async for message in messages]
 
 
 class TestReturn:
-    @asynccontextmanager
-    async def away(self, mesh: Mesh, servicer: Auth) -> AsyncGenerator[None]:
-        """An auth that is killed when the body begins and back, with another servicer, when it ends."""
-        node = mesh.node("auth", drain_grace=0)
-        async with AsyncExitStack() as stack:
-            yield
-            await stack.enter_async_context(node.serve("auth", service(servicer)))
-            mesh.stack.push_async_exit(stack.pop_all())
-
     @pytest.mark.parametrize("kind", ["unix", "tcp"])
     async def test_server_that_is_back_is_found(self, mesh: Mesh, kind: str) -> None:
         """Within two seconds, however long it was away."""

@@ -16,7 +16,7 @@ help: ## list the targets
 
 # what the gateway needs, then this checkout itself; every package by its hash
 $(RUNNABLE): pyproject.toml requirements/run.txt requirements/build.txt
-	@echo 'installing into $(VENV) ...'
+	@echo 'installing into $(VENV), once; this takes up to a minute ...'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --require-hashes -r requirements/run.txt -r requirements/build.txt
 	@$(PIP) --no-deps --no-build-isolation -e .

@@ -31,7 +31,7 @@ class Welcome:
         self._config = config
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self._secret = ""
-        self._shown: tuple[str, int] = ("", -1)
+        self._shown: dict[str, int] = {}
 
     def key(self, secret: str) -> None:
         """Takes the first key's secret: this is the only time it can be shown."""
@@ -41,8 +41,8 @@ class Welcome:
     def progress(self, stage: str, done: int, total: int) -> None:
         """How far the embedded model's weights are, in steps of ten percent."""
         percent = 100 * done // total // 10 * 10 if total else 0
-        if (stage, percent) != self._shown:
-            self._shown = (stage, percent)
+        if percent > self._shown.get(stage, -1):  # several weights come at once
+            self._shown[stage] = percent
             self._console.print(f"[dim]model     {stage}: {percent} % of {total / MEGABYTE:.0f} MB[/]")
 
     async def greet(self, node: Node) -> None:

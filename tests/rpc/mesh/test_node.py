@@ -54,6 +54,12 @@ class Auth(auth_pb2_grpc.AuthServiceServicer):
         yield auth_pb2.WatchRevocationsResponse()
         await asyncio.Event().wait()
 
+    async def ListKeys(self, request: auth_pb2.ListKeysRequest, context: Context) -> auth_pb2.ListKeysResponse:
+        raise NotImplementedError
+
+    async def RevokeKey(self, request: auth_pb2.RevokeKeyRequest, context: Context) -> auth_pb2.RevokeKeyResponse:
+        raise NotImplementedError
+
 
 class Providers(providers_pb2_grpc.ProvidersServiceServicer):
     """Says one message, and another when it may."""
@@ -67,6 +73,14 @@ class Providers(providers_pb2_grpc.ProvidersServiceServicer):
         yield providers_pb2.GenerateResponse()
         await self.gate.wait()
         yield providers_pb2.GenerateResponse()
+
+    async def Embed(self, request: providers_pb2.EmbedRequest, context: Context) -> providers_pb2.EmbedResponse:
+        raise NotImplementedError
+
+    def WatchProviders(
+        self, request: providers_pb2.WatchProvidersRequest, context: Context
+    ) -> AsyncGenerator[providers_pb2.WatchProvidersResponse]:
+        raise NotImplementedError
 
 
 @dataclass
@@ -197,9 +211,8 @@ class TestDrain:
         serving = asyncio.create_task(serve())
         await asked(mesh.stub())
         async with grpc.aio.insecure_channel(f"unix:{mesh.folder}/auth.sock") as careless:
-            watch = health_pb2_grpc.HealthStub(caller.channel("auth")).Watch(
-                health_pb2.HealthCheckRequest(service=NAME)
-            )
+            health: Any = health_pb2_grpc.HealthStub(caller.channel("auth"))
+            watch = health.Watch(health_pb2.HealthCheckRequest(service=NAME))
             said = [(await watch.read()).status]
             stopping.set()
             said.append((await watch.read()).status)
@@ -353,7 +366,8 @@ class TestHealth:
                 "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
                 "/grpc.channelz.v1.Channelz/GetServers",
             ):
-                error = await refused(channel.unary_unary(path)(b"", timeout=T))
+                ask: Any = channel.unary_unary(path)
+                error = await refused(ask(b"", timeout=T))
 
                 assert grpc.StatusCode.UNIMPLEMENTED == error.code
 
@@ -361,7 +375,9 @@ class TestHealth:
         """For people with grpcurl."""
         address = await mesh.auth(Auth(), listen={"auth": "127.0.0.1:0"}, reflection=True)
         async with grpc.aio.insecure_channel(address) as channel:
-            call = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")(timeout=T)
+            call: Any = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")(
+                timeout=T
+            )
             await call.write(b":\x00")  # list_services
             listed = await call.read()
 
@@ -372,7 +388,7 @@ async def test_message_that_is_too_large(mesh: Mesh) -> None:
     """Is refused by its receiver, and the connection goes on."""
     address = await mesh.auth(Auth(), listen={"auth": "127.0.0.1:0"})
     async with grpc.aio.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
-        ask = channel.unary_unary(f"/{NAME}/Authorize")
+        ask: Any = channel.unary_unary(f"/{NAME}/Authorize")
         error = await refused(ask(bytes(17 * 1024 * 1024), timeout=T))
         good = await ask(auth_pb2.AuthorizeRequest(credential="x").SerializeToString(), timeout=T)
 
@@ -383,7 +399,7 @@ async def test_metadata_that_is_too_large(mesh: Mesh) -> None:
     """Is refused as well."""
     address = await mesh.auth(Auth(), listen={"auth": "127.0.0.1:0"})
     async with grpc.aio.insecure_channel(address) as channel:
-        ask = channel.unary_unary(f"/{NAME}/Authorize")
+        ask: Any = channel.unary_unary(f"/{NAME}/Authorize")
         error = await refused(ask(b"", timeout=T, metadata=(("x-large", "y" * 20_000),)))
 
     assert grpc.StatusCode.RESOURCE_EXHAUSTED == error.code

@@ -200,19 +200,16 @@ class Kept:
 
 @dataclass
 class Outcome:
-    """What a client saw of one request."""
+    """What a client saw of one request; times are the loop's."""
 
     began: float
     stream: bool
+    ended: float = 0.0
+    tokens: int = 0
     status: int = 0
     request_id: str = ""
     whole: bool = False
     error: str = ""
-
-    @property
-    def committed(self) -> bool:
-        """Whether content had come when it ended."""
-        return self.status == 200
 
 
 async def ask(session: aiohttp.ClientSession, where: Site, text: str = "hello", *, stream: bool = True) -> Outcome:
@@ -229,6 +226,8 @@ async def ask(session: aiohttp.ClientSession, where: Site, text: str = "hello", 
     except (aiohttp.ClientError, TimeoutError) as error:
         outcome.error = f"{type(error).__name__}: {error}"
         return outcome
+    outcome.ended = asyncio.get_running_loop().time()
+    outcome.tokens = answer.count(b"@")
     ended = answer.endswith(b"data: [DONE]\n\n") if stream else b'"finish_reason":"stop"' in answer
     outcome.whole = outcome.status == 200 and ended
     if not outcome.whole:

@@ -70,6 +70,9 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Confi
 def _merged(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(tree)
     for key, value in overrides.items():
-        below = merged.get(key)
-        merged[key] = _merged(below or {}, value) if isinstance(value, Mapping) else value
+        below = merged.get(key) or {}
+        if not isinstance(value, Mapping):
+            merged[key] = value
+        elif isinstance(below, Mapping):  # otherwise the file is wrong there, which will be said
+            merged[key] = _merged(below, value)
     return merged

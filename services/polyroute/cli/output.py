@@ -9,5 +9,5 @@ WIDE: Final = 1000  # columns: no name is ever cut, neither in a pipe nor on a n
 
 
 def show(table: Table) -> None:
-    """Prints a table as wide as its content."""
-    Console(width=WIDE).print(table)
+    """Prints a table as wide as its content; what stands in its cells is text, whatever it looks like."""
+    Console(width=WIDE, markup=False).print(table)

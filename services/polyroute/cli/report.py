@@ -1,6 +1,7 @@
 """What an operator asks a running gateway: models, usage, health; and whether a configuration can be used."""
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from polyroute.mesh.node import Node
 from polyroute.providers import roster
 from polyroute.providers.local.model import LocalModel
 from polyroute.providers.registry import all_vendors
+from polyroute.providers.roster import Roster
 from polyroute.router.build import build
 
 SECONDS: Final = 5.0
@@ -144,9 +146,13 @@ def check(path: Path, config: Config) -> None:
     Raises:
         ConfigError: Something in it cannot be used.
     """
-    roster.configured(config.providers, all_vendors(), local=LocalModel(config.provider.local))
+    environment = os.environ if config.provider.discover else {}
+    local = LocalModel(config.provider.local)
+    accounts = roster.everyone(config.providers, environment, all_vendors(), local=local)
+    offered = Roster()
+    offered.replace(accounts, {name: roster.offered(account) for name, account in accounts.items()})
     try:
-        catalog = build(config.catalog, None)
+        catalog = build(config.catalog, offered.providers())
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     print(f"{path}: good; {len(config.providers)} providers, {len(config.models)} models, catalog {catalog.version}")

@@ -41,7 +41,7 @@ class Welcome:
     def progress(self, stage: str, done: int, total: int) -> None:
         """How far the embedded model's weights are, in steps of ten percent."""
         percent = 100 * done // total // 10 * 10 if total else 0
-        if percent > self._shown.get(stage, -1):  # several weights come at once
+        if percent != self._shown.get(stage):  # several weights come at once
             self._shown[stage] = percent
             self._console.print(f"[dim]model     {stage}: {percent} % of {total / MEGABYTE:.0f} MB[/]")
 

@@ -55,6 +55,25 @@ class Roster:
         ]
 
 
+def everyone(
+    providers: Mapping[str, ProviderConfig],
+    environment: Mapping[str, str],
+    vendors: Mapping[str, Vendor],
+    *,
+    local: LocalModel,
+) -> dict[str, Account]:
+    """The accounts that are configured and those that are found; the machine's own model where nobody named a vendor.
+
+    Raises:
+        ConfigError: As `configured` and `discovered`.
+    """
+    accounts = configured(providers, vendors, local=local)
+    accounts |= discovered(environment, vendors, accounts)
+    if not accounts and LOCAL not in providers:
+        accounts[LOCAL] = local_account(vendors[LOCAL], local, name=LOCAL, discovered=True)
+    return accounts
+
+
 def configured(
     providers: Mapping[str, ProviderConfig], vendors: Mapping[str, Vendor], *, local: LocalModel | None
 ) -> dict[str, Account]:

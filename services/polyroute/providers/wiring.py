@@ -94,13 +94,7 @@ class _Fleet:
         _log.info("providers", names=list(accounts))
 
     def _accounts(self, providers: Mapping[str, ProviderConfig]) -> dict[str, Account]:
-        vendors = all_vendors()
-        accounts = rosters.configured(providers, vendors, local=self._model)
-        accounts |= rosters.discovered(self._environment, vendors, accounts)
-        if not accounts and LOCAL not in providers:
-            # nobody named a vendor: the machine's own model answers
-            accounts[LOCAL] = rosters.local_account(vendors[LOCAL], self._model, name=LOCAL, discovered=True)
-        return accounts
+        return rosters.everyone(providers, self._environment, all_vendors(), local=self._model)
 
     async def _embedded(self, accounts: Mapping[str, Account], models: dict[str, list[KnownModel]]) -> None:
         """Starts the embedded model when an account is its, and stops it when none is any more."""

@@ -58,6 +58,15 @@ class Probe(auth_pb2_grpc.AuthServiceServicer):
     async def sleep(self, context: Context) -> None:
         await asyncio.sleep(30)
 
+    async def CreateKey(self, request: auth_pb2.CreateKeyRequest, context: Context) -> auth_pb2.CreateKeyResponse:
+        raise NotImplementedError("not part of the suite")
+
+    async def ListKeys(self, request: auth_pb2.ListKeysRequest, context: Context) -> auth_pb2.ListKeysResponse:
+        raise NotImplementedError("not part of the suite")
+
+    async def RevokeKey(self, request: auth_pb2.RevokeKeyRequest, context: Context) -> auth_pb2.RevokeKeyResponse:
+        raise NotImplementedError("not part of the suite")
+
     async def WatchRevocations(
         self, request: auth_pb2.WatchRevocationsRequest, context: Context
     ) -> AsyncGenerator[auth_pb2.WatchRevocationsResponse]:

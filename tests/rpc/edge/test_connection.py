@@ -22,6 +22,7 @@ from polyroute.mesh.node import Node
 from tests.unit.edge.peers import KEY, House, Step, Wait, finished, said, started
 
 SHORT = 0.15  # s: a bound that is waited for
+SOON = 1.8  # s: by then a short bound has been noticed on any machine
 LONG = 30.0  # s: one that must not matter
 BODY = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'
 ANSWER: Sequence[Step] = (started(b"data: role\n\n"), said(b"data: one\n\n"), finished(b"data: two\n\n"))
@@ -161,7 +162,7 @@ class TestSlowClients:
             answer = await client.rest()
 
         assert b"HTTP/1.1 408 " == answer[:13]
-        assert SHORT <= client.seconds + 0.01 < SHORT * 4
+        assert SHORT <= client.seconds + 0.01 < SOON
 
     async def test_headers_that_drip(self, tmp_path: Path) -> None:
         """The bound is for all of them, not for each byte."""
@@ -171,7 +172,7 @@ class TestSlowClients:
             await client.rest()
             dripping.cancel()
 
-            assert client.seconds < SHORT * 4
+            assert client.seconds < SOON
             assert 0 == door.house.auth.asked
 
     @pytest.mark.parametrize("before", [b"", request()], ids=["new", "kept"])
@@ -186,7 +187,7 @@ class TestSlowClients:
             await client.send(b"\r\n\r\n")
             await client.rest()
 
-            assert client.seconds < SHORT * 4
+            assert client.seconds < SOON
 
     async def test_body_that_drips(self, tmp_path: Path) -> None:
         """Bytes do not buy time here either."""
@@ -197,7 +198,7 @@ class TestSlowClients:
             await client.rest()
             dripping.cancel()
 
-            assert client.seconds < SHORT * 4
+            assert client.seconds < SOON
             assert ([], 0) == (door.house.tried, door.house.auth.asked)
 
     async def test_body_has_its_own_time(self, tmp_path: Path) -> None:

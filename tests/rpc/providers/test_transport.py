@@ -26,6 +26,7 @@ from tests.rpc.providers.wire import (
     LONG,
     PATIENT,
     SHORT,
+    SOON,
     STREAM,
     Do,
     Heard,
@@ -98,7 +99,7 @@ async def test_vendor_that_does_not_accept() -> None:
             one.close()
 
     assert pb.FAULT_CONNECT == heard.error.fault
-    assert monotonic() - began < SHORT * 5
+    assert monotonic() - began < SOON
 
 
 @pytest.mark.parametrize(
@@ -179,9 +180,9 @@ async def test_broken_after_content(rest: Sequence[Step], expected: str) -> None
         [Do.WAIT],
         [STREAM, Do.WAIT],
         [STREAM, chunk(b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'), Do.WAIT],
-        [STREAM, *([chunk(b": ping\n\n"), SHORT / 4] * 20), Do.WAIT],
+        [STREAM, *([chunk(b": ping\n\n"), SHORT / 4] * 200), Do.WAIT],
         [head(content_length=9), Do.WAIT],
-        [head(content_length=9), *([b" ", SHORT / 4] * 8), Do.WAIT],
+        [head(content_length=999), *([b" ", SHORT / 4] * 200), Do.WAIT],
     ],
     ids=["headers", "first event", "first content", "only pings", "body", "body that drips"],
 )
@@ -190,7 +191,7 @@ async def test_first_token_has_a_bound(script: Sequence[Step]) -> None:
     began = monotonic()
 
     assert "FAULT_STALL" == (await fault(*script, limits=HASTY))[0]
-    assert monotonic() - began < SHORT * 5
+    assert monotonic() - began < SOON
 
 
 async def test_next_token_has_a_bound() -> None:
@@ -203,10 +204,10 @@ async def test_next_token_has_a_bound() -> None:
 async def test_pings_put_the_bound_off_only_so_often() -> None:
     """A vendor that only says that it is alive says nothing."""
     began = monotonic()
-    steps = [STREAM, chunk(delta("a")), *([chunk(b": ping\n\n"), SHORT / 2] * 40), Do.WAIT]
+    steps = [STREAM, chunk(delta("a")), *([chunk(b": ping\n\n"), SHORT / 2] * 100), Do.WAIT]
 
     assert "FAULT_STALL" == (await fault(*steps, limits=HASTY))[0]
-    assert monotonic() - began < SHORT * 10
+    assert monotonic() - began < SOON
 
 
 async def test_whole_attempt_has_a_bound() -> None:

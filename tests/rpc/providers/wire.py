@@ -19,6 +19,7 @@ from polyroute.providers.transport import Limits, Transport
 from polyroute.providers.vendor import Quirks, Vendor
 
 SHORT = 0.1  # s: a bound that is waited for
+SOON = 1.8  # s: by then a short bound has been noticed on any machine
 LONG = 20.0
 PATIENT = Limits(connect=LONG, first_token=LONG, inter_token=LONG, total=LONG)
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'

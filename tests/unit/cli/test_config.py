@@ -129,7 +129,7 @@ def test_data_folder(environment: dict[str, str], expected: Path) -> None:
 
 def test_unknown_role() -> None:
     """Is named, with those that there are."""
-    with pytest.raises(ConfigError, match="no role is called 'ruoter'.*auth, metrics, providers, router, edge"):
+    with pytest.raises(ConfigError, match=r"no role is called 'ruoter'.*auth, metrics, providers, router, edge"):
         chosen(["auth", "ruoter"], ROLES)
 
     assert frozenset({"auth"}) == chosen(["auth", "auth"], ROLES)

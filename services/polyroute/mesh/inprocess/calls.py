@@ -2,15 +2,16 @@
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from typing import Any, Final
 
 import grpc
 from grpc.aio import AioRpcError, Metadata
 
 from polyroute.mesh import scope as scopes
+from polyroute.mesh.guard import Context, Stream, Unary
 from polyroute.mesh.inprocess.context import LocalContext, Sent
-from polyroute.mesh.inprocess.server import LocalServer, rpc_error
+from polyroute.mesh.inprocess.server import Absent, LocalServer, rpc_error
 
 EOF: Final = grpc.aio.EOF
 _NOTHING: Final = object()
@@ -28,6 +29,8 @@ class _Call:
     and so do the deadline and `cancel()`, which reach it through the waiting task and are turned into a status there.
     """
 
+    absent: Absent  # makes the method that stands for one that is not here
+
     def __init__(self, server: LocalServer, path: str, timeout: float | None, metadata: Any) -> None:
         scope = scopes.CURRENT.get()
         timeout = scopes.shortened(timeout)
@@ -35,7 +38,7 @@ class _Call:
         if metadata:
             sent = (*sent, *metadata)
         self._loop = asyncio.get_running_loop()
-        self._method, self._service = server.find(path)
+        self._method, self._service = server.find(path, type(self).absent)
         self._deadline = None if timeout is None else self._loop.time() + timeout
         self._context = LocalContext(sent, self._deadline, self._loop)
         self._vars = contextvars.copy_context()
@@ -187,8 +190,25 @@ class _Call:
         return (self._status.details() if self._status else self._context.details()) or ""
 
 
+def _absent_unary(code: grpc.StatusCode, details: str) -> Unary:
+    async def method(request: Any, context: Context) -> None:
+        await context.abort(code, details)
+
+    return method
+
+
+def _absent_stream(code: grpc.StatusCode, details: str) -> Stream:
+    async def method(request: Any, context: Context) -> AsyncGenerator[Any]:
+        await context.abort(code, details)
+        yield  # type: ignore[unreachable] # makes it a generator
+
+    return method
+
+
 class LocalUnaryCall(_Call, grpc.aio.UnaryUnaryCall[Any, Any]):
     """A unary call. It begins when it is awaited or, like one over the network, at the next turn of the loop."""
+
+    absent = staticmethod(_absent_unary)
 
     def __init__(self, server: LocalServer, path: str, request: Any, timeout: float | None, metadata: Any) -> None:
         super().__init__(server, path, timeout, metadata)
@@ -239,6 +259,8 @@ class LocalUnaryCall(_Call, grpc.aio.UnaryUnaryCall[Any, Any]):
 
 class LocalStreamCall(_Call, grpc.aio.UnaryStreamCall[Any, Any]):
     """A server stream, read with `async for` or `read()`."""
+
+    absent = staticmethod(_absent_stream)
 
     def __init__(self, server: LocalServer, path: str, request: Any, timeout: float | None, metadata: Any) -> None:
         super().__init__(server, path, timeout, metadata)

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import grpc
 from grpc.aio import AioRpcError, Metadata
 
 from polyroute.mesh.guard import Stream, Unary
+
+Absent = Callable[[grpc.StatusCode, str], Unary | Stream]
 
 
 class LocalService:
@@ -53,18 +55,19 @@ class LocalServer:
                         service.idle = asyncio.Event()
                         await service.idle.wait()
 
-    def find(self, path: str) -> tuple[Unary | Stream, LocalService]:
+    def find(self, path: str, absent: Absent) -> tuple[Unary | Stream, LocalService]:
         """The method at `path`, and its service.
 
-        Raises:
-            AioRpcError: UNIMPLEMENTED or, for a service that is not (or no longer) here, UNAVAILABLE.
+        Where there is none, it is one that `absent` makes and that ends with UNIMPLEMENTED or, for a service that is
+        not (or no longer) here, UNAVAILABLE: as over a network, the caller hears of it from the call.
         """
         found = self._methods.get(path)
         if found is not None:
             return found
         if _service_of(path) in self._services:
-            raise rpc_error(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
-        raise rpc_error(grpc.StatusCode.UNAVAILABLE, "the service is not running in this process")
+            return absent(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"), LocalService()
+        details = "the service is not running in this process"
+        return absent(grpc.StatusCode.UNAVAILABLE, details), LocalService()
 
 
 def _service_of(path: str) -> str:

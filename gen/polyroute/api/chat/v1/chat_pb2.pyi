@@ -1141,7 +1141,7 @@ class ChatRequest(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The caller's tags, at most 16."""
+        """The caller's tags, at most 64; the first 16 are recorded, names up to 64 characters and values up to 512."""
 
     @_builtins.property
     def extensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,10 @@ def up(
     overrides = _overrides(data_dir, log_level, listen, {"mesh": {"drain_delay": 0}})
     path = find(config_file)
     settings = load(path, overrides)
+    if sys.stderr.isatty() and "log" not in settings.model_fields_set:
+        # a person is watching and did not say what to log: a line for each RPC would bury the greeting
+        overrides["log"] = {"level": "warning"}
+        settings = load(path, overrides)
     welcome = Welcome(settings)
     if workers:
         supervise(path, overrides, settings, workers, welcome)

@@ -37,4 +37,5 @@ class EdgeConfig(Section):
     total_seconds: float = Field(default=600.0, gt=0, le=3600, description="that a call may take in all")
     authorize_seconds: float = Field(default=5.0, gt=0, description="to wait for auth on a key's first call")
     decide_seconds: float = Field(default=5.0, gt=0, description="to wait for the router")
+    reach_seconds: float = Field(default=10.0, gt=0, description="to wait for a providers role that is restarting")
     spool_bytes: int = Field(default=1 << 30, ge=1 << 20, description="call records kept while metrics is away")

@@ -6,7 +6,7 @@ From the first content on (the commit point) there is no other attempt; what bre
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -71,11 +71,19 @@ class Flow:
         router: RouterService.
         providers: ProvidersService.
         recorder: Where records go.
+        reach: Returns once the providers role can be reached; raises REASON_SERVICE_UNAVAILABLE when it cannot.
     """
 
     def __init__(
-        self, config: EdgeConfig, authorizer: Authorizer, router: Any, providers: Any, recorder: Recorder
+        self,
+        config: EdgeConfig,
+        authorizer: Authorizer,
+        router: Any,
+        providers: Any,
+        recorder: Recorder,
+        reach: Callable[[], Awaitable[None]],
     ) -> None:
+        self._reach = reach
         self._config = config
         self._authorizer = authorizer
         self._router = router
@@ -167,7 +175,7 @@ class Flow:
         try:
             call.trail.decision = await self._router.Decide(request, timeout=self._config.decide_seconds)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(error) from None
+            raise _unheard(call, from_rpc(error), "the router") from None
 
     async def _next(self, call: Call, failures: list[Failure]) -> int | None:
         """The place in the plan of the next attempt, after the wait it asks for; None when none can help."""
@@ -185,6 +193,7 @@ class Flow:
     async def _attempt(self, call: Call, index: int, number: int) -> AsyncGenerator[GenerateResponse]:
         """One attempt; holds back its opening until there is content."""
         trail = call.trail
+        await self._reach()
         stream = self._providers.Generate(_request(call, _plan(call).attempts[index], number), timeout=_left(call))
         held: list[GenerateResponse] = []
         finished = False
@@ -215,11 +224,12 @@ class Flow:
         while (index := await self._next(call, failures)) is not None:
             attempt = _plan(call).attempts[index]
             try:
+                await self._reach()
                 response: EmbedResponse = await self._providers.Embed(
                     _embed_request(call, attempt, len(failures) + 1), timeout=_left(call)
                 )
-            except grpc.aio.AioRpcError as error:
-                failure = from_rpc(error)
+            except (grpc.aio.AioRpcError, MeshError) as error:
+                failure = error if isinstance(error, MeshError) else from_rpc(error)
                 trail.failed(failure)
                 failures.append(Failure(index, failure))
                 continue
@@ -233,6 +243,13 @@ class Flow:
         if not trail.over:
             trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
         self._recorder.keep(trail)
+
+
+def _unheard(call: Call, error: MeshError, who: str) -> MeshError:
+    """The error, or that a role did not answer in time: the caller's own time may not be over yet."""
+    if error.reason == pb.REASON_DEADLINE and call.deadline > asyncio.get_running_loop().time():
+        return MeshError(pb.REASON_SERVICE_UNAVAILABLE, f"{who} does not answer", retry_after=1.0)
+    return error
 
 
 def _failed(call: Call, index: int, error: MeshError) -> Failure:

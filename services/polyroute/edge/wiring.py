@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +54,7 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
         RouterServiceStub(node.channel("router")),
         ProvidersServiceStub(node.channel("providers")),
         recorder,
+        partial(node.reach, "providers", config.reach_seconds),
     )
     pages = Pages(node, flow, metrics)
     app = App(OpenAiDoor(flow, config), pages)

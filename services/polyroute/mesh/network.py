@@ -81,12 +81,9 @@ def service_config(services: Iterable[ServiceDescriptor]) -> str:
         "healthCheckConfig": {"serviceName": listed[0].full_name},
         "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
         "methodConfig": [
-            {"name": [{"service": listed[0].full_name}], "waitForReady": True},
-            *(
-                {"name": [_name(method)], "waitForReady": True, "retryPolicy": _RETRY}
-                for method in methods
-                if _repeatable(method)
-            ),
+            {"name": [_name(method)], "waitForReady": True, **({"retryPolicy": _RETRY} if _repeatable(method) else {})}
+            for method in methods
+            if _harmless(method)
         ],
     }
     return orjson.dumps(config).decode()

@@ -17,8 +17,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
+from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.mesh import network
 from polyroute.mesh.config import MeshConfig
+from polyroute.mesh.errors import MeshError
 from polyroute.mesh.guard import Guard, Method, Stream, Unary
 from polyroute.mesh.health import SERVICE as HEALTH_SERVICE
 from polyroute.mesh.health import Health
@@ -99,6 +101,21 @@ class Node:
         """The address at which `role` is reached from here."""
         configured = self.config.peers.get(role) or self.config.listen.get(role)
         return configured or f"unix:{(self.peer_run_dir or self.run_dir) / role}.sock"
+
+    async def reach(self, role: str, seconds: float) -> None:
+        """Returns once a connection to `role` stands: at once in the steady state.
+
+        Raises:
+            MeshError: REASON_SERVICE_UNAVAILABLE after `seconds` without one.
+        """
+        channel = self.channel(role)
+        if channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await channel.channel_ready()
+        except TimeoutError:
+            raise MeshError(pb.REASON_SERVICE_UNAVAILABLE, f"{role} cannot be reached", retry_after=1.0) from None
 
     async def healthy(self, role: str) -> bool:
         """Whether `role` says that it can serve, in this process or over the network."""

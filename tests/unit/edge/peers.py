@@ -251,6 +251,10 @@ def data_of(responses: Sequence[GenerateResponse]) -> bytes:
     return b"".join(event.encoded.data for response in responses for event in response.events)
 
 
+async def _there() -> None:
+    """The providers are always there."""
+
+
 @dataclass
 class House:
     """A flow and everything around it."""
@@ -270,6 +274,7 @@ class House:
             self.router.stub(),
             self.providers.stub(),
             Recorder(self.spool, None),  # type: ignore[arg-type] # what of a spool is used
+            _there,
         )
         self.trail = Trail("r-1")
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.sqlite import open_engine
 
-LOCK_SECONDS: Final = 5.0  # how long to wait for another process's write, or for a connection of ours
 _READERS: Final = 2
 
 _log = structlog.get_logger()
@@ -58,29 +58,8 @@ class Database:
 
 
 def _engine(path: Path, **options: Any) -> AsyncEngine:
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        hide_parameters=True,  # an error's text must not carry what was being stored
-        max_overflow=0,
-        pool_timeout=LOCK_SECONDS,
-        **options,
-    )
-    event.listen(engine.sync_engine, "connect", _prepare)
-    return engine
-
-
-def _prepare(connection: Any, _record: object) -> None:
-    """Sets up a new connection of the driver."""
-    connection.isolation_level = None  # the driver would begin transactions by its own rules, and too late
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={LOCK_SECONDS * 1000:.0f}",
-        "journal_mode=WAL",
-        "synchronous=FULL",  # what was committed is on the disk: a power cut must not bring a revoked key back
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    # the driver would begin transactions by its own rules, and too late
+    return open_engine(path, pragmas=("foreign_keys=ON",), driver_begins=False, **options)
 
 
 def _begin_immediate(connection: Connection) -> None:

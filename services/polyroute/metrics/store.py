@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import structlog
-from sqlalchemy import URL, ColumnElement, and_, case, event, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.sqlite import open_engine
 from polyroute.metrics import schema
 from polyroute.metrics.rows import COLUMNS, Row
 
-LOCK_SECONDS: Final = 5.0  # how long to wait for another process's write, or for a connection of ours
 MAX_SUMS: Final = 50_000  # rows of one usage query: what fits into a message
 _READERS: Final = 2
 
@@ -127,8 +127,8 @@ class Store:
     async def open(cls, path: Path) -> AsyncGenerator[Self]:
         """The store in the file `path`, created when missing and readable by its owner only."""
         _create(path)
-        writer = _engine(path, pool_size=1, pool_reset_on_return=None)  # every use of it ends its own transaction
-        readers = _engine(path, pool_size=_READERS, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
+        writer = open_engine(path, pool_size=1, pool_reset_on_return=None)  # every use of it ends its own transaction
+        readers = open_engine(path, pool_size=_READERS, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
         try:
             async with writer.begin() as connection:
                 await connection.run_sync(schema.metadata.create_all)
@@ -215,30 +215,6 @@ def _sums(row: Any, dimensions: int) -> Sums:
 def _create(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)  # SQLite gives its -wal and -shm files the same mode
-
-
-def _engine(path: Path, **options: Any) -> AsyncEngine:
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        hide_parameters=True,  # an error's text must not carry what was being stored
-        max_overflow=0,
-        pool_timeout=LOCK_SECONDS,
-        **options,
-    )
-    event.listen(engine.sync_engine, "connect", _prepare)
-    return engine
-
-
-def _prepare(connection: Any, _record: object) -> None:
-    """Sets up a new connection of the driver."""
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={LOCK_SECONDS * 1000:.0f}",
-        "journal_mode=WAL",
-        "synchronous=FULL",  # what was committed is on the disk: a sender forgets what it was told is stored
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 @contextmanager

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from polyroute.api.errors.v1 import errors_pb2
-from polyroute.auth import database, keys
+from polyroute.auth import keys
 from polyroute.auth.database import Database
 from polyroute.auth.keys import NewKey
 from polyroute.auth.store import Store
+from polyroute.mesh import sqlite
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.installation import Installation, installation
 
@@ -84,7 +85,7 @@ async def test_revocations_outlive_the_process(tmp_path: Path) -> None:
 
 async def test_locked_database_is_unavailable_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that cannot get in says so in time; readers do not notice."""
-    monkeypatch.setattr(database, "LOCK_SECONDS", 0.02)
+    monkeypatch.setattr(sqlite, "LOCK_SECONDS", 0.02)
     async with Store.open(tmp_path / "auth.db", fingerprint="f") as store:
         intruder = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
         intruder.execute("BEGIN EXCLUSIVE")

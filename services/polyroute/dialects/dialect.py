@@ -31,7 +31,8 @@ class Metered:
     """What a meter read in one batch of events.
 
     Attributes:
-        data: The events for the client: canonical SSE, LF only, no event names, without the end marker.
+        data: The events for the client: canonical SSE, LF only, with event names only where the dialect has them,
+            without the end marker.
         content_events: How many of them carry content (text, reasoning, a tool call, a refusal, sound).
         text_chars: Characters of that content, from which missing usage is estimated.
         usage: The newest usage, if the batch had any.
@@ -123,13 +124,74 @@ class StreamWriter(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """One public wire format for conversations or completions."""
+class Framer(Protocol):
+    """Cuts the bytes of one streamed answer into events, however the network cut them."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an event that has begun and not ended; 0 between events."""
+        ...
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        """Takes what one read gave and returns the events that it completed.
+
+        Raises:
+            MeshError: FAULT_BAD_ANSWER for what is not in this framing and for an event that is too large.
+        """
+        ...
+
+    def flush(self) -> list[SseEvent]:
+        """The last event of a stream that has ended, when it is whole."""
+        ...
+
+
+class Outbound(Protocol):
+    """A wire format in which a vendor can be asked: conversation out, answer in."""
 
     @property
     def name(self) -> str:
         """Its name in contracts and configuration, such as `openai.chat`."""
         ...
+
+    def write_request(
+        self, request: ChatRequest, *, model: str, stream: bool, source: str = ""
+    ) -> tuple[bytes, list[str]]:
+        """A conversation as a request to a vendor, and the names of parameters that it cannot express.
+
+        Args:
+            request: The conversation.
+            model: The model's id in the vendor's words.
+            stream: Ask for a stream, with usage.
+            source: Dialect the request came in; empty for a typed one. Extensions of another dialect are dropped.
+
+        Raises:
+            MeshError: FAULT_UNSUPPORTED when content, not a mere parameter, cannot be expressed; metadata `param`.
+        """
+        ...
+
+    def framing(self, content_type: str) -> Framer | None:
+        """How an answer of a media type is cut into events; None when it comes whole. `content_type` is lower case."""
+        ...
+
+    def read_answer(self, body: bytes) -> ChatResponse:
+        """A vendor's whole answer.
+
+        Raises:
+            MeshError: the fault inside an error body, FAULT_BAD_ANSWER for anything else that is no answer.
+        """
+        ...
+
+    def reader(self) -> StreamReader:
+        """A reader for one stream. A whole answer may be fed to it as a single event named ""."""
+        ...
+
+    def fault_of(self, status: int, body: bytes, headers: Mapping[str, str]) -> MeshError:
+        """A vendor's refusal or failure (any status but 2xx, or an error inside a 200) as a classified error."""
+        ...
+
+
+class Dialect(Outbound, Protocol):
+    """A wire format that clients speak as well: everything that `Outbound` does, and the same from the other side."""
 
     @property
     def end_marker(self) -> bytes:
@@ -182,42 +244,10 @@ class Dialect(Protocol):
         """
         ...
 
-    def write_request(
-        self, request: ChatRequest, *, model: str, stream: bool, source: str = ""
-    ) -> tuple[bytes, list[str]]:
-        """A conversation as a request to a vendor, and the names of parameters that it cannot express.
-
-        Args:
-            request: The conversation.
-            model: The model's id in the vendor's words.
-            stream: Ask for a stream, with usage.
-            source: Dialect the request came in; empty for a typed one. Extensions of another dialect are dropped.
-
-        Raises:
-            MeshError: REASON_INVALID_REQUEST when content, not a mere parameter, cannot be expressed.
-        """
-        ...
-
-    def read_answer(self, body: bytes) -> ChatResponse:
-        """A vendor's whole answer.
-
-        Raises:
-            MeshError: as `read_answer_facts`.
-        """
-        ...
-
     def write_answer(self, response: ChatResponse, *, request_id: str, model: str) -> bytes:
         """An answer for a client; `model` is the name the client asked for, `request_id` a UUIDv7."""
         ...
 
-    def reader(self) -> StreamReader:
-        """A reader for one stream."""
-        ...
-
     def writer(self, *, request_id: str, model: str, include_usage: bool) -> StreamWriter:
         """A writer for one stream; `include_usage` when the client asked for usage."""
-        ...
-
-    def fault_of(self, status: int, body: bytes, headers: Mapping[str, str]) -> MeshError:
-        """A vendor's refusal or failure (any status but 2xx, or an error inside a 200) as a classified error."""
         ...

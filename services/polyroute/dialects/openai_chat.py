@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, ChatResponse, RequestFacts
-from polyroute.dialects import faults
-from polyroute.dialects.dialect import NOTHING, AnswerFacts, Dialect, Meter, StreamReader, StreamWriter
+from polyroute.dialects import faults, sse
+from polyroute.dialects.dialect import NOTHING, AnswerFacts, Dialect, Framer, Meter, StreamReader, StreamWriter
 from polyroute.dialects.openai import chat_answer, chat_request, facts, meter, patch
 from polyroute.dialects.openai.chat_request import Options
 from polyroute.dialects.openai.common import CHAT
@@ -69,6 +69,10 @@ class OpenAIChat:
     def write_answer(self, response: ChatResponse, *, request_id: str, model: str) -> bytes:
         """An answer for a client."""
         return chat_answer.write_answer(response, request_id=request_id, model=model)
+
+    def framing(self, content_type: str) -> Framer | None:
+        """Server-sent events, or a whole answer."""
+        return sse.framing(content_type)
 
     def reader(self) -> StreamReader:
         """A reader for one stream."""

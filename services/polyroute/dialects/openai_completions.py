@@ -11,8 +11,8 @@ import msgspec
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, ChatResponse, Choice, Message, Part, RequestFacts
-from polyroute.dialects import faults, jsontools
-from polyroute.dialects.dialect import NOTHING, AnswerFacts, Dialect, Meter, StreamReader, StreamWriter
+from polyroute.dialects import faults, jsontools, sse
+from polyroute.dialects.dialect import NOTHING, AnswerFacts, Dialect, Framer, Meter, StreamReader, StreamWriter
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai import chat_answer, chat_request, facts, meter, parts, patch
 from polyroute.dialects.openai.chat_request import Options
@@ -99,6 +99,10 @@ class OpenAICompletions:
     def write_answer(self, response: ChatResponse, *, request_id: str, model: str) -> bytes:
         """An answer for a client; only its words, for that is all this format knows."""
         return _write_answer(response, request_id, model)
+
+    def framing(self, content_type: str) -> Framer | None:
+        """Server-sent events, or a whole answer."""
+        return sse.framing(content_type)
 
     def reader(self) -> StreamReader:
         """A reader for one stream."""

@@ -168,3 +168,8 @@ def _is_json(data: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
+
+
+def framing(content_type: str) -> Framer | None:
+    """A framer for an answer of this media type when that is SSE; None when the answer comes whole."""
+    return Framer() if content_type.startswith("text/event-stream") else None

@@ -105,6 +105,10 @@ class _OperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operation.V
     """Sound to text."""
     OPERATION_MODERATION: _Operation.ValueType  # 8
     """Content checks."""
+    OPERATION_COUNT_TOKENS: _Operation.ValueType  # 9
+    """The tokens of a conversation, counted without asking the model."""
+    OPERATION_RELAY: _Operation.ValueType  # 10
+    """A vendor's own API, passed on as it is."""
 
 class Operation(_Operation, metaclass=_OperationEnumTypeWrapper):
     """What kind of work is asked for."""
@@ -127,6 +131,10 @@ OPERATION_TRANSCRIPTION: Operation.ValueType  # 7
 """Sound to text."""
 OPERATION_MODERATION: Operation.ValueType  # 8
 """Content checks."""
+OPERATION_COUNT_TOKENS: Operation.ValueType  # 9
+"""The tokens of a conversation, counted without asking the model."""
+OPERATION_RELAY: Operation.ValueType  # 10
+"""A vendor's own API, passed on as it is."""
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
 
 class _Capability:
@@ -157,6 +165,8 @@ class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability
     """Log probabilities."""
     CAPABILITY_TOKEN_INPUT: _Capability.ValueType  # 10
     """Token ids instead of text as the input of an embedding."""
+    CAPABILITY_IMAGE_OUTPUT: _Capability.ValueType  # 11
+    """Pictures in the answer."""
 
 class Capability(_Capability, metaclass=_CapabilityEnumTypeWrapper):
     """Something a deployment can do and a call can need."""
@@ -183,6 +193,8 @@ CAPABILITY_LOGPROBS: Capability.ValueType  # 9
 """Log probabilities."""
 CAPABILITY_TOKEN_INPUT: Capability.ValueType  # 10
 """Token ids instead of text as the input of an embedding."""
+CAPABILITY_IMAGE_OUTPUT: Capability.ValueType  # 11
+"""Pictures in the answer."""
 Global___Capability: _TypeAlias = Capability  # noqa: Y015
 
 class _FinishReason:
@@ -1194,19 +1206,23 @@ class EncodedRequest(_message.Message):
 
     DIALECT_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     dialect: _builtins.str
     """The public wire format, such as `openai.chat`."""
     body: _builtins.bytes
-    """The body, UTF-8 JSON. At most 16 MiB."""
+    """The body, UTF-8 JSON unless `content_type` says otherwise. At most 32 MiB."""
+    content_type: _builtins.str
+    """The body's media type with its parameters, such as `multipart/form-data; boundary=...`; empty means JSON."""
     def __init__(
         self,
         *,
         dialect: _builtins.str = ...,
         body: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "dialect", b"dialect"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "content_type", b"content_type", "dialect", b"dialect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1226,6 +1242,7 @@ class RequestFacts(_message.Message):
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
+    REQUIRE_PARAMETERS_FIELD_NUMBER: _builtins.int
     operation: Global___Operation.ValueType
     """What kind of work."""
     model: _builtins.str
@@ -1240,6 +1257,8 @@ class RequestFacts(_message.Message):
     """The caller's own bound of the answer in tokens."""
     choices: _builtins.int
     """Number of answers asked for; 0 means one."""
+    require_parameters: _builtins.bool
+    """Refuse rather than leave out a parameter that a deployment cannot express."""
     @_builtins.property
     def needs(self) -> _containers.RepeatedScalarFieldContainer[Global___Capability.ValueType]:
         """What the deployment must be able to do."""
@@ -1255,10 +1274,11 @@ class RequestFacts(_message.Message):
         max_output_tokens: _builtins.int | None = ...,
         needs: _abc.Iterable[Global___Capability.ValueType] | None = ...,
         choices: _builtins.int = ...,
+        require_parameters: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "max_output_tokens", b"max_output_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "choices", b"choices", "input_tokens_estimate", b"input_tokens_estimate", "max_output_tokens", b"max_output_tokens", "model", b"model", "needs", b"needs", "operation", b"operation", "stream", b"stream", "stream_usage", b"stream_usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "choices", b"choices", "input_tokens_estimate", b"input_tokens_estimate", "max_output_tokens", b"max_output_tokens", "model", b"model", "needs", b"needs", "operation", b"operation", "require_parameters", b"require_parameters", "stream", b"stream", "stream_usage", b"stream_usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
@@ -1512,6 +1532,7 @@ class ChatEvent(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     EXTENSIONS_FIELD_NUMBER: _builtins.int
     choice: _builtins.int
     """Which answer the step belongs to; counts from 0."""
@@ -1550,6 +1571,10 @@ class ChatEvent(_message.Message):
         """What the call used; once, near the end."""
 
     @_builtins.property
+    def image(self) -> Global___ImagePart:
+        """A picture, whole."""
+
+    @_builtins.property
     def extensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
         """Members of the vendor's event that this contract does not model: member name -> JSON."""
 
@@ -1566,13 +1591,14 @@ class ChatEvent(_message.Message):
         finished: Global___ChoiceFinished | None = ...,
         usage: Global___Usage | None = ...,
         logprobs: _builtins.bytes = ...,
+        image: Global___ImagePart | None = ...,
         extensions: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "event", b"event", "finished", b"finished", "logprobs", b"logprobs", "reasoning", b"reasoning", "refusal", b"refusal", "start", b"start", "text", b"text", "tool_call", b"tool_call", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "event", b"event", "finished", b"finished", "image", b"image", "logprobs", b"logprobs", "reasoning", b"reasoning", "refusal", b"refusal", "start", b"start", "text", b"text", "tool_call", b"tool_call", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "choice", b"choice", "event", b"event", "extensions", b"extensions", "finished", b"finished", "logprobs", b"logprobs", "reasoning", b"reasoning", "refusal", b"refusal", "start", b"start", "text", b"text", "tool_call", b"tool_call", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "choice", b"choice", "event", b"event", "extensions", b"extensions", "finished", b"finished", "image", b"image", "logprobs", b"logprobs", "reasoning", b"reasoning", "refusal", b"refusal", "start", b"start", "text", b"text", "tool_call", b"tool_call", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["start", "text", "reasoning", "tool_call", "refusal", "audio", "finished", "usage", "logprobs"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["start", "text", "reasoning", "tool_call", "refusal", "audio", "finished", "usage", "logprobs", "image"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -137,6 +137,8 @@ class _FaultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fault.ValueType
     """No first content, or no further event, within the time allowed."""
     FAULT_TRUNCATED: _Fault.ValueType  # 13
     """The stream ended or broke without saying that it was complete."""
+    FAULT_UNSUPPORTED: _Fault.ValueType  # 14
+    """This deployment cannot express what the request asks for; another one may. Nothing was sent. Metadata `param`."""
 
 class Fault(_Fault, metaclass=_FaultEnumTypeWrapper):
     """What went wrong between Polyroute and a vendor. Decides whether another try may help and whose fault it is."""
@@ -169,4 +171,6 @@ FAULT_STALL: Fault.ValueType  # 12
 """No first content, or no further event, within the time allowed."""
 FAULT_TRUNCATED: Fault.ValueType  # 13
 """The stream ended or broke without saying that it was complete."""
+FAULT_UNSUPPORTED: Fault.ValueType  # 14
+"""This deployment cannot express what the request asks for; another one may. Nothing was sent. Metadata `param`."""
 Global___Fault: _TypeAlias = Fault  # noqa: Y015

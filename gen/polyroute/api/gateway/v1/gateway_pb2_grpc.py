@@ -45,6 +45,36 @@ class GatewayServiceStub:
                 request_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/polyroute.api.gateway.v1.GatewayService/Rerank',
+                request_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.RerankRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.RerankResponse.FromString,
+                _registered_method=True)
+        self.GenerateImage = channel.unary_unary(
+                '/polyroute.api.gateway.v1.GatewayService/GenerateImage',
+                request_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.GenerateImageRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.GenerateImageResponse.FromString,
+                _registered_method=True)
+        self.Speech = channel.unary_stream(
+                '/polyroute.api.gateway.v1.GatewayService/Speech',
+                request_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.SpeechRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.SpeechResponse.FromString,
+                _registered_method=True)
+        self.Transcribe = channel.unary_unary(
+                '/polyroute.api.gateway.v1.GatewayService/Transcribe',
+                request_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TranscribeRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TranscribeResponse.FromString,
+                _registered_method=True)
+        self.Moderate = channel.unary_unary(
+                '/polyroute.api.gateway.v1.GatewayService/Moderate',
+                request_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ModerateRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ModerateResponse.FromString,
+                _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/polyroute.api.gateway.v1.GatewayService/CountTokens',
+                request_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.CountTokensResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/polyroute.api.gateway.v1.GatewayService/ListModels',
                 request_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ListModelsRequest.SerializeToString,
@@ -70,6 +100,48 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rerank(self, request, context):
+        """Orders documents by how well they answer a query.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateImage(self, request, context):
+        """Makes or edits pictures.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Speech(self, request, context):
+        """Turns text to sound, as it is made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Transcribe(self, request, context):
+        """Turns sound to text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Moderate(self, request, context):
+        """Checks content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTokens(self, request, context):
+        """Counts the tokens of a conversation without asking a model to answer it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models and aliases the caller may name.
         """
@@ -89,6 +161,36 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EmbedRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EmbedResponse.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.RerankRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.RerankResponse.SerializeToString,
+            ),
+            'GenerateImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GenerateImage,
+                    request_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.GenerateImageRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.GenerateImageResponse.SerializeToString,
+            ),
+            'Speech': grpc.unary_stream_rpc_method_handler(
+                    servicer.Speech,
+                    request_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.SpeechRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.SpeechResponse.SerializeToString,
+            ),
+            'Transcribe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Transcribe,
+                    request_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TranscribeRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TranscribeResponse.SerializeToString,
+            ),
+            'Moderate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Moderate,
+                    request_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ModerateRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ModerateResponse.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.CountTokensRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.CountTokensResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -151,6 +253,168 @@ class GatewayService:
             '/polyroute.api.gateway.v1.GatewayService/Embed',
             polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EmbedRequest.SerializeToString,
             polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.gateway.v1.GatewayService/Rerank',
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.RerankRequest.SerializeToString,
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.RerankResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.gateway.v1.GatewayService/GenerateImage',
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.GenerateImageRequest.SerializeToString,
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.GenerateImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Speech(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/polyroute.api.gateway.v1.GatewayService/Speech',
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.SpeechRequest.SerializeToString,
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.SpeechResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Transcribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.gateway.v1.GatewayService/Transcribe',
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TranscribeRequest.SerializeToString,
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TranscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Moderate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.gateway.v1.GatewayService/Moderate',
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ModerateRequest.SerializeToString,
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.ModerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.gateway.v1.GatewayService/CountTokens',
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.CountTokensRequest.SerializeToString,
+            polyroute_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.CountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,18 @@ class GatewayServiceStub:
     """Answers a conversation as it is made. A caller who wants the whole answer puts the steps together."""
     Embed: _aio.UnaryUnaryMultiCallable[_gateway_pb2.EmbedRequest, _gateway_pb2.EmbedResponse]
     """Makes vectors of texts."""
+    Rerank: _aio.UnaryUnaryMultiCallable[_gateway_pb2.RerankRequest, _gateway_pb2.RerankResponse]
+    """Orders documents by how well they answer a query."""
+    GenerateImage: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GenerateImageRequest, _gateway_pb2.GenerateImageResponse]
+    """Makes or edits pictures."""
+    Speech: _aio.UnaryStreamMultiCallable[_gateway_pb2.SpeechRequest, _gateway_pb2.SpeechResponse]
+    """Turns text to sound, as it is made."""
+    Transcribe: _aio.UnaryUnaryMultiCallable[_gateway_pb2.TranscribeRequest, _gateway_pb2.TranscribeResponse]
+    """Turns sound to text."""
+    Moderate: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ModerateRequest, _gateway_pb2.ModerateResponse]
+    """Checks content."""
+    CountTokens: _aio.UnaryUnaryMultiCallable[_gateway_pb2.CountTokensRequest, _gateway_pb2.CountTokensResponse]
+    """Counts the tokens of a conversation without asking a model to answer it."""
     ListModels: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListModelsRequest, _gateway_pb2.ListModelsResponse]
     """Lists the models and aliases the caller may name."""
 
@@ -43,6 +55,54 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_gateway_pb2.EmbedRequest, _abc.Awaitable[_gateway_pb2.EmbedResponse]],
     ) -> _abc.Awaitable[_gateway_pb2.EmbedResponse]:
         """Makes vectors of texts."""
+
+    @_abc_1.abstractmethod
+    def Rerank(
+        self,
+        request: _gateway_pb2.RerankRequest,
+        context: _aio.ServicerContext[_gateway_pb2.RerankRequest, _abc.Awaitable[_gateway_pb2.RerankResponse]],
+    ) -> _abc.Awaitable[_gateway_pb2.RerankResponse]:
+        """Orders documents by how well they answer a query."""
+
+    @_abc_1.abstractmethod
+    def GenerateImage(
+        self,
+        request: _gateway_pb2.GenerateImageRequest,
+        context: _aio.ServicerContext[_gateway_pb2.GenerateImageRequest, _abc.Awaitable[_gateway_pb2.GenerateImageResponse]],
+    ) -> _abc.Awaitable[_gateway_pb2.GenerateImageResponse]:
+        """Makes or edits pictures."""
+
+    @_abc_1.abstractmethod
+    def Speech(
+        self,
+        request: _gateway_pb2.SpeechRequest,
+        context: _aio.ServicerContext[_gateway_pb2.SpeechRequest, _abc.AsyncIterator[_gateway_pb2.SpeechResponse]],
+    ) -> _abc.AsyncIterator[_gateway_pb2.SpeechResponse]:
+        """Turns text to sound, as it is made."""
+
+    @_abc_1.abstractmethod
+    def Transcribe(
+        self,
+        request: _gateway_pb2.TranscribeRequest,
+        context: _aio.ServicerContext[_gateway_pb2.TranscribeRequest, _abc.Awaitable[_gateway_pb2.TranscribeResponse]],
+    ) -> _abc.Awaitable[_gateway_pb2.TranscribeResponse]:
+        """Turns sound to text."""
+
+    @_abc_1.abstractmethod
+    def Moderate(
+        self,
+        request: _gateway_pb2.ModerateRequest,
+        context: _aio.ServicerContext[_gateway_pb2.ModerateRequest, _abc.Awaitable[_gateway_pb2.ModerateResponse]],
+    ) -> _abc.Awaitable[_gateway_pb2.ModerateResponse]:
+        """Checks content."""
+
+    @_abc_1.abstractmethod
+    def CountTokens(
+        self,
+        request: _gateway_pb2.CountTokensRequest,
+        context: _aio.ServicerContext[_gateway_pb2.CountTokensRequest, _abc.Awaitable[_gateway_pb2.CountTokensResponse]],
+    ) -> _abc.Awaitable[_gateway_pb2.CountTokensResponse]:
+        """Counts the tokens of a conversation without asking a model to answer it."""
 
     @_abc_1.abstractmethod
     def ListModels(

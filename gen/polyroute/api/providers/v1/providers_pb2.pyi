@@ -10,6 +10,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from polyroute.api.chat.v1 import chat_pb2 as _chat_pb2
+from polyroute.api.modality.v1 import modality_pb2 as _modality_pb2
 from polyroute.api.router.v1 import router_pb2 as _router_pb2
 import builtins as _builtins
 import sys
@@ -83,6 +84,7 @@ class GenerateRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     CHAT_FIELD_NUMBER: _builtins.int
     ENCODED_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
@@ -101,6 +103,10 @@ class GenerateRequest(_message.Message):
     @_builtins.property
     def encoded(self) -> _chat_pb2.EncodedRequest:
         """As a client sent it; the answer comes in the same dialect."""
+
+    @_builtins.property
+    def task(self) -> _modality_pb2.Task:
+        """Work other than conversation, typed; the answer comes as Results."""
 
     @_builtins.property
     def facts(self) -> _chat_pb2.RequestFacts:
@@ -122,15 +128,16 @@ class GenerateRequest(_message.Message):
         target: Global___Target | None = ...,
         chat: _chat_pb2.ChatRequest | None = ...,
         encoded: _chat_pb2.EncodedRequest | None = ...,
+        task: _modality_pb2.Task | None = ...,
         facts: _chat_pb2.RequestFacts | None = ...,
         timeouts: _router_pb2.Timeouts | None = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat", b"chat", "encoded", b"encoded", "facts", b"facts", "target", b"target", "timeouts", b"timeouts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat", b"chat", "encoded", b"encoded", "facts", b"facts", "target", b"target", "task", b"task", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "body", b"body", "chat", b"chat", "encoded", b"encoded", "facts", b"facts", "headers", b"headers", "request_id", b"request_id", "target", b"target", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "body", b"body", "chat", b"chat", "encoded", b"encoded", "facts", b"facts", "headers", b"headers", "request_id", b"request_id", "target", b"target", "task", b"task", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["chat", "encoded"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["chat", "encoded", "task"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -171,6 +178,7 @@ class GenerateEvent(_message.Message):
     CHAT_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___Started:
         """The vendor accepted the request and its answer has begun: first event of every stream that does not fail."""
@@ -191,6 +199,10 @@ class GenerateEvent(_message.Message):
     def finished(self) -> Global___Finished:
         """The answer is complete: last event of every stream that does not fail."""
 
+    @_builtins.property
+    def result(self) -> _modality_pb2.Result:
+        """What a task gave, for typed tasks."""
+
     def __init__(
         self,
         *,
@@ -199,12 +211,13 @@ class GenerateEvent(_message.Message):
         chat: _chat_pb2.ChatEvent | None = ...,
         usage: _chat_pb2.Usage | None = ...,
         finished: Global___Finished | None = ...,
+        result: _modality_pb2.Result | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "encoded", b"encoded", "event", b"event", "finished", b"finished", "started", b"started", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "encoded", b"encoded", "event", b"event", "finished", b"finished", "result", b"result", "started", b"started", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "encoded", b"encoded", "event", b"event", "finished", b"finished", "started", b"started", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "encoded", b"encoded", "event", b"event", "finished", b"finished", "result", b"result", "started", b"started", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "encoded", "chat", "usage", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "encoded", "chat", "usage", "finished", "result"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -280,19 +293,23 @@ class EncodedContent(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     CONTENT_EVENTS_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """Whole SSE events with LF framing and without the end marker, or a whole JSON body."""
     content_events: _builtins.int
     """How many content-bearing events `data` holds: 0 for a bare opening such as an empty role delta."""
+    content_type: _builtins.str
+    """Media type of `data` where it is neither JSON nor SSE, such as `audio/mpeg`; with the first piece only."""
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         content_events: _builtins.int = ...,
+        content_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_events", b"content_events", "data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_events", b"content_events", "content_type", b"content_type", "data", b"data"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -327,6 +344,142 @@ class Finished(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Finished: _TypeAlias = Finished  # noqa: Y015
+
+@_typing.final
+class RelayRequest(_message.Message):
+    """A request to a vendor's own API."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    TIMEOUTS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The call, a UUIDv7."""
+    provider: _builtins.str
+    """The provider."""
+    method: _builtins.str
+    """HTTP method, upper case."""
+    path: _builtins.str
+    """Path below the provider's address and query, percent-encoded, beginning with a slash."""
+    body: _builtins.bytes
+    """The body; may be empty."""
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers for the vendor, lower-case names; credentials among them are replaced by the provider's own."""
+
+    @_builtins.property
+    def timeouts(self) -> _router_pb2.Timeouts:
+        """How long each step may take."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        method: _builtins.str = ...,
+        path: _builtins.str = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        body: _builtins.bytes = ...,
+        timeouts: _router_pb2.Timeouts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeouts", b"timeouts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "headers", b"headers", "method", b"method", "path", b"path", "provider", b"provider", "request_id", b"request_id", "timeouts", b"timeouts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayRequest: _TypeAlias = RelayRequest  # noqa: Y015
+
+@_typing.final
+class RelayResponse(_message.Message):
+    """The next part of the vendor's answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    status: _builtins.int
+    """HTTP status; with the first part only."""
+    data: _builtins.bytes
+    """The next bytes of the body."""
+    model: _builtins.str
+    """Model in the vendor's words, where the answer names one; with the last part only."""
+    last: _builtins.bool
+    """The answer is complete; without it a stream that ends was cut."""
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The vendor's headers, without those of the connection; with the first part only."""
+
+    @_builtins.property
+    def usage(self) -> _chat_pb2.Usage:
+        """What the vendor says it used, where its answer is of a known dialect; with the last part only."""
+
+    def __init__(
+        self,
+        *,
+        status: _builtins.int = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        data: _builtins.bytes = ...,
+        usage: _chat_pb2.Usage | None = ...,
+        model: _builtins.str = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "headers", b"headers", "last", b"last", "model", b"model", "status", b"status", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayResponse: _TypeAlias = RelayResponse  # noqa: Y015
 
 @_typing.final
 class EmbedRequest(_message.Message):

@@ -45,6 +45,11 @@ class ProvidersServiceStub:
                 request_serializer=polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.Relay = channel.unary_stream(
+                '/polyroute.api.providers.v1.ProvidersService/Relay',
+                request_serializer=polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.RelayRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.RelayResponse.FromString,
+                _registered_method=True)
         self.WatchProviders = channel.unary_stream(
                 '/polyroute.api.providers.v1.ProvidersService/WatchProviders',
                 request_serializer=polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.WatchProvidersRequest.SerializeToString,
@@ -71,6 +76,14 @@ class ProvidersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Relay(self, request, context):
+        """Passes a request to a vendor's own API and its answer back, both as they are, with the vendor's credentials. Called by
+        the edge for what has no typed form: files, batches, fine-tuning.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchProviders(self, request, context):
         """Lists the providers of this process, and what the router may put in its catalog without being told. Sent at once
         and again whenever it changes (the embedded model became ready). Held open by the router.
@@ -91,6 +104,11 @@ def add_ProvidersServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.EmbedRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.EmbedResponse.SerializeToString,
+            ),
+            'Relay': grpc.unary_stream_rpc_method_handler(
+                    servicer.Relay,
+                    request_deserializer=polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.RelayRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.RelayResponse.SerializeToString,
             ),
             'WatchProviders': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchProviders,
@@ -153,6 +171,33 @@ class ProvidersService:
             '/polyroute.api.providers.v1.ProvidersService/Embed',
             polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.EmbedRequest.SerializeToString,
             polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Relay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/polyroute.api.providers.v1.ProvidersService/Relay',
+            polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.RelayRequest.SerializeToString,
+            polyroute_dot_api_dot_providers_dot_v1_dot_providers__pb2.RelayResponse.FromString,
             options,
             channel_credentials,
             insecure,

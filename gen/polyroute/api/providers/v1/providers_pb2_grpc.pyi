@@ -24,6 +24,10 @@ class ProvidersServiceStub:
     """
     Embed: _aio.UnaryUnaryMultiCallable[_providers_pb2.EmbedRequest, _providers_pb2.EmbedResponse]
     """Makes vectors by one deployment. Fails as Generate does."""
+    Relay: _aio.UnaryStreamMultiCallable[_providers_pb2.RelayRequest, _providers_pb2.RelayResponse]
+    """Passes a request to a vendor's own API and its answer back, both as they are, with the vendor's credentials. Called by
+    the edge for what has no typed form: files, batches, fine-tuning.
+    """
     WatchProviders: _aio.UnaryStreamMultiCallable[_providers_pb2.WatchProvidersRequest, _providers_pb2.WatchProvidersResponse]
     """Lists the providers of this process, and what the router may put in its catalog without being told. Sent at once
     and again whenever it changes (the embedded model became ready). Held open by the router.
@@ -49,6 +53,16 @@ class ProvidersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_providers_pb2.EmbedRequest, _abc.Awaitable[_providers_pb2.EmbedResponse]],
     ) -> _abc.Awaitable[_providers_pb2.EmbedResponse]:
         """Makes vectors by one deployment. Fails as Generate does."""
+
+    @_abc_1.abstractmethod
+    def Relay(
+        self,
+        request: _providers_pb2.RelayRequest,
+        context: _aio.ServicerContext[_providers_pb2.RelayRequest, _abc.AsyncIterator[_providers_pb2.RelayResponse]],
+    ) -> _abc.AsyncIterator[_providers_pb2.RelayResponse]:
+        """Passes a request to a vendor's own API and its answer back, both as they are, with the vendor's credentials. Called by
+        the edge for what has no typed form: files, batches, fine-tuning.
+        """
 
     @_abc_1.abstractmethod
     def WatchProviders(

@@ -1,0 +1,69 @@
+"""Which fault an error of this format is: the general table, and what only this format says."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.dialects import faults
+from polyroute.mesh.errors import MeshError
+
+# Error types of this format that no status speaks for, because they come inside a 200 or under a general status.
+_BY_TYPE: Final = {
+    "api_error": errors_pb2.FAULT_SERVER,
+    "timeout_error": errors_pb2.FAULT_SERVER,
+    "conflict_error": errors_pb2.FAULT_SERVER,
+    "billing_error": errors_pb2.FAULT_QUOTA,
+    "permission_error": errors_pb2.FAULT_CREDENTIAL,
+    "not_found_error": errors_pb2.FAULT_MODEL_GONE,
+    "request_too_large": errors_pb2.FAULT_CLIENT,
+}
+_UNCLEAR: Final = (errors_pb2.FAULT_BAD_ANSWER, errors_pb2.FAULT_UNSPECIFIED)
+# An account whose spending limit is reached is answered like a rate limit, without a time to come back.
+_SPENT: Final = re.compile(r"spend(?:ing)? limit|usage limit|enforced_spend_limit")
+_RESET: Final = re.compile(r".*ratelimit-(.+)-reset$")
+
+
+def fault_of(
+    status: int, body: bytes, headers: Mapping[str, str], *, now: Callable[[], float] = time.time
+) -> MeshError:
+    """See `dialect.Dialect.fault_of`; `now` is seconds since 1970, for headers that give a time of day."""
+    error = refined(faults.fault_of(status, body, headers, now=now))
+    if error.fault == errors_pb2.FAULT_RATE and error.retry_after is None:
+        error.retry_after = _reset(headers, now)
+    return error
+
+
+def fault_in(value: object) -> MeshError:
+    """The class of an error that stands inside an answer of status 200, given the decoded JSON around or of it."""
+    return refined(faults.fault_in(value))
+
+
+def refined(error: MeshError) -> MeshError:
+    """The error with the class that its type tells, where the general table found none."""
+    fault = error.fault
+    if fault in _UNCLEAR:
+        fault = _BY_TYPE.get(error.metadata.get("vendor_code", ""), fault)
+    elif fault == errors_pb2.FAULT_RATE and _SPENT.search(error.message.lower()):
+        fault = errors_pb2.FAULT_QUOTA
+    error.metadata["fault"] = errors_pb2.Fault.Name(fault)
+    return error
+
+
+def _reset(headers: Mapping[str, str], now: Callable[[], float]) -> float | None:
+    """Seconds until the limits that are used up refill, given as RFC 3339 times; of all limits when none says so."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    waits: dict[bool, list[float]] = {True: [], False: []}
+    for name, value in lower.items():
+        found = _RESET.match(name)
+        if not found:
+            continue
+        try:
+            until = datetime.fromisoformat(value).timestamp()
+        except (ValueError, OverflowError):
+            continue
+        used_up = lower.get(name.removesuffix("reset") + "remaining") == "0"
+        waits[used_up].append(max(0.0, until - now()))
+    return max(waits[True] or waits[False], default=None)

@@ -1,0 +1,1 @@
+"""What `bedrock.converse` is made of: binary framing, requests, answers, errors."""

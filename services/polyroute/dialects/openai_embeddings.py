@@ -9,6 +9,7 @@ import math
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,8 @@ from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects import faults, jsontools
+from polyroute.dialects.dialect import NOTHING
+from polyroute.dialects.embedding import NO_EXTENSIONS, EmbeddingDialect, Question, Vectors, purpose_of
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai import facts as request_facts
 from polyroute.dialects.openai import patch
@@ -27,6 +30,7 @@ from polyroute.mesh.errors import MeshError
 
 NAME: Final = "openai.embeddings"
 _NOTHING_USED: Final = Usage()
+_MEMBERS: Final = frozenset({"model", "input", "dimensions", "encoding_format", "input_type", "task"})
 # No embedding model writes components like these; bytes that are not 32-bit floats read as such do.
 _ABSURD: Final = 1e6
 
@@ -35,6 +39,23 @@ class _Request(request_facts.Common, gc=False):
     input: msgspec.Raw = msgspec.Raw()
     dimensions: int | None = None
     encoding_format: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the vendors of this format differ in its members.
+
+    Attributes:
+        dimensions_member: Where the length of vectors is said.
+        input_type_member: Where it is said what texts are for; empty when nowhere.
+        input_types: Words for what texts are for, and the vendor's own for each where that is another.
+        encoding: The member and value that say how vectors travel; base64 is a third of the size of numbers.
+    """
+
+    dimensions_member: str = "dimensions"
+    input_type_member: str = ""
+    input_types: tuple[tuple[str, str], ...] = ()
+    encoding: tuple[str, str] = ("encoding_format", "base64")
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -109,13 +130,34 @@ def read_texts(body: bytes) -> tuple[list[str], int | None]:
     return texts, request.dimensions
 
 
+def read_question(body: bytes) -> Question:
+    """See `embedding.EmbeddingDialect.read_request`; some clients say what texts are for, by either of two members."""
+    request, _ = _read(body)
+    value = jsontools.loads(bytes(request.input))
+    ids = _is_tokens(bytes(request.input))
+    entries = [value] if isinstance(value, str) or (ids and isinstance(value[0], int)) else value
+    members = jsontools.members_of(body)
+    return Question(
+        texts=[] if ids else entries,
+        tokens=entries if ids else [],
+        dimensions=request.dimensions,
+        input_type=purpose_of(_word(members.get("input_type")) or _word(members.get("task"))),
+        base64=request.encoding_format == "base64",
+        extensions={name: bytes(raw) for name, raw in members.items() if name not in _MEMBERS},
+    )
+
+
+def _word(raw: msgspec.Raw | None) -> str:
+    value = jsontools.loads(bytes(raw)) if raw is not None else None
+    return value if isinstance(value, str) else ""
+
+
 def write_request(texts: Sequence[str], *, model: str, dimensions: int | None = None) -> bytes:
     """A request to a vendor, for base64, which is a third of the size of numbers."""
-    out: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "base64"}
-    return jsontools.dumps(out | ({"dimensions": dimensions} if dimensions else {}))
+    return DIALECT.write_request(texts, model=model, dimensions=dimensions)[0]
 
 
-def read_answer(body: bytes) -> tuple[list[list[float]], Usage, str]:
+def read_answer(body: bytes) -> Vectors:
     """A vendor's answer: vectors in the order of the texts, usage, and the model in the vendor's words.
 
     Raises:
@@ -129,7 +171,14 @@ def read_answer(body: bytes) -> tuple[list[list[float]], Usage, str]:
         entries.sort(key=lambda item: item["index"])
     vectors = [_vector(item.get("embedding")) for item in entries]
     model = value.get("model")
-    return vectors, usage_from(value.get("usage")) or _NOTHING_USED, model if isinstance(model, str) else ""
+    return Vectors(vectors, _used(value.get("usage")), model if isinstance(model, str) else "")
+
+
+def _used(usage: object) -> Usage:
+    """What was used: all of it is input, by whichever name a vendor counts it."""
+    if isinstance(usage, dict) and not usage.get("prompt_tokens") and usage.get("total_tokens"):
+        usage = usage | {"prompt_tokens": usage["total_tokens"]}
+    return usage_from(usage) or _NOTHING_USED
 
 
 def _vector(value: object) -> list[float]:
@@ -185,7 +234,7 @@ def fix_encoding(answer: bytes, *, base64: bool) -> tuple[bytes, Usage, int]:
         raise _no_answer(object_of(answer)) from None
     if not parsed.data or bytes(parsed.error) not in (b"", b"null"):
         raise _no_answer(object_of(answer))
-    usage = usage_from(parsed.usage) or _NOTHING_USED
+    usage = _used(parsed.usage)
     raws = [bytes(vector.embedding) for vector in parsed.data]
     if not all(raws):
         raise _bad("the provider's answer holds no vectors")
@@ -209,6 +258,73 @@ def _converted(raw: bytes, *, base64: bool) -> str | list[float] | None:
         return _packed(floats) if base64 else floats
     except msgspec.DecodeError:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIEmbeddings:
+    """The dialect; every method is as `embedding.EmbeddingDialect` says.
+
+    Attributes:
+        options: What a vendor takes, where vendors differ.
+    """
+
+    name: str = NAME
+    options: Options = field(default_factory=Options)
+
+    def read_facts(self, body: bytes, *, default_model: str = "") -> RequestFacts:
+        """What routing needs of a client's request."""
+        return read_facts(body, default_model=default_model)
+
+    def patch_request(self, body: bytes, facts: RequestFacts, *, model: str, drop: frozenset[str] = NOTHING) -> bytes:
+        """The client's own bytes, changed only where they must be."""
+        return patch_request(body, facts, model, drop=drop)
+
+    def fix_encoding(self, answer: bytes, request: bytes) -> tuple[bytes, Usage, int]:
+        """A vendor's answer in the encoding that the client asked for."""
+        return fix_encoding(answer, base64=wants_base64(request))
+
+    def read_request(self, body: bytes) -> Question:
+        """A client's request, for a vendor of another dialect."""
+        return read_question(body)
+
+    def write_request(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str,
+        dimensions: int | None = None,
+        input_type: str = "",
+        extensions: Mapping[str, bytes] = NO_EXTENSIONS,
+    ) -> tuple[bytes, list[str]]:
+        """A request to a vendor, and the parameters that were left out."""
+        options = self.options
+        out: dict[str, Any] = {"model": model, "input": list(texts), options.encoding[0]: options.encoding[1]}
+        if dimensions:
+            out[options.dimensions_member] = dimensions
+        dropped: list[str] = []
+        word = dict(options.input_types).get(input_type, input_type)
+        if word and options.input_type_member:
+            out[options.input_type_member] = word
+        elif word:
+            dropped.append("input_type")
+        for name, raw in extensions.items():
+            out.setdefault(name, jsontools.loads(raw))
+        return jsontools.dumps(out), dropped
+
+    def read_answer(self, body: bytes) -> Vectors:
+        """A vendor's answer."""
+        return read_answer(body)
+
+    def write_answer(self, vectors: Sequence[Sequence[float]], usage: Usage, *, model: str, base64: bool) -> bytes:
+        """An answer for a client."""
+        return write_answer(vectors, usage, model, base64=base64)
+
+    def fault_of(self, status: int, body: bytes, headers: Mapping[str, str]) -> MeshError:
+        """A vendor's refusal or failure as a classified error."""
+        return faults.fault_of(status, body, headers)
+
+
+DIALECT: Final[EmbeddingDialect] = OpenAIEmbeddings()
 
 
 def fault_of(status: int, body: bytes, headers: Mapping[str, str]) -> MeshError:

@@ -1,0 +1,1 @@
+"""The parts of which the dialect `cohere.chat` is made; use `cohere_chat`."""

@@ -1,0 +1,1 @@
+"""The parts of which the dialect `ollama.chat` is made; use `ollama_chat`."""

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
 from polyroute.api.modality.v1.modality_pb2 import Result, Task
+from polyroute.dialects.dialect import Meter
 from polyroute.mesh.errors import MeshError
 
 JSON = "application/json"
@@ -20,10 +21,15 @@ class Body(NamedTuple):
     Attributes:
         data: The bytes.
         content_type: Media type with its parameters.
+        path: Of a request to a vendor: where it goes, as a reference relative to the address of the dialect's usual
+            requests (RFC 3986, 5.2), such as `edits` beside `generations`; empty for that address itself.
+        headers: Of a request to a vendor: headers that the dialect needs, as pairs of lower-case name and value.
     """
 
     data: bytes
     content_type: str = JSON
+    path: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -68,7 +74,13 @@ class TaskOutbound(Protocol):
         ...
 
     def pending(self, body: bytes) -> str:
-        """The handle of work that goes on at the vendor, when an answer says that it does; empty when it is done."""
+        """Where to ask again for work that goes on at the vendor, when an answer says that it does; else empty.
+
+        A reference relative to the address of the dialect's usual requests, to be asked with GET.
+
+        Raises:
+            MeshError: FAULT_BAD_ANSWER for a handle that could not stand in an address.
+        """
         ...
 
     def fault_of(self, status: int, body: bytes, headers: Mapping[str, str]) -> MeshError:
@@ -101,6 +113,10 @@ class TaskDialect(TaskOutbound, Protocol):
 
     def write_outcome(self, outcome: Outcome, task: Task, *, request_id: str, model: str) -> Body:
         """An answer for a client; `model` is the name the client asked for, `task` what it asked."""
+        ...
+
+    def meter(self) -> Meter:
+        """A meter for one stream that is passed on as it is."""
         ...
 
     def read_usage(self, body: bytes, content_type: str) -> Usage | None:

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+CLIENTS := $(VENV)/clients
 RUNNABLE := $(VENV)/.runnable
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -22,9 +23,11 @@ $(RUNNABLE): pyproject.toml requirements/run.txt requirements/build.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(STAMP): $(RUNNABLE) requirements/dev.txt
+$(STAMP): $(RUNNABLE) requirements/dev.txt requirements/clients.txt
 	@echo 'installing the development tools ...'
 	@$(PIP) --require-hashes -r requirements/dev.txt
+	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.txt
 	@touch $@
 
 run: $(RUNNABLE) ## start the gateway with the embedded model
@@ -65,9 +68,11 @@ lint: $(STAMP) ## style of the code and of the contract
 		$(BIN)/buf breaking $(VENV)/contract.binpb --against $(RELEASED); \
 	else echo 'buf breaking: no released contract to compare with: make release-contract writes it'; fi
 
-docs: $(STAMP) ## write docs/configuration.md from the models that check the file
+docs: $(STAMP) ## write docs/configuration.md and docs/providers.md from the code
 	@$(BIN)/polyroute config reference > $(VENV)/configuration.md
 	mv $(VENV)/configuration.md docs/configuration.md
+	@$(BIN)/python -m polyroute.providers.page > $(VENV)/providers.md
+	mv $(VENV)/providers.md docs/providers.md
 
 fmt: $(STAMP) ## format the code and the contract
 	$(BIN)/ruff format .
@@ -98,6 +103,8 @@ lock: ## pin every dependency with hashes
 		--extra local --group dev pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 \
 		--group build -o requirements/build.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 \
+		--group clients -o requirements/clients.txt
 
 clean: ## remove what was built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -160,7 +160,8 @@ def _environment() -> str:
         "|---|---|---|",
     ]
     for vendor in all_vendors().values():
-        names = ", ".join(f"`{name}`" for name in vendor.key_env) or "none: its account is named in the file"
+        found = vendor.key_env if vendor.discover else ()
+        names = ", ".join(f"`{name}`" for name in found) or "none: its account is named in the file"
         lines.append(f"| `{vendor.name}` | {names} | {vendor.base_url or _placed(vendor.name)} |")
     return "\n".join([*lines, ""])
 

@@ -80,6 +80,10 @@ class Assembler:
                 return self._call(event.choice, choice, event.tool_call)
             case "audio":
                 return self._audio(event.choice, choice, event.audio)
+            case "image":
+                part = choice.message.parts.add()
+                part.image.CopyFrom(event.image)
+                return part
             case "logprobs":
                 self._logprobs.setdefault(event.choice, []).append(event.logprobs)
             case "finished":
@@ -221,5 +225,7 @@ def _event_of(part: Part, call_index: int) -> ChatEvent | None:
         case "audio":
             audio = part.audio
             return ChatEvent(audio=pb.AudioDelta(id=audio.id, data=audio.media.data, transcript=audio.transcript))
+        case "image":
+            return ChatEvent(image=part.image)
         case _:
             return None

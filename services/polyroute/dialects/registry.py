@@ -1,12 +1,37 @@
-"""The dialects by name."""
+"""The dialects of conversations and completions by name."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from polyroute.dialects import openai_chat, openai_completions
-from polyroute.dialects.dialect import Dialect
-
-DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
-    {dialect.name: dialect for dialect in (openai_chat.DIALECT, openai_completions.DIALECT)}
+from polyroute.dialects import (
+    anthropic_messages,
+    bedrock_converse,
+    cohere_chat,
+    dashscope_generation,
+    gemini_generate,
+    ollama_chat,
+    openai_chat,
+    openai_completions,
+    openai_responses,
 )
+from polyroute.dialects.dialect import Dialect, Outbound
+
+_BOTH: Final[tuple[Dialect, ...]] = (
+    openai_chat.DIALECT,
+    openai_completions.DIALECT,
+    openai_responses.DIALECT,
+    anthropic_messages.DIALECT,
+    gemini_generate.DIALECT,
+)
+_VENDORS: Final[tuple[Outbound, ...]] = (
+    bedrock_converse.OUTBOUND,
+    cohere_chat.OUTBOUND,
+    dashscope_generation.OUTBOUND,
+    ollama_chat.OUTBOUND,
+)
+
+# Those that clients speak.
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({dialect.name: dialect for dialect in _BOTH})
+# Those in which vendors are asked.
+OUTBOUND: Final[Mapping[str, Outbound]] = MappingProxyType({dialect.name: dialect for dialect in (*_BOTH, *_VENDORS)})

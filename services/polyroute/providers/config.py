@@ -13,6 +13,12 @@ class ProviderConfig(Section):
     base_url: str = Field(
         default="", pattern=r"^(https?://[^\s?#]+)?$", description="its address, when not the vendor's public one"
     )
+    region: str = Field(
+        default="", pattern=r"^[a-z0-9-]*$", description="where it is to answer, where the vendor has several places"
+    )
+    settings: dict[str, str] = Field(
+        default_factory=dict, description="what else the vendor's address holds of an account, such as `project`"
+    )
     keys: tuple[SecretStr, ...] = Field(default=(), description="its keys, used in turn")
     headers: dict[str, str] = Field(default_factory=dict, description="headers sent with every request")
     enabled: bool = Field(default=True, description="false takes the account out without deleting it")

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
-from polyroute.api.chat.v1.chat_pb2 import RequestFacts
+from polyroute.api.chat.v1 import chat_pb2
+from polyroute.api.chat.v1.chat_pb2 import ChatRequest, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.providers.v1.providers_pb2 import (
     Finished,
@@ -18,22 +19,31 @@ from polyroute.api.providers.v1.providers_pb2 import (
     Started,
     Target,
 )
-from polyroute.dialects.dialect import Dialect
-from polyroute.dialects.registry import DIALECTS
-from polyroute.dialects.sse import Framer
+from polyroute.dialects.dialect import Dialect, Framer, Outbound
+from polyroute.dialects.registry import DIALECTS, OUTBOUND
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
+from polyroute.providers.keys import Key
 from polyroute.providers.rendering import BrokenAnswerError, Passthrough, Rendering, Translated, Typed
 from polyroute.providers.transport import Answer, Limits, Transport
 
-RATE_LIMIT_PREFIX: Final = "x-ratelimit-"
+RATE_LIMIT_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
 UPSTREAM_IDS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
 
 
 @dataclass(slots=True)
 class Question:
-    """What is sent to the vendor, and how its answer will be rendered."""
+    """What is sent to the vendor, and how its answer will be rendered.
 
+    Attributes:
+        dialect: The vendor's.
+        body: The request.
+        rendering: Of the answer.
+        passthrough: The answer is passed on as the vendor writes it.
+        dropped: Parameters that the vendor cannot express.
+    """
+
+    dialect: Outbound
     body: bytes
     rendering: Rendering
     passthrough: bool
@@ -44,42 +54,57 @@ def question(request: GenerateRequest, account: Account) -> Question:
     """The vendor's request for what a caller asked.
 
     Raises:
-        MeshError: FAULT_CLIENT when the account does not offer the operation, REASON_INVALID_REQUEST when the
-            vendor's dialect cannot express the request.
+        MeshError: FAULT_CLIENT when the account does not offer the operation, FAULT_UNSUPPORTED when the vendor's
+            dialect cannot express the request, REASON_INVALID_REQUEST when it makes no sense.
     """
-    facts = request.facts
-    name = account.dialect(facts.operation)
+    facts, model = request.facts, request.target.upstream_model
+    typed = request.WhichOneof("body") == "chat"
+    asked = "" if typed else request.encoded.dialect
+    name = account.dialect(facts.operation, asked, model, tools=chat_pb2.CAPABILITY_TOOLS in facts.needs)
     if not name:
         raise MeshError.upstream(errors_pb2.FAULT_CLIENT, f"{account.name} does not offer this kind of work")
-    dialect = DIALECTS[name]
-    if request.WhichOneof("body") == "chat":
-        body, dropped = dialect.write_request(request.chat, model=request.target.upstream_model, stream=True)
-        return Question(body, Typed(dialect), passthrough=False, dropped=dropped)
-    if request.encoded.dialect == name:
-        return _passed(request, account, dialect)
-    return _translated(request, DIALECTS[request.encoded.dialect], dialect)
+    dialect = account.tuned(OUTBOUND[name], model)
+    if name == asked:
+        found = _passed(request, account, DIALECTS[name])
+    elif typed:
+        found = _asked(request.chat, request, account, dialect, Typed(dialect))
+    else:
+        inbound = DIALECTS[asked]
+        rendering = Translated(dialect, inbound, facts, request.request_id)
+        found = _asked(inbound.read_request(request.encoded.body), request, account, dialect, rendering)
+    if found.dropped and facts.require_parameters:
+        names = ", ".join(found.dropped)
+        raise MeshError.upstream(
+            errors_pb2.FAULT_UNSUPPORTED, f"this deployment cannot express {names}", param=found.dropped[0]
+        )
+    return found
 
 
 def _passed(request: GenerateRequest, account: Account, dialect: Dialect) -> Question:
+    """The client's own bytes, changed only where this vendor and model want it otherwise."""
+    facts, model = request.facts, request.target.upstream_model
     quirks = account.vendor.quirks
     body = dialect.patch_request(
-        request.encoded.body,
-        request.facts,
-        model=request.target.upstream_model,
-        ask_usage=quirks.stream_usage,
-        drop=quirks.drop,
+        request.encoded.body, facts, model=model, ask_usage=quirks.stream_usage, drop=quirks.drop
     )
-    return Question(body, Passthrough(dialect, request.facts), passthrough=True, dropped=[])
+    body, dropped = account.edited(facts.operation, dialect.name, body, model)
+    traits = account.traits(model)
+    if not traits.plain:
+        body, more = traits.edit(body)
+        dropped = dropped + more
+    return Question(dialect, body, Passthrough(dialect, facts), passthrough=True, dropped=dropped)
 
 
-def _translated(request: GenerateRequest, inbound: Dialect, outbound: Dialect) -> Question:
-    facts = request.facts
-    chat = inbound.read_request(request.encoded.body)
-    body, dropped = outbound.write_request(
-        chat, model=request.target.upstream_model, stream=facts.stream, source=inbound.name
-    )
-    rendering = Translated(outbound, inbound, facts, request.request_id)
-    return Question(body, rendering, passthrough=False, dropped=dropped)
+def _asked(
+    chat: ChatRequest, request: GenerateRequest, account: Account, dialect: Outbound, rendering: Rendering
+) -> Question:
+    """A conversation in the vendor's dialect."""
+    facts, model = request.facts, request.target.upstream_model
+    chat, refused = account.traits(model).apply(chat)
+    source = request.encoded.dialect if request.HasField("encoded") else ""
+    body, dropped = dialect.write_request(chat, model=model, stream=facts.stream or not source, source=source)
+    body, more = account.edited(facts.operation, dialect.name, body, model)
+    return Question(dialect, body, rendering, passthrough=False, dropped=refused + dropped + more)
 
 
 async def converse(
@@ -90,27 +115,48 @@ async def converse(
     Raises:
         MeshError: REASON_UPSTREAM with the vendor's fault and where it happened.
     """
+    model = request.target.upstream_model
+    key: Key | None = None
     try:
         asked = question(request, account)
-        target = account.target(request.facts.operation)
-        answer = await transport.post(target, asked.body, limits, request.headers)
+        key = account.key(model)
+        answer = await _sent(request, account, key, asked, transport, limits)
         try:
             if not answer.ok:
-                raise await _refused(answer, DIALECTS[account.dialect(request.facts.operation)])
+                raise await _refused(answer, asked.dialect)
             told = Telling(asked, answer, request.facts)
-            if answer.is_stream:
+            framer = asked.dialect.framing(answer.content_type)
+            if framer is not None:
                 if not (request.facts.stream or request.WhichOneof("body") == "chat"):
                     raise MeshError.upstream(
                         errors_pb2.FAULT_BAD_ANSWER, "the vendor streamed where nobody asked it to"
                     )
-                async for steps, last in _streamed(answer, asked.rendering):
+                async for steps, last in _streamed(answer, framer, asked.rendering):
                     yield told.response(steps, last=last)
             else:
                 yield told.response(asked.rendering.whole(await answer.body()), last=True)
+            account.reported(key, None, model)
         finally:
             answer.close()
     except MeshError as error:
+        account.vendor.judged(error)
+        if key is not None:
+            account.reported(key, error, model)
         raise at(error, request.target) from error.__cause__
+
+
+async def _sent(
+    request: GenerateRequest, account: Account, key: Key, asked: Question, transport: Transport, limits: Limits
+) -> Answer:
+    facts = request.facts
+    stream = facts.stream or request.HasField("chat")
+    target = account.target(
+        facts.operation, asked.dialect.name, model=request.target.upstream_model, stream=stream, key=key
+    )
+    headers = await account.authorize(key, target, asked.body)
+    if asked.passthrough and request.headers:
+        headers = {**request.headers, **headers}
+    return await transport.post(target, asked.body, limits, headers)
 
 
 def at(error: MeshError, target: Target) -> MeshError:
@@ -153,13 +199,14 @@ class Telling:
             upstream_microseconds=waited,
             passthrough=self._asked.passthrough,
             dropped=self._asked.dropped,
-            headers={name: value for name, value in headers.items() if name.startswith(RATE_LIMIT_PREFIX)},
+            headers={name: value for name, value in headers.items() if name.startswith(RATE_LIMIT_PREFIXES)} or None,
         )
 
 
-async def _streamed(answer: Answer, rendering: Rendering) -> AsyncGenerator[tuple[list[GenerateEvent], bool]]:
+async def _streamed(
+    answer: Answer, framer: Framer, rendering: Rendering
+) -> AsyncGenerator[tuple[list[GenerateEvent], bool]]:
     """Batches of steps, one per read of the connection; the last one is marked."""
-    framer = Framer()
     tally = rendering.tally
     idle = 0
     while True:
@@ -186,5 +233,5 @@ async def _streamed(answer: Answer, rendering: Rendering) -> AsyncGenerator[tupl
         await answer.rest()
 
 
-async def _refused(answer: Answer, dialect: Dialect) -> MeshError:
+async def _refused(answer: Answer, dialect: Outbound) -> MeshError:
     return dialect.fault_of(answer.status, await answer.error_body(), answer.headers)

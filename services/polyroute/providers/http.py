@@ -10,10 +10,10 @@ import asyncio
 import ssl
 import zlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohappyeyeballs
 import httptools
@@ -74,6 +74,48 @@ def target(url: str, headers: Mapping[str, str]) -> Target:
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header must not hold a line break")
     return Target(address, ("\r\n".join(lines) + "\r\n").encode("latin-1"))
+
+
+def changed(
+    given: Target,
+    *,
+    method: str = "",
+    path: str = "",
+    headers: Iterable[tuple[str, str]] = (),
+    drop: Iterable[str] = (),
+) -> Target:
+    """The target of another request at the same address, with the same credentials.
+
+    Args:
+        given: The target to start from.
+        method: Another method; empty for the same.
+        path: Another path, relative to the one given (RFC 3986, 5.2); its query stays. Empty for the same.
+        headers: Headers, lower-case names, that stand in place of those of the same name.
+        drop: Lower-case names of headers that do not go along.
+
+    Raises:
+        ValueError: The path leaves the address, or a header would break the framing.
+    """
+    first, *lines = given.head.decode("latin-1").removesuffix("\r\n").split("\r\n")
+    old_method, old_path, version = first.split(" ")
+    new = dict(headers)
+    away = {*drop, *new}
+    kept = [line for line in lines if line.partition(":")[0].lower() not in away]
+    words = (method or old_method, _joined(old_path, path) if path else old_path, version)
+    out = [" ".join(words), *kept, *(f"{name}: {value}" for name, value in new.items())]
+    if any("\r" in line or "\n" in line for line in out):
+        raise ValueError("a header must not hold a line break")
+    return Target(given.address, ("\r\n".join(out) + "\r\n").encode("latin-1"))
+
+
+def _joined(base: str, reference: str) -> str:
+    path, mark, query = base.partition("?")
+    parts = urlsplit(reference)
+    joined = urljoin(path, parts.path)
+    leaves = parts.scheme or parts.netloc or not joined.startswith("/") or joined.startswith("//")
+    if leaves or " " in joined or ".." in joined.split("/"):
+        raise ValueError("the path leaves the address")
+    return joined + mark + query
 
 
 class Connection(asyncio.Protocol):

@@ -11,7 +11,7 @@ from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, FinishReason, RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.providers.v1.providers_pb2 import EncodedContent, GenerateEvent
-from polyroute.dialects.dialect import BrokenStreamError, Dialect, Metered, SseEvent
+from polyroute.dialects.dialect import BrokenStreamError, Dialect, Metered, Outbound, SseEvent
 from polyroute.mesh.errors import MeshError
 
 CHARS_PER_TOKEN: Final = 4  # of English prose; only for answers whose vendor does not count
@@ -133,7 +133,7 @@ class Translated:
         request_id: The call's id, from which the answer's own id is made.
     """
 
-    def __init__(self, source: Dialect, target: Dialect, facts: RequestFacts, request_id: str) -> None:
+    def __init__(self, source: Outbound, target: Dialect, facts: RequestFacts, request_id: str) -> None:
         self.tally = Tally()
         self._source = source
         self._target = target
@@ -173,7 +173,7 @@ class Translated:
 class Typed:
     """The answer as contract messages, for callers of the gRPC door."""
 
-    def __init__(self, source: Dialect) -> None:
+    def __init__(self, source: Outbound) -> None:
         self.tally = Tally()
         self._reader = source.reader()
 
@@ -218,7 +218,7 @@ def _count(steps: Sequence[ChatEvent], tally: Tally) -> int:
         elif kind == "tool_call":
             content += 1
             tally.chars += len(step.tool_call.arguments)
-        elif kind == "audio":
+        elif kind in ("audio", "image"):
             content += 1
     tally.content_events += content
     return content

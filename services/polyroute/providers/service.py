@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.providers.v1 import providers_pb2 as pb
 from polyroute.api.providers.v1 import providers_pb2_grpc
@@ -13,11 +14,15 @@ from polyroute.api.router.v1.router_pb2 import Timeouts
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
 from polyroute.providers.conversation import at, converse
+from polyroute.providers.counting import count
 from polyroute.providers.embedding import embed
+from polyroute.providers.relay import relay
 from polyroute.providers.roster import Roster
+from polyroute.providers.task import perform
 from polyroute.providers.transport import Limits, Transport
 
 Context = grpc.aio.ServicerContext[Any, Any]
+CONVERSATIONS = frozenset({chat_pb2.OPERATION_CHAT, chat_pb2.OPERATION_COMPLETION})
 SHAVE = 0.020  # s kept back from the caller's deadline, so that a slow vendor is named instead of just cut off
 
 
@@ -38,7 +43,20 @@ class ProvidersService(providers_pb2_grpc.ProvidersServiceServicer):
     ) -> AsyncGenerator[pb.GenerateResponse]:
         """One attempt at an answer."""
         account = self._account(request.target)
-        return converse(request, account, self._transport, _limits(request.timeouts, context))
+        limits = _limits(request.timeouts, context)
+        operation = request.facts.operation
+        if operation in CONVERSATIONS:
+            return converse(request, account, self._transport, limits)
+        if operation == chat_pb2.OPERATION_COUNT_TOKENS and not account.dialect(operation):
+            return count(request)
+        return perform(request, account, self._transport, limits)
+
+    def Relay(  # noqa: N802 - the contract's name
+        self, request: pb.RelayRequest, context: Context
+    ) -> AsyncGenerator[pb.RelayResponse]:
+        """One request to a vendor's own API."""
+        account = self._keeper(request)
+        return relay(request, account, self._transport, _limits(request.timeouts, context))
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """One attempt at vectors."""
@@ -53,6 +71,28 @@ class ProvidersService(providers_pb2_grpc.ProvidersServiceServicer):
             changed = self._roster.changed
             yield pb.WatchProvidersResponse(providers=self._roster.providers())
             await changed.wait()
+
+    def _keeper(self, request: pb.RelayRequest) -> Account:
+        """The account that is meant: the one named or, where none is, the only one there is."""
+        accounts = self._roster.accounts
+        if request.provider:
+            found = accounts.get(request.provider)
+            if found is None:
+                raise MeshError(
+                    errors_pb2.REASON_NOT_FOUND,
+                    f"no provider is called {request.provider}",
+                    metadata={"resource": request.provider},
+                )
+            return found
+        named = [account for account in accounts.values() if account.base_url]
+        if len(named) != 1:
+            names = ", ".join(sorted(account.name for account in named))
+            raise MeshError(
+                errors_pb2.REASON_INVALID_REQUEST,
+                f"say in x-polyroute-provider who keeps it: {names or 'there is nobody'}",
+                metadata={"param": "x-polyroute-provider"},
+            )
+        return named[0]
 
     def _account(self, target: pb.Target) -> Account:
         account = self._roster.accounts.get(target.provider)

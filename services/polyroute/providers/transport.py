@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.errors.v1.errors_pb2 import Fault
 from polyroute.mesh.errors import MeshError
-from polyroute.providers.http import Address, Connection, Pool, Target
+from polyroute.providers.http import Address, Connection, Pool, Target, changed
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024  # of a whole answer; vectors of a large batch reach tens of megabytes
 MAX_ERROR_BYTES: Final = 64 * 1024
@@ -140,9 +140,9 @@ class Answer:
         return 200 <= self.status < 300
 
     @property
-    def is_stream(self) -> bool:
-        """Whether the body is a stream of events."""
-        return self.headers.get("content-type", "").lower().startswith("text/event-stream")
+    def content_type(self) -> str:
+        """The body's media type with its parameters, lower case; empty when the vendor does not say."""
+        return self.headers.get("content-type", "").lower()
 
     async def body(self, limit: int = MAX_ANSWER_BYTES) -> bytes:
         """The whole body, within the time that a first token may take.
@@ -253,12 +253,25 @@ class Transport:
             raise
         return Answer(self._pool, target.address, connection, watch, limits, sent)
 
+    async def get(self, target: Target, limits: Limits, headers: Mapping[str, str] | None = None) -> Answer:
+        """Asks at a target without sending anything, and returns as `post` does.
+
+        Raises:
+            MeshError: as `post`.
+        """
+        bare = changed(target, method="GET", drop=("content-type",))
+        return await self.post(bare, b"", limits, headers)
+
 
 def _extended(head: bytes, headers: Mapping[str, str]) -> bytes:
-    """A request's head with the caller's own headers for the vendor; what would break the framing is left out."""
-    lines = [
-        f"{name}: {value}\r\n"
+    """A request's head with headers of this one call in place of those of the same name; lower-case names.
+
+    What would break the framing is left out.
+    """
+    given = {
+        name.encode("ascii"): value.encode("ascii")
         for name, value in headers.items()
         if name.isascii() and value.isascii() and value.isprintable() and _NAME.fullmatch(name)
-    ]
-    return head + "".join(lines).encode("ascii")
+    }
+    kept = [line for line in head.split(b"\r\n") if line and line.partition(b":")[0] not in given]
+    return b"\r\n".join([*kept, *(b"%b: %b" % pair for pair in given.items()), b""])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import structlog
 
@@ -15,6 +16,7 @@ from polyroute.mesh.source import Source
 from polyroute.providers import roster as rosters
 from polyroute.providers.account import Account
 from polyroute.providers.config import ProviderConfig, ProvidersConfig
+from polyroute.providers.credentials import Signing
 from polyroute.providers.local.config import LocalModelConfig
 from polyroute.providers.local.model import LocalModel
 from polyroute.providers.local.offer import known_models
@@ -22,6 +24,8 @@ from polyroute.providers.local.weights import Progress
 from polyroute.providers.registry import all_vendors
 from polyroute.providers.roster import LOCAL, Roster
 from polyroute.providers.service import ProvidersService
+from polyroute.providers.signing.ask import over
+from polyroute.providers.signing.signers import Signers
 from polyroute.providers.transport import Transport
 
 Load = Callable[[], Mapping[str, ProviderConfig]]
@@ -53,7 +57,8 @@ async def role(
     model = LocalModel(config.local, progress=progress)
     roster = Roster()
     forget = model.subscribe(lambda _: roster.notify())
-    fleet = _Fleet(roster, model, config.local, load, environment if config.discover else {})
+    signers = Signers(environment, Path.home(), over(transport))
+    fleet = _Fleet(roster, model, config.local, load, environment if config.discover else {}, signers)
     try:
         await fleet.reload(strict=True)
         register = providers_pb2_grpc.add_ProvidersServiceServicer_to_server
@@ -71,8 +76,15 @@ class _Fleet:
     """Keeps the roster at its source."""
 
     def __init__(
-        self, roster: Roster, model: LocalModel, local: LocalModelConfig, load: Load, environment: Mapping[str, str]
+        self,
+        roster: Roster,
+        model: LocalModel,
+        local: LocalModelConfig,
+        load: Load,
+        environment: Mapping[str, str],
+        signing: Signing,
     ) -> None:
+        self._signing = signing
         self._roster = roster
         self._local = local
         self._model = model
@@ -94,7 +106,7 @@ class _Fleet:
         _log.info("providers", names=list(accounts))
 
     def _accounts(self, providers: Mapping[str, ProviderConfig]) -> dict[str, Account]:
-        return rosters.everyone(providers, self._environment, all_vendors(), local=self._model)
+        return rosters.everyone(providers, self._environment, all_vendors(), local=self._model, signing=self._signing)
 
     async def _embedded(self, accounts: Mapping[str, Account], models: dict[str, list[KnownModel]]) -> None:
         """Starts the embedded model when an account is its, and stops it when none is any more."""

@@ -1,5 +1,6 @@
 """One attempt at an answer: what goes to the vendor, and what is made of what comes back."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,7 +9,6 @@ import pytest
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import (
     FINISH_REASON_STOP,
-    OPERATION_CHAT,
     OPERATION_COMPLETION,
     OPERATION_EMBEDDING,
     EncodedRequest,
@@ -18,8 +18,9 @@ from polyroute.api.chat.v1.chat_pb2 import (
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
+from polyroute.providers.spoken import CHAT
 from polyroute.providers.transport import Transport
-from polyroute.providers.vendor import Quirks
+from polyroute.providers.vendor import CHAT_ONLY, Quirks
 from tests.rpc.providers.wire import (
     ANSWER,
     DONE,
@@ -42,7 +43,7 @@ from tests.rpc.providers.wire import (
 )
 
 ONE_TWO = [delta("one "), delta("two")]
-COMPLETIONS = {"dialects": {OPERATION_COMPLETION: "openai.chat"}, "paths": {OPERATION_COMPLETION: "/chat/completions"}}
+COMPLETIONS = {"speaks": (replace(CHAT, operation=OPERATION_COMPLETION),)}
 QUESTION = chat_pb2.ChatRequest(
     model="m",
     messages=[chat_pb2.Message(role=chat_pb2.ROLE_USER, parts=[chat_pb2.Part(text=chat_pb2.TextPart(text="hi"))])],
@@ -115,9 +116,7 @@ class TestRequest:
     async def test_work_that_the_vendor_does_not_offer(self) -> None:
         """Said without asking it."""
         facts = RequestFacts(operation=OPERATION_EMBEDDING, model="m")
-        heard = await attempt(
-            request(facts=facts), account("http://127.0.0.1:1/v1", dialects={OPERATION_CHAT: "openai.chat"})
-        )
+        heard = await attempt(request(facts=facts), account("http://127.0.0.1:1/v1", speaks=CHAT_ONLY))
 
         assert pb.FAULT_CLIENT == heard.error.fault
 

@@ -111,3 +111,19 @@ def test_operation_follows_the_name() -> None:
     assert [chat_pb2.OPERATION_CHAT] == operations["gpt-4o-mini"]
     assert not any(word in name for name in operations for word in ("whisper", "tts", "dall-e", "moderation"))
     assert 128_000 == models["gpt-4o-mini"].context_tokens
+
+
+def test_vendor_of_vectors_only() -> None:
+    """Its models' names do not say what they are for, and need not."""
+    work = (chat_pb2.OPERATION_EMBEDDING, chat_pb2.OPERATION_RERANK)
+    operations = {tuple(model.operations) for model in known_models("voyageai", work)}
+
+    assert {(chat_pb2.OPERATION_EMBEDDING,)} == operations
+
+
+def test_work_that_a_vendor_does_not_do() -> None:
+    """Is not offered, whatever the prices say."""
+    names = [model.id for model in known_models("openai", [chat_pb2.OPERATION_CHAT])]
+
+    assert names
+    assert not any("embed" in name for name in names)

@@ -1,5 +1,7 @@
 """The accounts: those that are configured, those whose keys are found, the embedded model."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,15 +13,37 @@ from polyroute.mesh.config import ConfigError
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
 from polyroute.providers.config import ProviderConfig
+from polyroute.providers.credentials import AwsKey
 from polyroute.providers.local.model import LocalModel
 from polyroute.providers.registry import all_vendors
 from polyroute.providers.roster import Roster, configured, discovered, local_account, offered
-from polyroute.providers.vendor import Vendor
+from polyroute.providers.signing.ask import Question, Reply
+from polyroute.providers.signing.signers import Signers
+from polyroute.providers.vendor import Setting, Vendor
 
 KEYED = Vendor(name="acme", base_url="https://acme.example/v1", key_env=("ACME_KEY", "ACME_TOKEN"), price_book="openai")
 HOMELESS = Vendor(name="anywhere", keyless=True)
 EMBEDDED = Vendor(name="local", keyless=True)
-VENDORS = {vendor.name: vendor for vendor in (KEYED, HOMELESS, EMBEDDED)}
+PLACE = Vendor(
+    name="place",
+    base_url="https://{region}.place.example/{project}",
+    regions={"moon": "https://moon.example/{project}"},
+    settings={
+        "project": Setting(env=("PLACE_PROJECT",)),
+        "region": Setting(env=("PLACE_REGION",), default="eu"),
+    },
+    key_env=("PLACE_KEY",),
+)
+TWO = Vendor(name="two", base_url="https://a.example", regions={"east": "https://b.example"}, key_env=("TWO_KEY",))
+HOMELY = Vendor(name="homely", key_env=("HOME_KEY",), url_env=("HOME_URL",))
+COMMON = Vendor(name="common", base_url="https://x.example", key_env=("COMMON_TOKEN",), discover=False)
+SIGNED = Vendor(name="signed", base_url="https://x.example", credential=AwsKey("bedrock"))
+VENDORS = {vendor.name: vendor for vendor in (KEYED, HOMELESS, EMBEDDED, PLACE, TWO, HOMELY, COMMON, SIGNED)}
+
+
+async def nobody(_: Question) -> Reply:
+    """Nobody is asked for a token here."""
+    raise AssertionError("the network was used")
 
 
 class Endpoints:
@@ -93,7 +117,72 @@ class TestConfigured:
         assert b"authorization: Bearer k-1\r\n" in head(accounts(acme={"keys": [" k-1\n"]})["acme"])
 
 
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("config", "environment", "host"),
+        [
+            ({"settings": {"project": "p"}}, {}, "eu.place.example"),
+            ({"settings": {"project": "p"}, "region": "us"}, {}, "us.place.example"),
+            ({"settings": {"project": "p", "region": "us"}}, {}, "us.place.example"),
+            ({"settings": {"project": "p"}, "region": "moon"}, {}, "moon.example"),
+            ({}, {"PLACE_PROJECT": "p", "PLACE_REGION": "asia"}, "asia.place.example"),
+            ({"settings": {"project": "p"}, "region": "us"}, {"PLACE_REGION": "asia"}, "us.place.example"),
+        ],
+    )
+    def test_file_then_environment_then_vendor(
+        self, config: dict[str, Any], environment: dict[str, str], host: str
+    ) -> None:
+        """Whatever is said most closely."""
+        configs = {"place": ProviderConfig.model_validate({"keys": ["k"], **config})}
+        found = configured(configs, VENDORS, local=None, environment=environment)
+
+        assert host == found["place"].target(chat_pb2.OPERATION_CHAT).address.host
+        assert b"POST /p/chat/completions " in head(found["place"])
+
+    @pytest.mark.parametrize(
+        ("name", "config", "text"),
+        [
+            ("place", {}, r"providers\.place\.settings\.project: place needs one"),
+            ("place", {"settings": {"projekt": "p"}}, r"settings\.projekt: .* no such setting, did you mean 'project'"),
+            ("acme", {"region": "us"}, r"providers\.acme\.region: acme has no such setting"),
+            ("two", {"region": "est"}, r"providers\.two\.region: two is not in 'est', did you mean 'east'"),
+            ("signed", {"keys": ["id:"]}, r"providers\.signed\.keys: .* not of the form"),
+        ],
+    )
+    def test_errors_name_their_place(self, name: str, config: dict[str, Any], text: str) -> None:
+        """At the start."""
+        signing = Signers({}, Path("/nonexistent"), nobody)
+        configs = {name: ProviderConfig.model_validate({"keys": ["k"], **config})}
+        with pytest.raises(ConfigError, match=text):
+            configured(configs, VENDORS, local=None, signing=signing)
+
+    def test_machines_own_credentials(self) -> None:
+        """Some accounts need no key."""
+        assert ["signed"] == list(accounts(signed={}))
+
+    def test_address_from_the_environment(self) -> None:
+        """For vendors where every account has its own."""
+        configs = {"homely": ProviderConfig.model_validate({"keys": ["k"]})}
+        found = configured(configs, VENDORS, local=None, environment={"HOME_URL": "http://mine:1/"})
+
+        assert b"host: mine:1\r\n" in head(found["homely"])
+
+
 class TestDiscovered:
+    @pytest.mark.parametrize(
+        ("environment", "names"),
+        [
+            ({"PLACE_KEY": "k"}, []),
+            ({"PLACE_KEY": "k", "PLACE_PROJECT": "p"}, ["place"]),
+            ({"HOME_KEY": "k"}, []),
+            ({"HOME_KEY": "k", "HOME_URL": "http://mine"}, ["homely"]),
+            ({"COMMON_TOKEN": "k"}, []),
+        ],
+    )
+    def test_only_what_is_whole_and_meant(self, environment: dict[str, str], names: list[str]) -> None:
+        """A key alone is none where more is needed, nor one that is often there for other work."""
+        assert names == list(discovered(environment, VENDORS, {}))
+
     def test_key_in_the_environment_is_an_account(self) -> None:
         """Under the vendor's name, with the models it is known to serve."""
         found = discovered({"ACME_KEY": "k-1\n", "PATH": "/bin"}, VENDORS, {})
@@ -182,6 +271,13 @@ class TestRoster:
         )
         assert (False, True, "loading: 10 %") == (local.open_ended, local.discovered, local.unavailable)
 
+    def test_models_that_each_account_names(self) -> None:
+        """Are not known beforehand."""
+        vendor = replace(KEYED, own_models=True)
+        found = discovered({"ACME_KEY": "k"}, {"acme": vendor}, {})
+
+        assert [] == offered(found["acme"])
+
     def test_models_of_a_configured_account_are_the_catalogs(self) -> None:
         """Only what was found is offered unasked."""
         assert [] == offered(accounts(acme={"keys": ["k"]})["acme"])
@@ -190,8 +286,14 @@ class TestRoster:
 def test_every_vendor_can_be_configured() -> None:
     """With a key and an address, each of them makes an account."""
     configs = {
-        name: ProviderConfig.model_validate({"keys": ["k"], "base_url": "http://127.0.0.1:1/v1"})
-        for name in all_vendors()
+        name: ProviderConfig.model_validate(
+            {
+                "keys": ["k"],
+                "base_url": "" if vendor.base_url else "http://127.0.0.1:1/v1",
+                "settings": dict.fromkeys(vendor.settings, "acme"),
+            }
+        )
+        for name, vendor in all_vendors().items()
     }
     found = configured(configs, all_vendors(), local=cast("LocalModel", Model()))
 

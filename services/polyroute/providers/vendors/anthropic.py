@@ -1,13 +1,22 @@
-"""Anthropic by its OpenAI-compatible endpoint. https://docs.anthropic.com/en/api/openai-sdk."""
+"""Anthropic. https://platform.claude.com/docs/en/api/messages."""
 
 from typing import Final
 
-from polyroute.providers.vendor import CHAT_ONLY, Vendor
+from polyroute.providers.credentials import HeaderKey
+from polyroute.providers.families import CLAUDE, CLAUDE_FAULTS
+from polyroute.providers.spoken import COUNT_MESSAGES, MESSAGES, VERSION
+from polyroute.providers.vendor import Vendor
 
 VENDOR: Final = Vendor(
     name="anthropic",
-    base_url="https://api.anthropic.com/v1",
+    base_url="https://api.anthropic.com",
+    tails=("/v1",),
     key_env=("ANTHROPIC_API_KEY",),
-    dialects=CHAT_ONLY,
+    credential=HeaderKey("x-api-key", ""),
+    headers=VERSION,
+    speaks=(MESSAGES, COUNT_MESSAGES),
+    models=CLAUDE,
+    faults=CLAUDE_FAULTS,
+    recorded=frozenset({"anthropic.messages", "anthropic.count_tokens"}),
     price_book="anthropic",
 )

@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from polyroute.providers.vendor import WITH_COMPLETIONS, Quirks, Vendor
+from polyroute.providers.spoken import COMPATIBLE
+from polyroute.providers.vendor import Quirks, Vendor
 
 VENDOR: Final = Vendor(
     name="local",
-    dialects=WITH_COMPLETIONS,
+    speaks=COMPATIBLE,
     keyless=True,
     # the embedded server closes a kept connection after every stream, though it promised to keep it
     quirks=Quirks(keep_alive=False),

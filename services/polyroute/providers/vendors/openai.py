@@ -2,12 +2,41 @@
 
 from typing import Final
 
-from polyroute.providers.vendor import WITH_COMPLETIONS, Vendor
+from polyroute.dialects.openai_chat import Options
+from polyroute.providers.families import GPT, GPT_FAULTS
+from polyroute.providers.spoken import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    IMAGES,
+    MODERATIONS,
+    RESPONSES,
+    SPEECH,
+    TRANSCRIPTIONS,
+)
+from polyroute.providers.vendor import Vendor
 
 VENDOR: Final = Vendor(
     name="openai",
     base_url="https://api.openai.com/v1",
+    # https://platform.openai.com/docs/guides/your-data#data-residency
+    regions={"us": "https://us.api.openai.com/v1", "eu": "https://eu.api.openai.com/v1"},
     key_env=("OPENAI_API_KEY",),
-    dialects=WITH_COMPLETIONS,
+    speaks=(CHAT, RESPONSES, COMPLETIONS, EMBEDDINGS, IMAGES, SPEECH, TRANSCRIPTIONS, MODERATIONS),
+    options={"openai.chat": Options(max_tokens_member="max_completion_tokens", developer_role=True)},
+    models=GPT,
+    faults=GPT_FAULTS,
+    recorded=frozenset(
+        {
+            "openai.chat",
+            "openai.responses",
+            "openai.completions",
+            "openai.embeddings",
+            "openai.images",
+            "openai.speech",
+            "openai.transcriptions",
+            "openai.moderations",
+        }
+    ),
     price_book="openai",
 )

@@ -2,6 +2,11 @@
 
 from typing import Final
 
-from polyroute.providers.vendor import WITH_COMPLETIONS, Vendor
+from polyroute.providers.spoken import COMPATIBLE, IMAGES, MODERATIONS, RERANK, SPEECH, TRANSCRIPTIONS
+from polyroute.providers.vendor import Vendor
 
-VENDOR: Final = Vendor(name="openai_compatible", dialects=WITH_COMPLETIONS, keyless=True)
+VENDOR: Final = Vendor(
+    name="openai_compatible",
+    speaks=(*COMPATIBLE, RERANK, IMAGES, SPEECH, TRANSCRIPTIONS, MODERATIONS),
+    keyless=True,
+)

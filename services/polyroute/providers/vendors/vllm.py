@@ -2,6 +2,15 @@
 
 from typing import Final
 
-from polyroute.providers.vendor import WITH_COMPLETIONS, Vendor
+from polyroute.dialects.openai_chat import Options
+from polyroute.providers.spoken import COMPATIBLE, MESSAGES, RERANK, RESPONSES, TRANSCRIPTIONS, below
+from polyroute.providers.vendor import Vendor
 
-VENDOR: Final = Vendor(name="vllm", base_url="http://127.0.0.1:8000/v1", dialects=WITH_COMPLETIONS, keyless=True)
+VENDOR: Final = Vendor(
+    name="vllm",
+    base_url="http://127.0.0.1:8000",
+    tails=("/v1",),
+    keyless=True,
+    speaks=(*below("/v1", *COMPATIBLE, RESPONSES, RERANK, TRANSCRIPTIONS), MESSAGES),
+    options={"openai.chat": Options(reasoning_member="reasoning", accepts=frozenset({"top_k"}))},
+)

@@ -1,0 +1,23 @@
+"""The paths of Google's generative API, which two of its services share below different prefixes."""
+
+from typing import Final
+
+from polyroute.api.chat.v1 import chat_pb2 as pb
+from polyroute.providers.spoken import Spoken, below
+
+_MODEL: Final = "/models/{model}"
+
+
+# Of the developer API only: https://ai.google.dev/api/embeddings.
+EMBED: Final = Spoken(pb.OPERATION_EMBEDDING, "gemini.embed", f"{_MODEL}:batchEmbedContents")
+
+
+def gemini(prefix: str, *, but: tuple[str, ...] = ()) -> tuple[Spoken, ...]:
+    """What both services offer, for all models but some. https://ai.google.dev/api/generate-content."""
+    generate, stream = f"{_MODEL}:generateContent", f"{_MODEL}:streamGenerateContent?alt=sse"
+    return below(
+        prefix,
+        Spoken(pb.OPERATION_CHAT, "gemini.generate", generate, stream, but=but),
+        Spoken(pb.OPERATION_COUNT_TOKENS, "gemini.count_tokens", f"{_MODEL}:countTokens"),
+        Spoken(pb.OPERATION_IMAGE, "gemini.images", generate),
+    )

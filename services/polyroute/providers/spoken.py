@@ -1,0 +1,92 @@
+"""In which wire formats a vendor can be asked, and where: one `Spoken` for each kind of work and format.
+
+The ones that many vendors share stand here, with OpenAI's paths below an address that ends with the version. `at` puts
+one below another path, for vendors whose formats do not have their addresses in common.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Final
+
+from polyroute.api.chat.v1 import chat_pb2 as pb
+from polyroute.api.chat.v1.chat_pb2 import Operation
+from polyroute.providers.traits import UNCHANGED, Edit, nothing
+
+MODEL: Final = "{model}"
+
+
+@dataclass(frozen=True, eq=False)
+class Spoken:
+    """One kind of work in one wire format.
+
+    Attributes:
+        operation: The kind of work.
+        dialect: The format's name.
+        path: Below the base URL. `{model}` is the model's id, percent-encoded; other names are the account's settings.
+        stream_path: The same for streams; empty when they have no path of their own.
+        headers: Headers of these requests.
+        stream_headers: Headers of requests for a stream, beside those.
+        models: Patterns of the upstream model ids, lower case, that are asked in this way; none means all.
+        but: Patterns of those that are not.
+        edit: What the vendor wants otherwise in the body of this format.
+        base_url: Where this is, when not at the vendor's address; an account with an address of its own stays there.
+    """
+
+    operation: Operation.ValueType
+    dialect: str
+    path: str
+    stream_path: str = ""
+    headers: Mapping[str, str] = field(default_factory=nothing)
+    stream_headers: Mapping[str, str] = field(default_factory=nothing)
+    models: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+    edit: Edit = UNCHANGED
+    base_url: str = ""
+
+    def at(self, prefix: str) -> "Spoken":
+        """The same below another path."""
+        return replace(
+            self,
+            path=prefix + self.path,
+            stream_path=prefix + self.stream_path if self.stream_path else "",
+        )
+
+    def serves(self, model: str) -> bool:
+        """Whether a model is asked in this way; an unnamed one is."""
+        name = model.lower()
+        if not name or any(fnmatchcase(name, one) for one in self.but):
+            return not name
+        return not self.models or any(fnmatchcase(name, one) for one in self.models)
+
+    def place(self, *, stream: bool) -> str:
+        """The path of a request."""
+        return self.stream_path if stream and self.stream_path else self.path
+
+
+def below(prefix: str, *spoken: Spoken) -> tuple[Spoken, ...]:
+    """Several at another path."""
+    return tuple(one.at(prefix) for one in spoken)
+
+
+CHAT: Final = Spoken(pb.OPERATION_CHAT, "openai.chat", "/chat/completions")
+RESPONSES: Final = Spoken(pb.OPERATION_CHAT, "openai.responses", "/responses")
+COMPLETIONS: Final = Spoken(pb.OPERATION_COMPLETION, "openai.completions", "/completions")
+EMBEDDINGS: Final = Spoken(pb.OPERATION_EMBEDDING, "openai.embeddings", "/embeddings")
+IMAGES: Final = Spoken(pb.OPERATION_IMAGE, "openai.images", "/images/generations")
+# Vendors that take pictures to edit in the JSON of generations.
+INLINE_IMAGES: Final = Spoken(pb.OPERATION_IMAGE, "openai.images_inline", "/images/generations")
+SPEECH: Final = Spoken(pb.OPERATION_SPEECH, "openai.speech", "/audio/speech")
+TRANSCRIPTIONS: Final = Spoken(pb.OPERATION_TRANSCRIPTION, "openai.transcriptions", "/audio/transcriptions")
+MODERATIONS: Final = Spoken(pb.OPERATION_MODERATION, "openai.moderations", "/moderations")
+# The form of a reranking request that most vendors took over from the first: https://docs.cohere.com/reference/rerank
+RERANK: Final = Spoken(pb.OPERATION_RERANK, "cohere.rerank", "/rerank")
+# https://platform.claude.com/docs/en/api/messages
+VERSION: Final = {"anthropic-version": "2023-06-01"}  # https://platform.claude.com/docs/en/api/versioning
+MESSAGES: Final = Spoken(pb.OPERATION_CHAT, "anthropic.messages", "/v1/messages", headers=VERSION)
+COUNT_MESSAGES: Final = Spoken(
+    pb.OPERATION_COUNT_TOKENS, "anthropic.count_tokens", "/v1/messages/count_tokens", headers=VERSION
+)
+
+# What a server offers that follows OpenAI's three oldest formats.
+COMPATIBLE: Final = (CHAT, COMPLETIONS, EMBEDDINGS)

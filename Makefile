@@ -51,8 +51,9 @@ gen-check: $(STAMP) ## fail when gen/ is not what protos/ says
 define protoc
 	@rm -rf $(1) && mkdir -p $(1)
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; cd protos && all=$$(find polyroute -name '*.proto' | sort) && \
+	third=$$(cd third_party && find * -name '*.proto' | sort) && \
 	python -m grpc_tools.protoc -I . -I third_party --python_out=$(CURDIR)/$(1) --mypy_out=quiet:$(CURDIR)/$(1) \
-		$$all buf/validate/validate.proto && \
+		$$all $$third && \
 	python -m grpc_tools.protoc -I . -I third_party --grpc_python_out=$(CURDIR)/$(1) \
 		--mypy_grpc_out=quiet,only_async:$(CURDIR)/$(1) $$(grep -lE '^service ' $$all)
 	@touch $(1)/polyroute/api/py.typed

@@ -12,6 +12,8 @@ import uvloop
 from bench.vendor import Vendor
 from tests.mesh.gateway import Gateway, deployment, running
 from tests.mesh.raw import RawVendor
+from tests.spoken import Stage as SpokenStage
+from tests.spoken import speaking
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -47,3 +49,10 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stag
             )
         )
         yield Stage(gateway, vendor, raw)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def spoken(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[SpokenStage]:
+    """A gateway before a vendor that is asked in every wire format."""
+    async with speaking(tmp_path_factory.mktemp("spoken")) as stage:
+        yield stage

@@ -64,6 +64,10 @@ class FakeProviders(ProvidersServiceServicer):
         """Not what this fake is for."""
         raise NotImplementedError
 
+    def Relay(self, request: pb.RelayRequest, context: Context) -> AsyncGenerator[pb.RelayResponse]:
+        """Not what this fake is for."""
+        raise NotImplementedError
+
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         """Not what this fake is for."""
         raise NotImplementedError

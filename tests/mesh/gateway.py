@@ -23,6 +23,7 @@ from polyroute.mesh.config import ROLES
 from polyroute.mesh.node import Node
 
 SECONDS: Final = 10.0  # bound of everything here that waits
+SPARE: Final = 200
 PRICE: Final = {"input": "1.5", "output": "6", "cache_read": "0.15"}  # USD per million
 
 Tree = dict[str, Any]
@@ -181,10 +182,15 @@ def deployment(provider: str = "v", model: str = "up", **settings: Any) -> Tree:
     return {"provider": provider, "model": model, "price": PRICE, **settings}
 
 
+def keys_of(provider: str) -> list[str]:
+    """Keys of a provider: so many that one which a test has spoilt does not fail the next test."""
+    return [f"sk-{provider}", *(f"sk-{provider}-{number}" for number in range(SPARE))]
+
+
 def tree_of(
-    directory: Path, key: str, providers: Mapping[str, str], models: Tree | None = None, **sections: Any
+    directory: Path, key: str, providers: Mapping[str, str | Tree], models: Tree | None = None, **sections: Any
 ) -> Tree:
-    """A configuration: providers by name with their base URLs; the model `m` on the first of them unless said."""
+    """A configuration: providers by name, with their base URLs or settings; `m` on the first of them unless said."""
     first = next(iter(providers), "v")
     tree: Tree = {
         "data_dir": str(directory / "data"),
@@ -194,8 +200,10 @@ def tree_of(
         "router": {"reload_interval": 0.05},
         "edge": {"http": {"listen": "127.0.0.1:0"}, "grpc": {"listen": "127.0.0.1:0"}},
         "providers": {
-            name: {"vendor": "openai_compatible", "base_url": url, "keys": [f"sk-{name}"]}
-            for name, url in providers.items()
+            name: {"vendor": "openai_compatible", "base_url": given, "keys": keys_of(name)}
+            if isinstance(given, str)
+            else given
+            for name, given in providers.items()
         },
         "models": models or {"m": {"deployments": [deployment(first)]}},
     }
@@ -213,9 +221,9 @@ def merged(base: Any, above: Any) -> Any:
 
 @asynccontextmanager
 async def running(
-    directory: Path, providers: Mapping[str, str], models: Tree | None = None, **sections: Any
+    directory: Path, providers: Mapping[str, str | Tree], models: Tree | None = None, **sections: Any
 ) -> AsyncGenerator[Gateway]:
-    """Runs a gateway before vendors at these base URLs."""
+    """Runs a gateway before vendors at these base URLs, or with these settings."""
     key = f"pr-{secrets.token_hex(32)}"
     path = directory / "polyroute.yaml"
     path.write_text(yaml.safe_dump(tree_of(directory, key, providers, models, **sections), sort_keys=False))

@@ -50,8 +50,11 @@ async def test_no_good_key(stage: Stage, headers: dict[str, str]) -> None:
     models = await stage.gateway.get("/v1/models", headers=headers)
 
     refused(chat, 401, "invalid_api_key")
-    refused(models, 401, "invalid_api_key")
-    assert chat.error == models.error
+    if "x-api-key" in headers:  # so ask Anthropic's clients, who are answered in their own form
+        assert (401, "authentication_error") == (models.status, models.error["type"])
+    else:
+        refused(models, 401, "invalid_api_key")
+        assert chat.error == models.error
     assert before == stage.a.requests
 
 
@@ -151,7 +154,7 @@ async def test_wrong_method(stage: Stage, method: str, path: str, allowed: set[s
     assert allowed == {name.strip() for name in answer.headers["allow"].split(",")}
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/responses", "/v2/chat/completions", "/v1/chat/completions/"])
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v2/chat/completions", "/v1/chat/completions/more"])
 async def test_no_such_path(stage: Stage, path: str) -> None:
     """404 in the same form."""
     refused(await stage.gateway.post(path, GOOD), 404, "not_found")

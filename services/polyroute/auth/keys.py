@@ -11,11 +11,14 @@ not have it. What has not the form of a key is refused without a look-up all the
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, Literal
 
 import uuid_utils
+
+from polyroute.auth.rates.limits import Limit
+from polyroute.auth.scopes import Grant, Scope
 
 MARK: Final = "pr-"
 PREFIX_CHARS: Final = 9  # the mark and 36 bits: enough to tell keys apart, 220 bits short of the secret
@@ -43,6 +46,25 @@ class Key:
     created: int
     expires: int | None = None
     revoked: int | None = None
+    scope: Scope = field(default_factory=Scope)
+    creator: str = ""
+    """Id of the key that created it; empty when an operator did."""
+    limits: tuple[Limit, ...] = ()
+    """Of the key, its project and its account; only known of a key that was found by its secret."""
+    purse: str = ""
+    """The lowest of key, project and account that has a hard budget; only known of a key found by its secret."""
+    former: bool = False
+    """Found by a secret that was replaced; `expires` is then that secret's end."""
+
+    @property
+    def path(self) -> tuple[str, str, str]:
+        """What binds it, from the bottom up."""
+        return self.id, self.project_id, self.account_id
+
+    @property
+    def grant(self) -> Grant:
+        """All that it is allowed."""
+        return Grant(self.models, self.expires, self.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +80,8 @@ class NewKey:
     expires: int | None = None
     request_id: str | None = None
     """The caller's name for the creation; a second creation of that name finds the first one's key."""
+    scope: Scope = field(default_factory=Scope)
+    creator: str = ""
 
 
 class Digester:
@@ -99,6 +123,6 @@ def prefix(secret: str) -> str:
     return secret[:PREFIX_CHARS]
 
 
-def new_id(kind: Literal["acc", "prj", "key"]) -> str:
+def new_id(kind: Literal["acc", "prj", "key", "bud"]) -> str:
     """A new identifier such as `key_01a2...`; later ones sort after earlier ones (UUIDv7, RFC 9562)."""
     return f"{kind}_{uuid_utils.uuid7().hex}"

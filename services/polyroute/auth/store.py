@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from sqlalchemy import Connection, Select, insert, or_, select, update
+from sqlalchemy import Connection, Select, delete, insert, inspect, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from polyroute.api.errors.v1 import errors_pb2
@@ -15,7 +15,9 @@ from polyroute.auth import schema
 from polyroute.auth.database import Database
 from polyroute.auth.flights import Shelter
 from polyroute.auth.keys import Key, NewKey
+from polyroute.auth.rates.limits import Kind, Limit, Place
 from polyroute.auth.schema import Property
+from polyroute.auth.scopes import Scope
 from polyroute.mesh.errors import MeshError
 
 P = ParamSpec("P")
@@ -77,6 +79,11 @@ class Store:
         self._database = database
         self._transactions = Shelter()
 
+    @property
+    def database(self) -> Database:
+        """The file, for the other parts of auth that keep tables in it."""
+        return self._database
+
     @classmethod
     @asynccontextmanager
     async def open(cls, path: Path, *, fingerprint: str) -> AsyncGenerator[Self]:
@@ -102,6 +109,7 @@ class Store:
         """Creates the tables of a new database and marks it as ours; refuses one that bears other marks."""
         async with self._database.writing() as connection:
             await connection.run_sync(_create_tables)
+            await _upgrade(connection)
             for name, mark in marks.items():
                 if await _property(connection, name, default=mark) != mark:
                     raise UnusableDatabaseError(f"{path}: {_MISMATCHES[name]}")
@@ -158,7 +166,9 @@ class Store:
     async def find(self, digest: bytes) -> Key | None:
         """The key whose secret has this digest."""
         async with self._database.reading() as connection:
-            return await _one_key(connection, _select_keys().where(_KEYS.digest == digest))
+            key = await _one_key(connection, _select_keys().where(_KEYS.digest == digest))
+            key = key or await _by_former_secret(connection, digest)
+            return None if key is None else await _bound(connection, key)
 
     @_whole
     async def named(self, name: str, *, limit: int) -> list[Key]:
@@ -198,10 +208,46 @@ class Store:
             still_works = (schema.keys.c.id == key_id) & _KEYS.revoked.is_(None)
             changed = await connection.execute(update(schema.keys).where(still_works).values(revoked=at))
             if changed.rowcount:
+                await connection.execute(delete(schema.former_secrets).where(schema.former_secrets.c.key_id == key_id))
                 await connection.execute(insert(schema.revocations).values(key_id=key_id))
             query = _select_revocations().where(_REVOCATIONS.revision > known).order_by(_REVOCATIONS.revision)
             revocations = [Revocation(*row) for row in await connection.execute(query)]
             return await _key(connection, key_id), revocations
+
+    @_whole
+    async def change(self, key_id: str, values: Mapping[str, Any]) -> tuple[Key, Key]:
+        """Changes columns of a key; the key before and after.
+
+        Raises:
+            MeshError: REASON_NOT_FOUND, there is no such key.
+        """
+        async with self._database.writing() as connection:
+            before = await _one_key(connection, _select_keys().where(_KEYS.id == key_id))
+            if before is None:
+                raise MeshError(errors_pb2.REASON_NOT_FOUND, "there is no such key", metadata={"resource": key_id})
+            if values:
+                await connection.execute(update(schema.keys).where(_KEYS.id == key_id).values(**values))
+            return before, await _key(connection, key_id)
+
+    @_whole
+    async def rotate(self, key_id: str, digest: bytes, prefix: str, *, old_until: int) -> tuple[Key, bytes]:
+        """Gives a key another secret; the old one is found until `old_until`. The key, and the old digest."""
+        async with self._database.writing() as connection:
+            old: bytes = (await connection.execute(select(_KEYS.digest).where(_KEYS.id == key_id))).scalar_one()
+            former = {"digest": old, "key_id": key_id, "expires": old_until}
+            await connection.execute(insert(schema.former_secrets).values(former))
+            values = {"digest": digest, "prefix": prefix}
+            await connection.execute(update(schema.keys).where(_KEYS.id == key_id).values(**values))
+            return await _key(connection, key_id), old
+
+    @_whole
+    async def binds_itself(self, key_id: str) -> bool:
+        """Whether a key has limits or budgets of its own."""
+        async with self._database.reading() as connection:
+            for table in (schema.limits, schema.budgets):
+                if (await connection.execute(select(1).where(table.c.scope == key_id).limit(1))).first():
+                    return True
+            return False
 
     @_whole
     async def latest_revocations(self, limit: int) -> list[Revocation]:
@@ -218,7 +264,23 @@ _MISMATCHES: Final = {
 
 
 def _create_tables(connection: Connection) -> None:
+    fresh = not inspect(connection).has_table(schema.properties.name)
     schema.metadata.create_all(connection)
+    if fresh:
+        mark = {"name": Property.SCHEMA_VERSION, "value": schema.VERSION}
+        connection.execute(insert(schema.properties).values(mark))
+
+
+async def _upgrade(connection: AsyncConnection) -> None:
+    """Brings the tables of an older version up to this one."""
+    table = schema.properties
+    found = await connection.scalar(select(table.c.value).where(table.c.name == Property.SCHEMA_VERSION))
+    if found not in schema.UPGRADES:
+        return
+    for statement in schema.UPGRADES[found]:
+        await connection.execute(text(statement))
+    mark = update(table).where(table.c.name == Property.SCHEMA_VERSION).values(value=schema.VERSION)
+    await connection.execute(mark)
 
 
 def _select_keys() -> Select[Any]:
@@ -232,6 +294,8 @@ def _select_keys() -> Select[Any]:
         _KEYS.created,
         _KEYS.expires,
         _KEYS.revoked,
+        _KEYS.scope,
+        _KEYS.creator,
     )
     return select(*columns).join_from(schema.keys, schema.projects)
 
@@ -241,8 +305,33 @@ def _select_revocations() -> Select[Any]:
 
 
 def _to_key(row: Sequence[Any]) -> Key:
-    key_id, account_id, project_id, prefix, name, models, *times = row
-    return Key(key_id, account_id, project_id, prefix, name, tuple(models), *times)
+    key_id, account_id, project_id, prefix, name, models, created, expires, revoked, scope, creator = row
+    times = (created, expires, revoked)
+    return Key(
+        key_id, account_id, project_id, prefix, name, tuple(models), *times, Scope.from_json(scope), creator=creator
+    )
+
+
+async def _by_former_secret(connection: AsyncConnection, digest: bytes) -> Key | None:
+    table = schema.former_secrets.c
+    found = (await connection.execute(select(table.key_id, table.expires).where(table.digest == digest))).one_or_none()
+    if found is None:
+        return None
+    key = await _key(connection, found.key_id)
+    ends = found.expires if key.expires is None else min(key.expires, found.expires)
+    return replace(key, expires=ends, former=True)
+
+
+async def _bound(connection: AsyncConnection, key: Key) -> Key:
+    """The key with its limits and its purse."""
+    limits = schema.limits.c
+    found = await connection.execute(select(schema.limits).where(limits.scope.in_(key.path)))
+    bounds = tuple(Limit(Place(row.scope, Kind(row.kind), row.model), row.amount, row.burst) for row in found)
+    budgets = schema.budgets.c
+    hard = select(budgets.scope).where(budgets.scope.in_(key.path), budgets.hard)
+    scopes = set((await connection.execute(hard)).scalars())
+    purse = next((scope for scope in key.path if scope in scopes), "")
+    return replace(key, limits=bounds, purse=purse) if bounds or purse else key
 
 
 async def _one_key(connection: AsyncConnection, query: Select[Any]) -> Key | None:
@@ -265,6 +354,8 @@ async def _insert_key(connection: AsyncConnection, new: NewKey, project_id: str)
         "created": new.created,
         "expires": new.expires,
         "request_id": new.request_id,
+        "scope": new.scope.to_json(),
+        "creator": new.creator,
     }
     await connection.execute(insert(schema.keys).values(values))
 

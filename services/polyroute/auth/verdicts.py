@@ -49,6 +49,11 @@ class Lru(Generic[K, V]):
         """Forgets the entry, if there is one."""
         self._entries.pop(key, None)
 
+    def drop_where(self, unwanted: Callable[[V], bool]) -> None:
+        """Forgets every entry whose value is not wanted any more."""
+        for key in [key for key, value in self._entries.items() if unwanted(value)]:
+            del self._entries[key]
+
 
 class Verdicts:
     """Says whose a credential is, reading the database once per key however many calls ask.
@@ -85,6 +90,7 @@ class Verdicts:
         self._keys: Lru[bytes, Key] = Lru(kept)
         self._refused: Lru[bytes, float] = Lru(refusals_kept)  # digest -> when to look again
         self._look_ups: Flights[bytes, Key | None] = Flights()
+        self._changes = 0
 
     async def authorize(self, credential: str) -> Key:
         """The key of a credential.
@@ -105,6 +111,11 @@ class Verdicts:
         """Forgets a key that was revoked."""
         self._keys.drop(digest)
 
+    def drop_scope(self, scope: str) -> None:
+        """Forgets the keys that this key, project or account binds: something of it has changed."""
+        self._keys.drop_where(lambda key: scope in key.path)
+        self._changes += 1
+
     async def close(self) -> None:
         """Waits for look-ups under way."""
         await self._look_ups.close()
@@ -122,13 +133,17 @@ class Verdicts:
 
     async def _read(self, digest: bytes) -> Key | None:
         """The key of a digest from the database, unless it was revoked; either way it is remembered."""
+        changes = self._changes
         key = await self._find(digest)
         if key is None or key.revoked is not None or key.id in self._feed:
             self._refused.put(digest, self._clock() + REFUSAL_SECONDS)
             if key is not None:
                 _log.info("revoked key presented", key_id=key.id)
             return None
-        self._keys.put(digest, key)
+        # One that changed while it was read is read again the next time, and so is one found by a former secret: those
+        # are few, and no revocation would find them here.
+        if changes == self._changes and not key.former:
+            self._keys.put(digest, key)
         return key
 
 

@@ -23,6 +23,8 @@ EMBEDDINGS: Final[Mapping[str, EmbeddingOutbound]] = MappingProxyType(
             cohere_embed.OUTBOUND,
             dashscope_embed.OUTBOUND,
             gemini_embeddings.DIALECT,
+            gemini_embeddings.CONTENT,
+            gemini_embeddings.PREDICT,
             jina_embed.OUTBOUND,
             ollama_embed.OUTBOUND,
             voyage_embed.OUTBOUND,

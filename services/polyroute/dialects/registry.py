@@ -14,6 +14,7 @@ from polyroute.dialects import (
     openai_chat,
     openai_completions,
     openai_responses,
+    xai_grpc,
 )
 from polyroute.dialects.dialect import Dialect, Outbound
 
@@ -29,6 +30,7 @@ _VENDORS: Final[tuple[Outbound, ...]] = (
     cohere_chat.OUTBOUND,
     dashscope_generation.OUTBOUND,
     ollama_chat.OUTBOUND,
+    xai_grpc.OUTBOUND,
 )
 
 # Those that clients speak.

@@ -36,6 +36,7 @@ _ASKED: Final[tuple[TaskOutbound, ...]] = (
     dashscope_rerank.OUTBOUND,
     dashscope_images.OUTBOUND,
     gemini_images.OUTBOUND,
+    gemini_count_tokens.PLAIN,
     bedrock_tasks.RERANK,
     bedrock_tasks.COUNT_TOKENS,
 )

@@ -77,7 +77,10 @@ FAULTS: Final[Mapping[Fault.ValueType, Shape]] = {
     pb.FAULT_BAD_ANSWER: Shape(502, "upstream_error", "upstream_bad_answer"),
     pb.FAULT_STALL: Shape(504, "upstream_error", "upstream_timeout"),
     pb.FAULT_TRUNCATED: Shape(502, "upstream_error", "upstream_truncated"),
+    pb.FAULT_UNSUPPORTED: Shape(400, "invalid_request_error", "unsupported_parameter"),
 }
+# A request each of whose parts makes sense, but not together.
+CONTRADICTION: Final = Shape(422, "invalid_request_error", "invalid_request")
 UNKNOWN: Final = Shape(500, "server_error", "internal_error", message="internal error")
 _CALLERS_FAULT: Final = range(400, 500)
 
@@ -85,6 +88,8 @@ _CALLERS_FAULT: Final = range(400, 500)
 def shape_of(error: MeshError) -> Shape:
     """How an error looks to an HTTP caller."""
     if error.reason != pb.REASON_UPSTREAM:
+        if error.metadata.get("status") == "422":
+            return CONTRADICTION
         return REASONS.get(error.reason, UNKNOWN)
     shape = FAULTS.get(error.fault, UNKNOWN)
     status = int(error.metadata.get("upstream_status") or 0)

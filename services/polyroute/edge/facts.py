@@ -3,6 +3,7 @@
 from typing import Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
+from polyroute.api.modality.v1.modality_pb2 import Task
 
 BYTES_PER_TOKEN: Final = 4
 IMAGE_TOKENS: Final = 85  # what OpenAI counts for a picture at low detail, the least of any
@@ -53,3 +54,19 @@ def facts_of(request: pb.ChatRequest) -> pb.RequestFacts:
 def tokens_in(text: str) -> int:
     """About how many tokens a text has; never none."""
     return max(1, len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+
+
+def tokens_of(task: Task) -> int:
+    """About how many tokens of text a task has; 0 for one without text."""
+    match task.WhichOneof("task"):
+        case "rerank":
+            query = tokens_in(task.rerank.query)
+            return sum(query + tokens_in(document.text) for document in task.rerank.documents)
+        case "image":
+            return tokens_in(task.image.prompt)
+        case "speech":
+            return tokens_in(task.speech.text)
+        case "moderation":
+            return sum(tokens_in(part.text.text) for one in task.moderation.inputs for part in one.parts)
+        case _:
+            return 0

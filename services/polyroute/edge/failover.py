@@ -29,11 +29,14 @@ ELSEWHERE: Final = frozenset(
         pb.FAULT_BAD_ANSWER,
         pb.FAULT_STALL,
         pb.FAULT_TRUNCATED,
+        pb.FAULT_UNSUPPORTED,
     }
 )
 # The same deployment may do better after a while. Credentials, quotas and missing models do not mend in seconds; after
 # a stall or a reset the vendor may be at work on the request still.
 AGAIN: Final = frozenset({pb.FAULT_CONNECT, pb.FAULT_SERVER, pb.FAULT_RATE, pb.FAULT_BAD_ANSWER, pb.FAULT_TRUNCATED})
+# Faults that say more of where the call was sent than of the call: any other failure tells the caller more.
+_OUR_CHOICE: Final = frozenset({pb.FAULT_MODEL_GONE, pb.FAULT_UNSUPPORTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ def next_attempt(candidates: int, most: int, failures: Sequence[Failure], left: 
     """
     if not failures:
         return Next(0)
-    if len(failures) >= most or not _retryable(failures[-1].error, ELSEWHERE):
+    sent = sum(failure.error.fault != pb.FAULT_UNSUPPORTED for failure in failures)
+    if sent >= most or not _retryable(failures[-1].error, ELSEWHERE):
         return None
     if _ambiguous(failures) > 1:
         return None  # the request may have been charged twice already
@@ -121,6 +125,6 @@ def verdict(failures: Sequence[Failure]) -> MeshError:
     waits = [failure.error.retry_after for failure in failures if failure.error.retry_after is not None]
     if last.fault == pb.FAULT_RATE and waits:
         last.retry_after = min(waits)
-    if last.fault == pb.FAULT_MODEL_GONE and any(failure.error.fault != last.fault for failure in failures):
-        return next(failure.error for failure in failures if failure.error.fault != last.fault)
+    if last.fault in _OUR_CHOICE:
+        return next((failure.error for failure in failures if failure.error.fault not in _OUR_CHOICE), last)
     return last

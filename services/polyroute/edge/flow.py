@@ -14,9 +14,17 @@ from typing import Any, Final
 import grpc
 import structlog
 
-from polyroute.api.auth.v1.auth_pb2 import Verdict
-from polyroute.api.chat.v1.chat_pb2 import ChatRequest, EncodedRequest, RequestFacts, Usage
+from polyroute.api.auth.v1.auth_pb2 import Caller, Verdict
+from polyroute.api.chat.v1.chat_pb2 import (
+    OPERATION_CHAT,
+    OPERATION_COUNT_TOKENS,
+    ChatRequest,
+    EncodedRequest,
+    RequestFacts,
+    Usage,
+)
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.modality.v1.modality_pb2 import Task
 from polyroute.api.providers.v1.providers_pb2 import (
     EmbedInput,
     EmbedRequest,
@@ -24,9 +32,19 @@ from polyroute.api.providers.v1.providers_pb2 import (
     Finished,
     GenerateRequest,
     GenerateResponse,
+    RelayRequest,
+    RelayResponse,
     Target,
 )
-from polyroute.api.router.v1.router_pb2 import Attempt, DecideRequest, ListModelsRequest, ListModelsResponse, Timeouts
+from polyroute.api.router.v1.router_pb2 import (
+    Attempt,
+    DecideRequest,
+    Hints,
+    ListModelsRequest,
+    ListModelsResponse,
+    Preferences,
+    Timeouts,
+)
 from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.failover import Failure, next_attempt, verdict
@@ -36,7 +54,7 @@ from polyroute.mesh.errors import MeshError, from_rpc
 
 HELD_MESSAGES: Final = 64  # opening messages that are held back, so that another attempt can still replace them
 HELD_BYTES: Final = 256 * 1024
-CONTENT: Final = frozenset({"text", "reasoning", "tool_call", "refusal", "audio"})
+CONTENT: Final = frozenset({"text", "reasoning", "tool_call", "refusal", "audio", "image"})
 
 _log = structlog.get_logger("flow")
 
@@ -52,14 +70,41 @@ class Call:
         deadline: Loop time at which the call must be over.
         trail: What becomes known of it.
         headers: The client's headers that the vendor may see.
+        preferences: What the caller wants of the deployments; None when it says nothing.
+        hints: What the content looks like, for a model that is to be chosen by it.
+        session: Ties calls together that should stay at one deployment; empty for none.
+        explain: The caller wants the whole decision record.
     """
 
     credential: str
     facts: RequestFacts
-    body: ChatRequest | EncodedRequest | EmbedInput
+    body: ChatRequest | EncodedRequest | EmbedInput | Task
     deadline: float
     trail: Trail
     headers: Mapping[str, str] = field(default_factory=dict)
+    preferences: Preferences | None = None
+    hints: Hints | None = None
+    session: str = ""
+    explain: bool = False
+
+
+@dataclass(slots=True)
+class Relayed:
+    """A request for a vendor's own API.
+
+    Attributes:
+        credential: The caller's key as presented.
+        facts: Of operation RELAY; the model is `provider/model` where the body names one.
+        request: What is passed on.
+        deadline: Loop time at which the call must be over.
+        trail: What becomes known of it.
+    """
+
+    credential: str
+    facts: RequestFacts
+    request: RelayRequest
+    deadline: float
+    trail: Trail
 
 
 class Flow:
@@ -142,6 +187,70 @@ class Flow:
             self._close(trail)
         return response
 
+    async def relay(self, call: Relayed) -> AsyncGenerator[RelayResponse]:
+        """Passes a request to a vendor's own API: no choice among deployments, and no second attempt.
+
+        Raises:
+            MeshError: The call was refused, or the vendor cannot be reached; a vendor's own refusal is an answer.
+        """
+        trail = call.trail
+        try:
+            await self._authorize(call)
+            _check_relay(call)
+            attempt = await self._priced(call)
+            trail.trying(attempt)
+            await self._reach()
+            call.request.request_id = trail.request_id
+            async for response in self._relayed(call):
+                if response.status:
+                    trail.relayed(response)
+                if response.last:
+                    if not response.HasField("usage"):
+                        attempt.ClearField("price")  # what it costs is not known, which is not nothing
+                    trail.completed(response.usage, Finished())
+                    self._recorder.keep(trail)
+                yield response
+            if not trail.over:
+                raise MeshError.upstream(pb.FAULT_TRUNCATED, "the vendor's answer ended before it was complete")
+        except MeshError as error:
+            if trail.trying_now:
+                trail.failed(error)
+            trail.ended(error)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            trail.left()
+            raise
+        finally:
+            self._close(trail)
+
+    async def _relayed(self, call: Relayed) -> AsyncGenerator[RelayResponse]:
+        stream = self._providers.Relay(call.request, timeout=_left(call))
+        try:
+            async for response in stream:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from None
+        finally:
+            stream.cancel()
+
+    async def _priced(self, call: Relayed) -> Attempt:
+        """The deployment that the request would be one of, for its price; without a price where there is none."""
+        facts = RequestFacts()
+        facts.CopyFrom(call.facts)
+        facts.operation = OPERATION_CHAT
+        request = DecideRequest(request_id=call.trail.request_id, facts=facts, caller=call.trail.caller)
+        provider = call.request.provider
+        try:
+            decision = await self._router.Decide(request, timeout=self._config.decide_seconds)
+        except grpc.aio.AioRpcError:
+            return Attempt(deployment=f"{provider or 'any'}/*", provider=provider)
+        found: Attempt = decision.plan.attempts[0]
+        return found
+
+    async def caller(self, credential: str) -> Caller:
+        """Who a key belongs to."""
+        return (await self._authorizer.verdict(credential)).caller
+
     async def models(self, credential: str) -> ListModelsResponse:
         """The models that the caller may name."""
         allowed = await self._authorizer.verdict(credential)
@@ -156,20 +265,26 @@ class Flow:
         models = [model for model in listed.models if _permits(allowed, model.name)]
         return ListModelsResponse(models=models, catalog_version=listed.catalog_version)
 
-    async def _authorize(self, call: Call) -> None:
+    async def _authorize(self, call: Call | Relayed) -> None:
         self._recorder.check()
         allowed = await self._authorizer.verdict(call.credential)
         call.trail.facts = call.facts
         call.trail.caller = allowed.caller
-        if not _permits(allowed, call.facts.model):
-            raise MeshError(
-                pb.REASON_NOT_PERMITTED,
-                f"this key may not use {call.facts.model}",
-                metadata={"model": call.facts.model, "param": "model"},
-            )
+        call.trail.permitted = allowed.models
 
     async def _decide(self, call: Call) -> None:
-        request = DecideRequest(request_id=call.trail.request_id, facts=call.facts, caller=call.trail.caller)
+        request = DecideRequest(
+            request_id=call.trail.request_id,
+            facts=call.facts,
+            caller=call.trail.caller,
+            preferences=call.preferences,
+            hints=call.hints,
+            sticky_key=call.session,
+            explain=call.explain,
+            permitted_models=call.trail.permitted,  # a name may say more than a model's: the router reads it
+        )
+        if call.facts.operation == OPERATION_COUNT_TOKENS:  # whoever answers conversations can count their tokens
+            request.facts.operation = OPERATION_CHAT
         if isinstance(call.body, EncodedRequest):
             request.dialect = call.body.dialect
         try:
@@ -267,6 +382,16 @@ def _failed(call: Call, index: int, error: MeshError) -> Failure:
     return Failure(index, error)
 
 
+def _check_relay(call: Relayed) -> None:
+    """A key that is bound to models may ask a vendor directly for these only, and for nothing that names none."""
+    model = call.facts.model
+    allowed = call.trail.permitted
+    if allowed and model not in allowed and model.partition("/")[2] not in allowed:
+        raise MeshError(
+            pb.REASON_NOT_PERMITTED, f"this key may not use {model}", metadata={"model": model, "param": "model"}
+        )
+
+
 def _permits(allowed: Verdict, model: str) -> bool:
     return not allowed.models or model in allowed.models
 
@@ -276,7 +401,7 @@ def _plan(call: Call) -> Any:
     return call.trail.decision.plan
 
 
-def _left(call: Call) -> float:
+def _left(call: Call | Relayed) -> float:
     left = call.deadline - asyncio.get_running_loop().time()
     if left <= 0:
         raise MeshError(pb.REASON_DEADLINE, "the call's time is over")
@@ -290,12 +415,14 @@ def _request(call: Call, attempt: Attempt, number: int) -> GenerateRequest:
         target=_target(attempt),
         facts=call.facts,
         timeouts=_timeouts(call, number),
-        headers=call.headers,
+        headers=call.headers or None,
     )
     if isinstance(call.body, EncodedRequest):
         request.encoded.CopyFrom(call.body)
     elif isinstance(call.body, ChatRequest):
         request.chat.CopyFrom(call.body)
+    elif isinstance(call.body, Task):
+        request.task.CopyFrom(call.body)
     return request
 
 
@@ -340,6 +467,8 @@ def _noted(response: GenerateResponse, trail: Trail) -> bool:
             trail.content_events += event.encoded.content_events
         elif kind == "chat":
             trail.content_events += event.chat.WhichOneof("event") in CONTENT
+        elif kind == "result":
+            trail.content_events += 1
         elif kind == "started":
             trail.opened(event.started)
         elif kind == "usage":

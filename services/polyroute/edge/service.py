@@ -9,14 +9,15 @@ from typing import Any, Final
 import grpc
 
 from polyroute.api.chat.v1 import chat_pb2
-from polyroute.api.chat.v1.chat_pb2 import RequestFacts
+from polyroute.api.chat.v1.chat_pb2 import Operation, RequestFacts
 from polyroute.api.gateway.v1 import gateway_pb2 as pb
 from polyroute.api.gateway.v1 import gateway_pb2_grpc
+from polyroute.api.modality.v1.modality_pb2 import CountTokensTask, Result, Task
 from polyroute.api.providers.v1.providers_pb2 import EmbedInput, GenerateEvent
 from polyroute.edge.config import EdgeConfig
-from polyroute.edge.facts import facts_of, tokens_in
+from polyroute.edge.facts import facts_of, tokens_in, tokens_of
 from polyroute.edge.flow import Call, Flow
-from polyroute.edge.http.openai import credential
+from polyroute.edge.http.door import credential
 from polyroute.edge.trail import Trail
 from polyroute.mesh import scope as scopes
 
@@ -44,6 +45,8 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         trail = _trail(user=request.chat.user, tags=_tags(request.chat.metadata))
         facts = facts_of(request.chat)
         call = Call(_credential(context), facts, request.chat, self._deadline(context), trail)
+        call.session = request.session
+        _prefer(call, request)
         served = False
         async with aclosing(self._flow.generate(call)) as responses:
             async for response in responses:
@@ -66,6 +69,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
             input_tokens_estimate=sum(map(tokens_in, request.texts)),
         )
         call = Call(_credential(context), facts, body, self._deadline(context), trail)
+        _prefer(call, request)
         response = await self._flow.embed(call)
         trail.handed_out()
         return pb.EmbedResponse(
@@ -73,6 +77,87 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
             served=_served(trail),
             completed=_completed(trail),
         )
+
+    async def Rerank(self, request: pb.RerankRequest, context: Context) -> pb.RerankResponse:  # noqa: N802
+        """Orders documents."""
+        task = Task(rerank=request.task)
+        result, trail = await self._done(request, task, chat_pb2.OPERATION_RERANK, context)
+        return pb.RerankResponse(result=result.rerank, served=_served(trail), completed=_completed(trail))
+
+    async def GenerateImage(  # noqa: N802 - the contract's name
+        self, request: pb.GenerateImageRequest, context: Context
+    ) -> pb.GenerateImageResponse:
+        """Makes or edits pictures."""
+        task = Task(image=request.task)
+        result, trail = await self._done(request, task, chat_pb2.OPERATION_IMAGE, context)
+        return pb.GenerateImageResponse(result=result.image, served=_served(trail), completed=_completed(trail))
+
+    async def Speech(  # noqa: N802 - the contract's name
+        self, request: pb.SpeechRequest, context: Context
+    ) -> AsyncGenerator[pb.SpeechResponse]:
+        """Turns text to sound as it is made."""
+        call = self._task(request, Task(speech=request.task), chat_pb2.OPERATION_SPEECH, context)
+        served = False
+        async with aclosing(self._flow.generate(call)) as responses:
+            async for response in responses:
+                for event in response.events:
+                    if event.HasField("result"):
+                        piece = pb.SpeechResponse(result=event.result.speech)
+                        if not served:
+                            served = True
+                            piece.served.CopyFrom(_served(call.trail))
+                        yield piece
+                    elif event.HasField("finished"):
+                        yield pb.SpeechResponse(completed=_completed(call.trail))
+
+    async def Transcribe(self, request: pb.TranscribeRequest, context: Context) -> pb.TranscribeResponse:  # noqa: N802
+        """Turns sound to text."""
+        task = Task(transcription=request.task)
+        result, trail = await self._done(request, task, chat_pb2.OPERATION_TRANSCRIPTION, context)
+        return pb.TranscribeResponse(result=result.transcription, served=_served(trail), completed=_completed(trail))
+
+    async def Moderate(self, request: pb.ModerateRequest, context: Context) -> pb.ModerateResponse:  # noqa: N802
+        """Checks content."""
+        task = Task(moderation=request.task)
+        result, trail = await self._done(request, task, chat_pb2.OPERATION_MODERATION, context)
+        return pb.ModerateResponse(result=result.moderation, served=_served(trail), completed=_completed(trail))
+
+    async def CountTokens(  # noqa: N802 - the contract's name
+        self, request: pb.CountTokensRequest, context: Context
+    ) -> pb.CountTokensResponse:
+        """Counts the tokens of a conversation."""
+        trail = _trail(user=request.chat.user, tags=_tags(request.chat.metadata))
+        facts = facts_of(request.chat)
+        facts.operation = chat_pb2.OPERATION_COUNT_TOKENS
+        facts.stream = facts.stream_usage = False
+        task = Task(count_tokens=CountTokensTask(chat=request.chat))
+        result = await self._result(Call(_credential(context), facts, task, self._deadline(context), trail))
+        return pb.CountTokensResponse(result=result.count_tokens, served=_served(trail))
+
+    def _task(self, request: Any, task: Task, operation: Operation.ValueType, context: Context) -> Call:
+        trail = _trail(user=request.user, tags=_tags(request.metadata))
+        facts = RequestFacts(
+            operation=operation, model=request.model, input_tokens_estimate=tokens_of(task), stream=False
+        )
+        call = Call(_credential(context), facts, task, self._deadline(context), trail)
+        _prefer(call, request)
+        return call
+
+    async def _done(
+        self, request: Any, task: Task, operation: Operation.ValueType, context: Context
+    ) -> tuple[Result, Trail]:
+        call = self._task(request, task, operation, context)
+        return await self._result(call), call.trail
+
+    async def _result(self, call: Call) -> Result:
+        """The one result of a task that is not streamed."""
+        found = Result()
+        async with aclosing(self._flow.generate(call)) as responses:
+            async for response in responses:
+                for event in response.events:
+                    if event.HasField("result"):
+                        found = event.result
+        return found
 
     async def ListModels(  # noqa: N802 - the contract's name
         self, request: pb.ListModelsRequest, context: Context
@@ -96,6 +181,13 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         left = context.time_remaining()
         most = self._config.total_seconds
         return now + (most if left is None else min(most, left - scopes.SHAVE))
+
+
+def _prefer(call: Call, request: Any) -> None:
+    """Takes a request's wishes into the call."""
+    if request.HasField("preferences"):
+        call.preferences = request.preferences
+        call.facts.require_parameters = request.preferences.require_parameters
 
 
 def _tags(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -131,7 +223,7 @@ def _served(trail: Trail) -> pb.Served:
         request_id=trail.request_id,
         deployment=attempt.deployment,
         provider=attempt.provider,
-        model=decision.plan.model,
+        model=trail.model,
         attempt=len(trail.attempts) + (not trail.over),
         catalog_version=decision.record.catalog_version,
         dropped=started.dropped if started is not None else (),

@@ -1,6 +1,6 @@
 """What becomes known of a call on its way, and the record that is made of it at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, time_ns
 from typing import Final
@@ -13,7 +13,7 @@ from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord, CallRecord
-from polyroute.api.providers.v1.providers_pb2 import Finished, Started
+from polyroute.api.providers.v1.providers_pb2 import Finished, RelayResponse, Started
 from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, Price
 from polyroute.edge.errors import shape_of
 from polyroute.mesh.errors import MeshError
@@ -30,6 +30,7 @@ class Trail:
         request_id: The call's id.
         facts: What was read from the request; None until it was.
         caller: Who calls; None until auth said so.
+        permitted: Models and aliases that the key may use; empty means all.
         decision: The plan and why; None until the router decided.
         attempt: The attempt that is going on or gave the answer.
         started: What its vendor said at the beginning; None before.
@@ -45,6 +46,7 @@ class Trail:
     wall_ns: int = field(default_factory=time_ns)
     facts: RequestFacts | None = None
     caller: Caller | None = None
+    permitted: Sequence[str] = ()
     decision: DecideResponse | None = None
     attempt: Attempt | None = None
     started: Started | None = None
@@ -67,6 +69,13 @@ class Trail:
     def over(self) -> bool:
         """Whether it is known how the call ended."""
         return self.outcome != metrics_pb2.OUTCOME_UNSPECIFIED
+
+    @property
+    def model(self) -> str:
+        """The public model that serves, or is to serve; empty before a decision."""
+        if self.attempt is not None and self.attempt.model:
+            return self.attempt.model
+        return self.decision.plan.model if self.decision is not None else ""
 
     @property
     def overhead(self) -> float:
@@ -92,6 +101,17 @@ class Trail:
         self.first_token = perf_counter() - self.began
         if self.started is not None:
             self.upstream += self.started.upstream_microseconds / MILLION
+
+    @property
+    def trying_now(self) -> bool:
+        """Whether an attempt is going on."""
+        return self._trying
+
+    def relayed(self, response: RelayResponse) -> None:
+        """A vendor's own answer begins, whatever it says."""
+        self.status = response.status
+        self.started = Started(upstream_microseconds=int((perf_counter() - self._attempt_began) * MILLION))
+        self.handed_out()
 
     def failed(self, error: MeshError) -> None:
         """The attempt failed."""
@@ -183,7 +203,7 @@ class Trail:
             overhead_microseconds=int(self.overhead * MILLION),
             attempts=self.attempts,
             user=self.user,
-            tags=self.tags,
+            tags=self.tags or None,
             finish_reason=self.finish,
         )
         if self.facts is not None:
@@ -191,7 +211,7 @@ class Trail:
             record.requested_model = self.facts.model
             record.stream = self.facts.stream
         if self.decision is not None:
-            record.model = self.decision.plan.model
+            record.model = self.model
             record.catalog_version = self.decision.record.catalog_version
         if self.attempt is not None:
             record.deployment = self.attempt.deployment

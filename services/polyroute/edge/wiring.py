@@ -18,8 +18,8 @@ from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.flow import Flow
 from polyroute.edge.http import server
-from polyroute.edge.http.app import App
-from polyroute.edge.http.openai import OpenAiDoor
+from polyroute.edge.http.app import App, Doors
+from polyroute.edge.http.door import Door
 from polyroute.edge.http.pages import Pages
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.service import GatewayService
@@ -57,7 +57,7 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
         partial(node.reach, "providers", config.reach_seconds),
     )
     pages = Pages(node, flow, metrics)
-    app = App(OpenAiDoor(flow, config), pages)
+    app = App(Doors.of(Door(flow, config)), pages)
     door = Service(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, GatewayService(flow, config))
     listening = server.bind(config.http.listen, shared=shared)
     try:

@@ -139,17 +139,18 @@ class Guard:
         return call
 
     def _enter(self, context: Context) -> Scope:
-        metadata = dict(context.invocation_metadata() or ())
-        self._admit(context, metadata)
         left = context.time_remaining()
-        now = asyncio.get_running_loop().time()
-        # a caller from outside may not choose the id under which its call is recorded
-        given = None if self.public else metadata.get(scopes.REQUEST_ID)
-        scope = Scope(
-            request_id=str(given or scopes.new_request_id()),
-            traceparent=str(metadata.get(scopes.TRACE) or scopes.new_traceparent()),
-            deadline=None if left is None else now + left - scopes.SHAVE,
-        )
+        deadline = None if left is None else asyncio.get_running_loop().time() + left - scopes.SHAVE
+        caller: Scope | None = getattr(context, "scope", None)  # of this process: nothing was sent over a network
+        if caller is not None:
+            scope = Scope(caller.request_id, caller.traceparent, deadline)
+        else:
+            metadata = dict(context.invocation_metadata() or ())
+            self._admit(context, metadata)
+            # a caller from outside may not choose the id under which its call is recorded
+            given = None if self.public else metadata.get(scopes.REQUEST_ID)
+            request_id = str(given or scopes.new_request_id())
+            scope = Scope(request_id, str(metadata.get(scopes.TRACE) or scopes.new_traceparent()), deadline)
         scopes.CURRENT.set(scope)
         return scope
 

@@ -33,7 +33,12 @@ def configure(config: LogConfig, *, service: str) -> None:
         lines: Any = BufferedLines(sys.stderr.buffer)
         factory: Any = structlog.BytesLoggerFactory(file=lines)
     else:
-        processors = [*shared, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # the renderer's own form of an exception shows local variables, which hold keys and prompts
+        plain = structlog.dev.plain_traceback
+        processors = [
+            *shared,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain),
+        ]
         factory = structlog.PrintLoggerFactory(file=sys.stderr)
     structlog.configure(
         processors=processors,

@@ -7,8 +7,7 @@ it. Channels read it: they shorten the timeout of what they send to what is left
 import asyncio
 import random
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from uuid_utils import uuid7
 
@@ -22,25 +21,23 @@ _SPAN: Final = (1 << 64) - 1
 LEAST: Final = 0.100  # s below which no useful work can be done
 
 
-@dataclass(slots=True, frozen=True)
-class Scope:
+class Scope(NamedTuple):
     """One call in one process.
 
-    Args:
+    Attributes:
         request_id: The call's id, a UUIDv7 unless the caller named one.
         traceparent: W3C trace context.
         deadline: Loop time at which the call must be over; None when it may last.
-        metadata: What goes along with each RPC made in this scope.
     """
 
     request_id: str
     traceparent: str
     deadline: float | None = None
-    metadata: tuple[tuple[str, str], ...] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        metadata = ((REQUEST_ID, self.request_id), (TRACE, self.traceparent))
-        object.__setattr__(self, "metadata", metadata)
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes along with each RPC made in this scope."""
+        return (REQUEST_ID, self.request_id), (TRACE, self.traceparent)
 
     @property
     def trace_id(self) -> str:

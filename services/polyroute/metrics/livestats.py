@@ -20,7 +20,7 @@ SHARES: Final = (0.5, 0.9, 0.99)
 LEAST_GENERATION: Final = 10_000  # microseconds
 
 # Faults that say nothing of the deployment: another one would have refused the same request.
-_CALLERS: Final = frozenset({errors.FAULT_CLIENT, errors.FAULT_CONTEXT, errors.FAULT_FILTER})
+_CALLERS: Final = frozenset({errors.FAULT_CLIENT, errors.FAULT_CONTEXT, errors.FAULT_FILTER, errors.FAULT_UNSUPPORTED})
 
 
 @dataclass(frozen=True, slots=True)

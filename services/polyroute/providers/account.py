@@ -182,7 +182,7 @@ class Account:
         given = [f"{name}={filled(value, values)}" for name, value in self.vendor.query.items()]
         query = "&".join(part for part in (query, *given, presented.query) if part)
         headers = self._headers(spoken, presented, stream=stream)
-        return target(f"{base}{path}?{query}" if query else f"{base}{path}", headers)
+        return target(f"{base}{path}?{query}" if query else f"{base}{path}", headers, rpc=spoken.rpc)
 
     def _headers(self, spoken: Spoken, presented: Presented, *, stream: bool) -> Mapping[str, str]:
         headers = {**FIXED, **self.vendor.headers, **spoken.headers}

@@ -20,12 +20,14 @@ from polyroute.api.providers.v1.providers_pb2 import (
     Target,
 )
 from polyroute.dialects.dialect import Dialect, Framer, Outbound
+from polyroute.dialects.foreign import bound_by
 from polyroute.dialects.registry import DIALECTS, OUTBOUND
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
+from polyroute.providers.carrier import Carrier, Reply
 from polyroute.providers.keys import Key
 from polyroute.providers.rendering import BrokenAnswerError, Passthrough, Rendering, Translated, Typed
-from polyroute.providers.transport import Answer, Limits, Transport
+from polyroute.providers.transport import Limits
 
 RATE_LIMIT_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
 UPSTREAM_IDS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
@@ -102,13 +104,17 @@ def _asked(
     facts, model = request.facts, request.target.upstream_model
     chat, refused = account.traits(model).apply(chat)
     source = request.encoded.dialect if request.HasField("encoded") else ""
+    if name := bound_by(chat, source):
+        raise MeshError.upstream(
+            errors_pb2.FAULT_UNSUPPORTED, f"{name} stands for what only a vendor of {source} holds", param=name
+        )
     body, dropped = dialect.write_request(chat, model=model, stream=facts.stream or not source, source=source)
     body, more = account.edited(facts.operation, dialect.name, body, model)
     return Question(dialect, body, rendering, passthrough=False, dropped=refused + dropped + more)
 
 
 async def converse(
-    request: GenerateRequest, account: Account, transport: Transport, limits: Limits
+    request: GenerateRequest, account: Account, transport: Carrier, limits: Limits
 ) -> AsyncGenerator[GenerateResponse]:
     """One attempt at `account`.
 
@@ -146,8 +152,8 @@ async def converse(
 
 
 async def _sent(
-    request: GenerateRequest, account: Account, key: Key, asked: Question, transport: Transport, limits: Limits
-) -> Answer:
+    request: GenerateRequest, account: Account, key: Key, asked: Question, transport: Carrier, limits: Limits
+) -> Reply:
     facts = request.facts
     stream = facts.stream or request.HasField("chat")
     target = account.target(
@@ -170,7 +176,7 @@ class Telling:
 
     __slots__ = ("_answer", "_asked", "_facts", "_first", "_opened")
 
-    def __init__(self, asked: Question, answer: Answer, facts: RequestFacts) -> None:
+    def __init__(self, asked: Question, answer: Reply, facts: RequestFacts) -> None:
         self._asked = asked
         self._answer = answer
         self._facts = facts
@@ -204,7 +210,7 @@ class Telling:
 
 
 async def _streamed(
-    answer: Answer, framer: Framer, rendering: Rendering
+    answer: Reply, framer: Framer, rendering: Rendering
 ) -> AsyncGenerator[tuple[list[GenerateEvent], bool]]:
     """Batches of steps, one per read of the connection; the last one is marked."""
     tally = rendering.tally
@@ -233,5 +239,5 @@ async def _streamed(
         await answer.rest()
 
 
-async def _refused(answer: Answer, dialect: Outbound) -> MeshError:
+async def _refused(answer: Reply, dialect: Outbound) -> MeshError:
     return dialect.fault_of(answer.status, await answer.error_body(), answer.headers)

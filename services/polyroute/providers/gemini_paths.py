@@ -8,8 +8,12 @@ from polyroute.providers.spoken import Spoken, below
 _MODEL: Final = "/models/{model}"
 
 
-# Of the developer API only: https://ai.google.dev/api/embeddings.
+# Of the developer API only: https://ai.google.dev/api/embeddings, https://ai.google.dev/api/tokens.
 EMBED: Final = Spoken(pb.OPERATION_EMBEDDING, "gemini.embed", f"{_MODEL}:batchEmbedContents")
+COUNT: Final = Spoken(pb.OPERATION_COUNT_TOKENS, "gemini.count_tokens", f"{_MODEL}:countTokens")
+# Of the cloud's only: https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api.
+PREDICT: Final = Spoken(pb.OPERATION_EMBEDDING, "gemini.predict", f"{_MODEL}:predict")
+COUNT_PLAIN: Final = Spoken(pb.OPERATION_COUNT_TOKENS, "gemini.count_tokens_plain", f"{_MODEL}:countTokens")
 
 
 def gemini(prefix: str, *, but: tuple[str, ...] = ()) -> tuple[Spoken, ...]:
@@ -18,6 +22,5 @@ def gemini(prefix: str, *, but: tuple[str, ...] = ()) -> tuple[Spoken, ...]:
     return below(
         prefix,
         Spoken(pb.OPERATION_CHAT, "gemini.generate", generate, stream, but=but),
-        Spoken(pb.OPERATION_COUNT_TOKENS, "gemini.count_tokens", f"{_MODEL}:countTokens"),
         Spoken(pb.OPERATION_IMAGE, "gemini.images", generate),
     )

@@ -51,14 +51,16 @@ class Target:
     Attributes:
         address: Where to connect.
         head: Request line and headers, each line ended; not yet content-length nor the empty line.
+        rpc: It is a call of gRPC: the path is the method, the headers are metadata.
     """
 
     address: Address
     head: bytes
+    rpc: bool = False
 
 
-def target(url: str, headers: Mapping[str, str]) -> Target:
-    """The target of POST requests to `url`.
+def target(url: str, headers: Mapping[str, str], *, rpc: bool = False) -> Target:
+    """The target of POST requests, or of calls of gRPC, to `url`.
 
     Raises:
         ValueError: The address is not http(s), or a header would break the framing.
@@ -73,7 +75,7 @@ def target(url: str, headers: Mapping[str, str]) -> Target:
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header must not hold a line break")
-    return Target(address, ("\r\n".join(lines) + "\r\n").encode("latin-1"))
+    return Target(address, ("\r\n".join(lines) + "\r\n").encode("latin-1"), rpc)
 
 
 def changed(

@@ -154,6 +154,10 @@ class Translated:
         return self._written(self._reader.finish())
 
     def _written(self, steps: Sequence[ChatEvent]) -> list[GenerateEvent]:
+        own = self._source.name
+        for step in steps:
+            if own in step.extensions:  # what this format says of itself under its name means nothing in another
+                del step.extensions[own]
         return _encoded(self._writer.feed(list(steps)), _count(steps, self.tally))
 
     def whole(self, body: bytes) -> list[GenerateEvent]:
@@ -161,6 +165,8 @@ class Translated:
         if self._facts.stream:
             return [*self.feed([("", body.strip())]), *self.end()]
         response = self._source.read_answer(body)
+        if self._source.name in response.extensions:
+            del response.extensions[self._source.name]
         tally = self.tally
         tally.usage = response.usage if response.HasField("usage") else None
         tally.finish = response.choices[0].finish_reason if response.choices else tally.finish

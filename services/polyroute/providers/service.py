@@ -13,6 +13,7 @@ from polyroute.api.providers.v1 import providers_pb2_grpc
 from polyroute.api.router.v1.router_pb2 import Timeouts
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
+from polyroute.providers.carrier import Carrier
 from polyroute.providers.conversation import at, converse
 from polyroute.providers.counting import count
 from polyroute.providers.embedding import embed
@@ -32,11 +33,13 @@ class ProvidersService(providers_pb2_grpc.ProvidersServiceServicer):
     Args:
         roster: The accounts.
         transport: The connections.
+        carrier: How conversations reach vendors, where some go another way; over the same connections when None.
     """
 
-    def __init__(self, roster: Roster, transport: Transport) -> None:
+    def __init__(self, roster: Roster, transport: Transport, carrier: Carrier | None = None) -> None:
         self._roster = roster
         self._transport = transport
+        self._carrier = carrier or transport
 
     def Generate(  # noqa: N802 - the contract's name
         self, request: pb.GenerateRequest, context: Context
@@ -46,7 +49,7 @@ class ProvidersService(providers_pb2_grpc.ProvidersServiceServicer):
         limits = _limits(request.timeouts, context)
         operation = request.facts.operation
         if operation in CONVERSATIONS:
-            return converse(request, account, self._transport, limits)
+            return converse(request, account, self._carrier, limits)
         if operation == chat_pb2.OPERATION_COUNT_TOKENS and not account.dialect(operation):
             return count(request)
         return perform(request, account, self._transport, limits)

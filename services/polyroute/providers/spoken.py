@@ -31,6 +31,7 @@ class Spoken:
         but: Patterns of those that are not.
         edit: What the vendor wants otherwise in the body of this format.
         base_url: Where this is, when not at the vendor's address; an account with an address of its own stays there.
+        rpc: It is asked over gRPC; the paths are methods.
     """
 
     operation: Operation.ValueType
@@ -43,6 +44,7 @@ class Spoken:
     but: tuple[str, ...] = ()
     edit: Edit = UNCHANGED
     base_url: str = ""
+    rpc: bool = False
 
     def at(self, prefix: str) -> "Spoken":
         """The same below another path."""

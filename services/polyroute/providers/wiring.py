@@ -15,8 +15,10 @@ from polyroute.mesh.node import Node, Service
 from polyroute.mesh.source import Source
 from polyroute.providers import roster as rosters
 from polyroute.providers.account import Account
+from polyroute.providers.carrier import Carriers
 from polyroute.providers.config import ProviderConfig, ProvidersConfig
 from polyroute.providers.credentials import Signing
+from polyroute.providers.grpc_transport import GrpcTransport
 from polyroute.providers.local.config import LocalModelConfig
 from polyroute.providers.local.model import LocalModel
 from polyroute.providers.local.offer import known_models
@@ -53,7 +55,7 @@ async def role(
         environment: Where keys of vendors may be found.
         progress: Told how far the embedded model's weights are fetched.
     """
-    transport = Transport(connections=config.connections)
+    transport, rpc = Transport(connections=config.connections), GrpcTransport()
     model = LocalModel(config.local, progress=progress)
     roster = Roster()
     forget = model.subscribe(lambda _: roster.notify())
@@ -62,13 +64,14 @@ async def role(
     try:
         await fleet.reload(strict=True)
         register = providers_pb2_grpc.add_ProvidersServiceServicer_to_server
-        service = Service(register, ProvidersService(roster, transport))
+        service = Service(register, ProvidersService(roster, transport, Carriers(transport, rpc)))
         async with node.serve("providers", service), Background() as tasks:
             tasks.start("reload-providers", lambda: source.follow(fleet.reload))
             yield
     finally:
         forget()
         await model.stop()
+        await rpc.close()
         await transport.close()
 
 

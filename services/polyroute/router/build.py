@@ -6,13 +6,17 @@ that was probably meant.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_COMPLETION
 from polyroute.api.providers.v1.providers_pb2 import KnownModel, Provider
 from polyroute.api.router.v1.router_pb2 import Price
 from polyroute.router.catalog import Alias, Catalog, CatalogError, Deployment, Entry, Model, Times, passed_on
 from polyroute.router.config import CatalogConfig, DeploymentConfig, ModelConfig, PriceConfig, TimeoutsConfig
-from polyroute.router.names import hint
+from polyroute.router.lint import warnings
+from polyroute.router.policies import all_policies
+from polyroute.router.schedules import schedule_of
+from polyroute.router.spelling import hint
 
 _TALKING = frozenset({int(OPERATION_CHAT), int(OPERATION_COMPLETION)})  # what a model does when nobody says
 
@@ -47,15 +51,20 @@ class _Builder:
         found = self._found({model.name for model in configured} | set(self._config.aliases))
         entries = self._entries(configured, found)
         aliases = self._aliases(entries)
+        routing = self._routing(entries)
         if self._problems:
             raise CatalogError(self._problems)
-        return Catalog(
+        catalog = Catalog(
             models=(*configured, *found),
             aliases=aliases,
             entries=entries,
             open_ended={name: self._times for name, provider in self._offered.items() if provider.open_ended},
             max_attempts=self._config.router.max_attempts,
+            policies=routing.policies,
+            schedules=routing.schedules,
+            routing=self._config.routing,
         )
+        return replace(catalog, warnings=tuple(warnings(catalog)))
 
     @property
     def _offered(self) -> Mapping[str, Provider]:
@@ -79,6 +88,7 @@ class _Builder:
             upstream_model=config.model,
             times=self._times_of(config.timeouts),
             region=config.region,
+            model=model_name,
             priority=config.priority,
             weight=config.weight,
             price=_price(config.price) if config.price else _known_price(known),
@@ -86,6 +96,12 @@ class _Builder:
             capabilities=None if capabilities is None else frozenset(capabilities),
             context_tokens=config.context or known.context_tokens,
             max_output_tokens=config.max_output or known.max_output_tokens,
+            quantization=config.quantization or "",
+            trains=config.data.trains,
+            retains=config.data.retains,
+            zdr=config.data.zdr,
+            tags=frozenset(config.tags),
+            max_concurrency=config.max_concurrency,
         )
 
     def _check_provider(self, name: str, path: str) -> None:
@@ -103,15 +119,16 @@ class _Builder:
                 continue
             for known in provider.models:
                 if known.id not in taken:
-                    found.setdefault(known.id, []).append(self._known_deployment(provider.name, known))
+                    found.setdefault(known.id, []).append(self._known_deployment(provider.name, known, known.id))
         return [Model(name, tuple(deployments)) for name, deployments in found.items()]
 
-    def _known_deployment(self, provider: str, known: KnownModel) -> Deployment:
+    def _known_deployment(self, provider: str, known: KnownModel, model: str) -> Deployment:
         return Deployment(
             name=f"{provider}/{known.id}",
             provider=provider,
             upstream_model=known.id,
             times=self._times,
+            model=model,
             price=_known_price(known),
             operations=frozenset(known.operations or _TALKING),
             capabilities=frozenset(known.capabilities) or None,
@@ -139,7 +156,7 @@ class _Builder:
                 yield name, Model(model.name, tuple(group.values()))
         for (provider, word), known in self._known.items():
             name = f"{provider}/{word}"
-            yield name, Model(name, (self._known_deployment(provider, known),))
+            yield name, Model(name, (self._known_deployment(provider, known, name),))
 
     def _aliases(self, entries: dict[str, Entry]) -> tuple[Alias, ...]:
         """The aliases, entered into `entries`; each of their targets is there too."""
@@ -147,14 +164,16 @@ class _Builder:
             if name in self._config.models:
                 self._problems.append(f"aliases.{name}: is the name of a model as well")
             self._check_cycle(name)
-        aliases = [Alias(name, self._targets(name, entries)) for name in self._config.aliases]
+        aliases = [
+            Alias(name, self._targets(name, entries), config.sticky) for name, config in self._config.aliases.items()
+        ]
         if self._providers is None:
             aliases = _reachable(aliases, entries)
         entries.update((alias.name, alias) for alias in aliases)
         return tuple(aliases)
 
     def _targets(self, name: str, entries: dict[str, Entry]) -> tuple[tuple[str, int], ...]:
-        targets = self._config.aliases[name]
+        targets = self._config.aliases[name].targets
         for target in targets:
             if target in entries or target in self._config.aliases or self._pass_on(target, entries):
                 continue
@@ -179,11 +198,55 @@ class _Builder:
             if name in seen or name not in self._config.aliases:
                 continue
             seen.add(name)
-            targets = self._config.aliases[name]
+            targets = self._config.aliases[name].targets
             if start in targets:
                 self._problems.append(f"aliases.{start}: stands for itself, by way of {name!r}")
                 return
             stack.extend(targets)
+
+    def _routing(self, entries: Mapping[str, Entry]) -> "_Routing":
+        """Policies and schedules, with every name among them checked."""
+        routing = _Routing(self._config, self._problems)
+        routing.check()
+        auto = self._config.routing.auto
+        for place, names in (
+            ("routing.auto.models", auto.models),
+            *((f"routing.auto.classes.{name}.models", one.models) for name, one in auto.classes.items()),
+        ):
+            unknown = [name for name in names if name not in entries]
+            if self._providers is not None:  # else some may be models that a provider is yet to be heard of
+                self._problems += [f"{place}: unknown model {name!r}{hint(name, entries)}" for name in unknown]
+        return routing
+
+
+class _Routing:
+    """The policies and schedules of a configuration; notes every name that leads nowhere."""
+
+    def __init__(self, config: CatalogConfig, problems: list[str]) -> None:
+        self._config = config
+        self._problems = problems
+        self.policies = all_policies(config.policies)
+        self.schedules = {name: schedule_of(name, one) for name, one in config.routing.schedules.items()}
+
+    def check(self) -> None:
+        """Looks every name up."""
+        routing = self._config.routing
+        for name in routing.schedules:
+            if name in self.policies:
+                self._problems.append(f"routing.schedules.{name}: is the name of a policy as well")
+        for name, schedule in self.schedules.items():
+            self._check(f"routing.schedules.{name}", schedule.policies, self.policies)
+        either = {**self.policies, **self.schedules}
+        self._check("routing.policy", [routing.policy], either)
+        for i, rule in enumerate(routing.rules):
+            self._check(f"routing.rules[{i}].policy", [rule.policy], either)
+        for name, one in routing.auto.classes.items():
+            self._check(f"routing.auto.classes.{name}.policy", [one.policy] if one.policy else [], self.policies)
+
+    def _check(self, place: str, names: Iterable[str], known: Mapping[str, object]) -> None:
+        for name in names:
+            if name not in known:
+                self._problems.append(f"{place}: unknown policy {name!r}{hint(name, known)}")
 
 
 class _Names:
@@ -221,7 +284,7 @@ def _reachable(aliases: list[Alias], entries: Mapping[str, Entry]) -> list[Alias
     while True:
         names = {alias.name for alias in aliases}
         kept = [
-            Alias(alias.name, tuple(target for target in alias.targets if target[0] in entries or target[0] in names))
+            replace(alias, targets=tuple(one for one in alias.targets if one[0] in entries or one[0] in names))
             for alias in aliases
         ]
         kept = [alias for alias in kept if alias.targets]

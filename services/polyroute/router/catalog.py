@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from polyroute.api.router.v1.router_pb2 import Attempt, Plan, Price
-from polyroute.router.names import closest, pairs
+from polyroute.api.router.v1 import router_pb2 as pb
+from polyroute.router.fields import as_written
+from polyroute.router.policies import Policy, all_policies
+from polyroute.router.policyconfig import RoutingConfig
+from polyroute.router.schedules import Schedule
+from polyroute.router.spelling import closest, pairs
 
 _VERSION_BYTES: Final = 6  # 12 hex digits: short enough for a log line, and versions are few
 
@@ -44,26 +48,95 @@ class Deployment:
     upstream_model: str
     times: Times
     region: str = ""
+    model: str = ""
     priority: int = 0
     weight: int = 1
-    price: Price | None = None
+    price: pb.Price | None = None
     operations: frozenset[int] | None = None
     capabilities: frozenset[int] | None = None
     context_tokens: int = 0
     max_output_tokens: int = 0
+    quantization: str = ""
+    trains: bool | None = None
+    retains: bool | None = None
+    zdr: bool | None = None
+    tags: frozenset[str] = frozenset()
+    max_concurrency: int = 0
 
     @cached_property
     def attempt(self) -> bytes:
         """A serialised plan of one attempt at this deployment: plans are joined from these."""
-        attempt = Attempt(
+        attempt = pb.Attempt(
             deployment=self.name,
             provider=self.provider,
             upstream_model=self.upstream_model,
             price=self.price,
             capabilities=sorted(self.capabilities or ()),  # type: ignore[arg-type] # enum values are ints
             region=self.region,
+            model=self.model,
+            max_concurrency=self.max_concurrency,
         )
-        return Plan(attempts=[attempt]).SerializeToString()
+        return pb.Plan(attempts=[attempt]).SerializeToString()
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What preferences may call it, case folded: by its own name, its provider's, or `provider/region`."""
+        names = {self.name, self.provider, f"{self.provider}/{self.region}"}
+        return frozenset(name.casefold() for name in names)
+
+    @cached_property
+    def message(self) -> pb.Deployment:
+        """All of it, for the record of a decision."""
+        timeouts = pb.Timeouts()
+        for name, seconds in zip(Times._fields, self.times, strict=True):
+            getattr(timeouts, name).FromMicroseconds(round(seconds * 1e6))
+        return pb.Deployment(
+            name=self.name,
+            provider=self.provider,
+            upstream_model=self.upstream_model,
+            model=self.model,
+            region=self.region,
+            priority=self.priority,
+            weight=self.weight,
+            price=self.price,
+            operations=sorted(self.operations or ()),  # type: ignore[arg-type]
+            capabilities=sorted(self.capabilities or ()),  # type: ignore[arg-type]
+            any_capability=self.capabilities is None,
+            context_tokens=self.context_tokens,
+            max_output_tokens=self.max_output_tokens,
+            quantization=self.quantization,
+            data_policy=pb.DataPolicy(trains=self.trains, retains=self.retains, zdr=self.zdr),
+            tags=sorted(self.tags),
+            max_concurrency=self.max_concurrency,
+            timeouts=timeouts,
+        )
+
+
+def deployment_of(message: pb.Deployment) -> Deployment:
+    """A deployment out of the record of a decision: what `Deployment.message` was made of."""
+    seconds = [getattr(message.timeouts, name).ToMicroseconds() / 1e6 for name in Times._fields]
+    said = message.data_policy
+    return Deployment(
+        name=message.name,
+        provider=message.provider,
+        upstream_model=message.upstream_model,
+        times=Times(*seconds),
+        region=message.region,
+        model=message.model,
+        priority=message.priority,
+        weight=message.weight,
+        price=message.price if message.HasField("price") else None,
+        operations=frozenset(message.operations) or None,
+        capabilities=None if message.any_capability else frozenset(message.capabilities),
+        context_tokens=message.context_tokens,
+        max_output_tokens=message.max_output_tokens,
+        quantization=message.quantization,
+        trains=said.trains if said.HasField("trains") else None,
+        retains=said.retains if said.HasField("retains") else None,
+        zdr=said.zdr if said.HasField("zdr") else None,
+        tags=frozenset(message.tags),
+        max_concurrency=message.max_concurrency,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +151,17 @@ class Model:
         """The known context lengths, in tokens, ascending, each once."""
         return sorted({deployment.context_tokens for deployment in self.deployments if deployment.context_tokens})
 
-    @cached_property
-    def slots(self) -> dict[str, int]:
-        """A number for each deployment's name that does not depend on the order in the catalog."""
-        return {name: slot for slot, name in enumerate(sorted(deployment.name for deployment in self.deployments))}
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alias:
-    """A name that stands for others, by weight: pairs of name and weight. Every name is in the catalog."""
+    """A name that stands for others, by weight: pairs of name and weight. Every name is in the catalog.
+
+    `sticky` says whose calls go to the same target: `call`, `key`, `project` or `user`.
+    """
 
     name: str
     targets: tuple[tuple[str, int], ...]
+    sticky: str = "call"
 
 
 Entry = Model | Alias
@@ -105,6 +177,10 @@ class Catalog:
         entries: Every name that means something, exactly as written.
         open_ended: Providers that pass unknown model names on, each with the times of its attempts.
         max_attempts: Most attempts of a call in all.
+        policies: By name, the built-in ones included.
+        schedules: By name.
+        routing: Which policy rules which call.
+        warnings: What is allowed and yet probably a mistake; no part of the content.
     """
 
     models: tuple[Model, ...]
@@ -112,6 +188,10 @@ class Catalog:
     entries: Mapping[str, Entry]
     open_ended: Mapping[str, Times]
     max_attempts: int
+    policies: Mapping[str, Policy] = field(default_factory=lambda: all_policies({}))
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
+    warnings: tuple[str, ...] = ()
     _folded: Mapping[str, Entry] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -125,7 +205,9 @@ class Catalog:
         """A digest of the content: the same content has the same version everywhere."""
         content = {
             "models": [[model.name, [_canonical(one) for one in model.deployments]] for model in self.models],
-            "aliases": [[alias.name, alias.targets] for alias in self.aliases],
+            "aliases": [[alias.name, alias.targets, alias.sticky] for alias in self.aliases],
+            "policies": sorted((name, policy.version) for name, policy in self.policies.items()),
+            "routing": as_written(self.routing),
             "open_ended": sorted(self.open_ended.items()),
             "max_attempts": self.max_attempts,
         }
@@ -139,7 +221,11 @@ class Catalog:
 
     def lookup(self, name: str) -> Entry | None:
         """What a name means; None when it means nothing."""
-        return self.entries.get(name) or self._folded.get(name.casefold()) or self._passed_on(name)
+        return self.named(name) or self._passed_on(name)
+
+    def named(self, name: str) -> Entry | None:
+        """What a name of the catalog itself means, in any case; None when it is none."""
+        return self.entries.get(name) or self._folded.get(name.casefold())
 
     def similar(self, name: str, count: int = 3) -> list[str]:
         """Names of models and aliases like `name`, best first."""
@@ -170,26 +256,8 @@ class Catalog:
 def passed_on(provider: str, upstream_model: str, times: Times) -> Model:
     """A model that nobody described, at a provider that is asked for it by name."""
     name = f"{provider}/{upstream_model}"
-    return Model(name, (Deployment(name, provider, upstream_model, times),))
+    return Model(name, (Deployment(name, provider, upstream_model, times, model=name),))
 
 
-def _canonical(deployment: Deployment) -> list[object]:
-    price = deployment.price
-    return [
-        deployment.name,
-        deployment.provider,
-        deployment.upstream_model,
-        deployment.times,
-        deployment.region,
-        deployment.priority,
-        deployment.weight,
-        None if price is None else price.SerializeToString(deterministic=True).hex(),
-        _sorted(deployment.operations),
-        _sorted(deployment.capabilities),
-        deployment.context_tokens,
-        deployment.max_output_tokens,
-    ]
-
-
-def _sorted(numbers: frozenset[int] | None) -> list[int] | None:
-    return None if numbers is None else sorted(numbers)
+def _canonical(deployment: Deployment) -> str:
+    return deployment.message.SerializeToString(deterministic=True).hex()

@@ -1,4 +1,4 @@
-"""The router's part of the configuration file: the sections `models`, `aliases` and `router`.
+"""The router's part of the configuration file: `models`, `aliases`, `policies`, `routing` and `router`.
 
     models:
       large:
@@ -9,90 +9,22 @@
     aliases:
       smart: large
       fast: {large: 90, small: 10}      # by weight
+      beta: {targets: {large: 95, next: 5}, sticky: key}
     router: {max_attempts: 3, timeouts: {first_token: 60}}
 
-These models check what one value can tell; what needs the whole catalog (names that must exist, cycles, doubles) is
-checked by `catalog.build`. Prices are USD per million units, read exactly: `"0.2"` is 200_000_000 nano-USD, and a price
-finer than a nano-dollar is refused. Times are seconds.
+Policies and what chooses among them are in `policyconfig`. These models check what one value can tell; what needs the
+whole catalog (names that must exist, cycles, doubles) is checked by `build`. Prices are USD per million units, read
+exactly: `"0.2"` is 200_000_000 nano-USD, and a price finer than a nano-dollar is refused. Times are seconds.
 """
 
-import unicodedata
-from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Final
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field
 
-from polyroute.api.chat.v1.chat_pb2 import Capability, Operation
 from polyroute.mesh.config import Section
-
-MAX_NAME_BYTES: Final = 256
-NANOS: Final = 1_000_000_000
-MAX_INT64: Final = 2**63 - 1
-OPERATIONS: Final = {name.removeprefix("OPERATION_").lower(): value for name, value in Operation.items() if value}
-CAPABILITIES: Final = {name.removeprefix("CAPABILITY_").lower(): value for name, value in Capability.items() if value}
-
-
-def checked_name(name: str) -> str:
-    """The name, when it may stand in a catalog: NFC, 1 to 256 bytes of UTF-8, nothing invisible in it."""
-    if not name or name != name.strip():
-        raise ValueError("a name must not be empty, nor begin or end with white space")
-    if any(unicodedata.category(char).startswith("C") for char in name):
-        raise ValueError(f"the name {name!r} holds a control or format character")
-    if not unicodedata.is_normalized("NFC", name):
-        raise ValueError(f"the name {name!r} is not in Unicode normal form NFC")
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise ValueError(f"the name {name[:32]!r}... is longer than {MAX_NAME_BYTES} bytes")
-    return name
-
-
-def nanos(value: object) -> int:
-    """A price in USD per million as exact nano-USD per million.
-
-    Args:
-        value: A decimal string or a number; a float counts as its shortest decimal form, so 0.1 is 0.1.
-
-    Raises:
-        ValueError: It is no number, negative, too large, or finer than a nano-dollar.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise ValueError("a price is a number or a decimal string, in USD per million")  # noqa: TRY004 - pydantic's form
-    try:
-        amount = Decimal(str(value)) * NANOS
-    except InvalidOperation:
-        raise ValueError(f"{value!r} is not a decimal number") from None
-    if not amount.is_finite() or not 0 <= amount <= MAX_INT64:
-        raise ValueError(f"the price {value!r} is out of range")
-    if amount != amount.to_integral_value():
-        raise ValueError(f"the price {value!r} is finer than a nano-dollar")
-    return int(amount)
-
-
-def _operation(value: str) -> int:
-    return _word(value, OPERATIONS, "operation")
-
-
-def _capability(value: str) -> int:
-    return _word(value, CAPABILITIES, "capability")
-
-
-def _word(value: object, words: dict[str, Any], kind: str) -> int:
-    number = words.get(value) if isinstance(value, str) else None
-    if number is None:
-        raise ValueError(f"unknown {kind} {value!r}; the {kind} words are {', '.join(words)}")
-    return int(number)
-
-
-Name = Annotated[str, AfterValidator(checked_name)]
-Nanos = Annotated[int, BeforeValidator(nanos), WithJsonSchema({"type": ["string", "number"]})]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Weight = Annotated[int, Field(ge=1, le=1_000_000)]
-Tokens = Annotated[int, Field(ge=1, le=MAX_INT64)]
-OperationWord = Annotated[
-    int, BeforeValidator(_operation), WithJsonSchema({"type": "string", "enum": sorted(OPERATIONS)})
-]
-CapabilityWord = Annotated[
-    int, BeforeValidator(_capability), WithJsonSchema({"type": "string", "enum": sorted(CAPABILITIES)})
-]
+from polyroute.router.fields import CapabilityWord, Nanos, OperationWord, Quantization, Seconds, Tokens, Weight, Word
+from polyroute.router.fields import Name as Name  # part of this module's face: whoever reads a catalog needs it
+from polyroute.router.policyconfig import PolicyConfig, RoutingConfig
 
 
 class PriceConfig(Section):
@@ -125,6 +57,14 @@ class DefaultTimeouts(Section):
     total: Seconds = Field(default=600.0, description="the whole call")
 
 
+class DataConfig(Section):
+    """What a provider does with prompts and answers, as its terms say; what is unset is unknown."""
+
+    trains: bool | None = Field(default=None, description="it trains on them")
+    retains: bool | None = Field(default=None, description="it keeps them longer than serving takes")
+    zdr: bool | None = Field(default=None, description="it keeps nothing at all, by contract")
+
+
 class DeploymentConfig(Section):
     """One provider serving one model; also written as the string `provider/model`.
 
@@ -143,6 +83,12 @@ class DeploymentConfig(Section):
     capabilities: tuple[CapabilityWord, ...] | None = Field(default=None, description="what it can do; unset: all")
     context: Tokens | None = Field(default=None, description="longest prompt and answer together, in tokens")
     max_output: Tokens | None = Field(default=None, description="longest answer, in tokens")
+    quantization: Quantization | None = Field(default=None, description="format of its weights; unset: unknown")
+    data: DataConfig = Field(default=DataConfig(), description="what becomes of prompts there")
+    tags: tuple[Word, ...] = Field(
+        default=(), max_length=64, description="your own words for it; policies filter by them"
+    )
+    max_concurrency: int = Field(default=0, ge=0, le=1_000_000, description="most calls at once; 0: no bound")
     timeouts: TimeoutsConfig = Field(default=TimeoutsConfig(), description="own times")
 
 
@@ -155,14 +101,29 @@ def _deployment(value: object) -> object:
     return {"provider": provider, "model": model}
 
 
-def _targets(value: object) -> object:
-    return {value: 1} if isinstance(value, str) else value
+class AliasConfig(Section):
+    """A name that stands for others; also written as one name, or as a mapping of names to weights."""
+
+    targets: dict[Name, Weight] = Field(min_length=1, description="models or aliases, each with its weight")
+    sticky: Literal["call", "key", "project", "user"] = Field(
+        default="call",
+        description="whose calls go to the same target: each call for itself, or all of a key, a project, an end user",
+    )
+
+
+def _alias(value: object) -> object:
+    if isinstance(value, str):
+        return {"targets": {value: 1}}
+    if not isinstance(value, dict):
+        return value
+    targets = value.get("targets")
+    if isinstance(targets, str):
+        return {**value, "targets": {targets: 1}}
+    return value if isinstance(targets, dict) else {"targets": value}
 
 
 Deployed = Annotated[DeploymentConfig, BeforeValidator(_deployment, json_schema_input_type=str | DeploymentConfig)]
-Targets = Annotated[
-    dict[Name, Weight], Field(min_length=1), BeforeValidator(_targets, json_schema_input_type=str | dict[str, Weight])
-]
+Targets = Annotated[AliasConfig, BeforeValidator(_alias, json_schema_input_type=str | dict[str, Weight] | AliasConfig)]
 
 
 class ModelConfig(Section):
@@ -193,4 +154,6 @@ class CatalogConfig(Section):
     aliases: dict[Name, Targets] = Field(
         default={}, description="names that stand for a model or alias, or for several with weights"
     )
+    policies: dict[Name, PolicyConfig] = Field(default={}, description="rule sets for choosing among deployments")
+    routing: RoutingConfig = Field(default=RoutingConfig(), description="which policy rules which call")
     router: RouterConfig = Field(default=RouterConfig(), description="how the router works")

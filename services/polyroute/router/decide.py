@@ -1,137 +1,180 @@
 """One decision: what a call asks for, against a view, gives a plan and the record of how it came about.
 
-Pure and deterministic: every draw comes from a hash of the call's id, so the same call, catalog, providers and figures
-give the same plan. A call goes through `resolve` (which model is meant), the filters (who may serve it, `slate.judge`)
-and the order (who is tried first, `slate.Slate.order`): priority tiers ascending, in a tier drawn by weight, and those
-that failed most of their calls in the last minute at their tier's end.
+Pure and deterministic: every draw comes from a digest of the call's id, so the same call, moment, catalog, providers
+and figures give the same plan. A call goes through the name it asks for (`names`), the models behind that (`routes`),
+the policy that rules it (`ruling`), the filters (`filters`) and the ranking (`ranking`). All but the draws is kept in a
+slate for the calls that follow (`slate`).
 """
 
-import hashlib
-import struct
 from bisect import bisect_left
-from typing import Final, NamedTuple, cast
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
 
-from polyroute.api.chat.v1.chat_pb2 import RequestFacts
-from polyroute.api.errors.v1.errors_pb2 import REASON_MODEL_NOT_FOUND, REASON_NO_DEPLOYMENT
-from polyroute.api.router.v1.router_pb2 import DecideRequest, DecideResponse
+from polyroute.api.errors.v1.errors_pb2 import REASON_NO_DEPLOYMENT
+from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
-from polyroute.router.catalog import Alias, Catalog, Model
-from polyroute.router.slate import Kind, Slate, capability_words, operation_word
+from polyroute.router.catalog import Model
+from polyroute.router.explaining import explain
+from polyroute.router.filters import Entrant, Kind, capability_words, kind_of, operation_word
+from polyroute.router.names import Asked, asked
+from polyroute.router.ranking import expected
+from polyroute.router.routes import NO_WISHES, Route, route, sticky_of
+from polyroute.router.ruling import Call, Ruling, resolved, rule_of
+from polyroute.router.slate import Question, Slate, wished
 from polyroute.router.snapshot import View
 
-_MAX_PREPARED: Final = 4096  # kinds of calls per view; a caller may think of many
+_WISHES_PER_UNIT: Final = 1024  # bytes of preferences that weigh as much as a deployment of a slate
 _NAMED: Final = 5  # deployments named per filter in a refusal
+_MINUTE: Final = 60
+_NANO: Final = 1_000_000_000
+
+Thing = TypeVar("Thing")
 
 
-class Resolved(NamedTuple):
-    """The model that is meant, and the alias that led to it, such as `fast -> gpt-6-sol (90 of 100)`; may be empty."""
-
-    model: Model
-    alias: str
-
-
-def decide(request: DecideRequest, view: View) -> DecideResponse:
+def decide(request: pb.DecideRequest, view: View, now: float = 0.0) -> pb.DecideResponse:
     """The plan for a call, and its record.
 
+    Args:
+        request: The call.
+        view: What is known.
+        now: The moment, seconds since 1970 UTC.
+
     Raises:
-        MeshError: REASON_MODEL_NOT_FOUND, or REASON_NO_DEPLOYMENT when every deployment was filtered out.
+        MeshError: REASON_MODEL_NOT_FOUND, REASON_NOT_PERMITTED, REASON_INVALID_REQUEST when the model's name says what
+            cannot be read, or REASON_NO_DEPLOYMENT when every deployment was filtered out.
     """
-    facts = request.facts
-    model, alias = resolve(view.catalog, facts.model, request.request_id)
-    kind = _kind(facts)
-    slate = _slate(model, kind, view)
-    if slate.empty:
-        raise _no_deployment(model, kind, slate)
-    order, draws = slate.order(_numbers(request.request_id, len(model.deployments)))
-    response = DecideResponse()
-    response.plan.MergeFromString(slate.plan(order))
+    way = _routed(request, view)
+    ruled = _ruled(request, way, view, now)
+    kind = kind_of(request.facts)
+    slate = _slate(request, way, ruled, kind, view)
+    if not slate.runners:
+        raise _no_deployment(slate, kind)
+    response = slate.answer(request, sticky_of(request, ruled.policy.message))
     record = response.record
-    record.MergeFromString(slate.record(order, draws, kind.tokens))
-    record.request_id = request.request_id
-    record.requested_model = facts.model
-    if alias:
-        record.alias = alias
+    record.policy_reason = ruled.reason
+    seconds = int(now)
+    record.decide_time.seconds = seconds
+    record.decide_time.nanos = int((now - seconds) * _NANO)
+    if way.trail:
+        record.alias = way.trail
+    if way.seen is not None:
+        record.content_class, record.class_rule = way.seen
+    if request.explain:
+        explain(response, request, way.preferences, slate)
     return response
 
 
-def resolve(catalog: Catalog, name: str, request_id: str) -> Resolved:
-    """Which model a name means for this call; an alias of several gives each call its own draw, by weight.
-
-    Raises:
-        MeshError: REASON_MODEL_NOT_FOUND, with the names that may have been meant.
-    """
-    entry = catalog.lookup(name)
-    trail: list[str] = []
-    while isinstance(entry, Alias):
-        if not trail:
-            trail.append(entry.name)
-        target, share = _draw(entry, request_id)
-        trail.append(f"{target}{share}")
-        entry = catalog.entries[target]
-    if entry is None:
-        raise _not_found(catalog, name)
-    return Resolved(entry, " -> ".join(trail))
+def _prepared(view: View, key: object, make: Callable[[], Thing], size: int = 1) -> Thing:
+    """What is made once per view."""
+    found = view.prepared.get(key)
+    if found is None:
+        found = make()
+        view.prepared.keep(key, found, size)
+    return cast("Thing", found)
 
 
-def _draw(alias: Alias, request_id: str) -> tuple[str, str]:
-    """A target and its share in words. The alias is part of the hash: nested aliases draw apart from each other."""
-    if len(alias.targets) == 1:
-        return alias.targets[0][0], ""
-    total = sum(weight for _, weight in alias.targets)
-    digest = hashlib.blake2b(f"{request_id}\0{alias.name}".encode(), digest_size=8).digest()
-    point = int.from_bytes(digest, "little") * total >> 64
-    for name, weight in alias.targets:
-        if point < weight:
-            return name, f" ({weight} of {total})"
-        point -= weight
-    raise AssertionError("a point below the total lies in one of the weights")
+def _routed(request: pb.DecideRequest, view: View) -> Route:
+    name, catalog = request.facts.model, view.catalog
+    entry = catalog.entries.get(name)
+    plain = isinstance(entry, Model) and not request.permitted_models and not request.preferences.models
+    if plain:  # what nearly every call is
+        return _prepared(view, entry, lambda: Route((cast("Model", entry),)))
+    return route(request, _asked(name, view), catalog)
 
 
-def _kind(facts: RequestFacts) -> Kind:
-    needs = tuple(facts.needs)
-    if len(needs) > 1:
-        needs = tuple(sorted(set(needs)))
-    tokens = facts.input_tokens_estimate
-    # without an estimate the bound of the answer alone says little about what the call needs
-    return Kind(facts.operation, needs, tokens + max(0, facts.max_output_tokens) if tokens else 0)
+def _asked(name: str, view: View) -> Asked:
+    catalog = view.catalog
+    if ":" not in name:
+        return asked(name, lambda one: catalog.named(one) is not None, lambda _: False)
+    return _prepared(
+        view,
+        ("name", name),
+        lambda: asked(name, lambda one: catalog.named(one) is not None, lambda one: catalog.lookup(one) is not None),
+    )
 
 
-def _slate(model: Model, kind: Kind, view: View) -> Slate:
-    """The slate of such calls, prepared once per view. Names that are merely passed on are without number: not kept."""
+def _ruled(request: pb.DecideRequest, way: Route, view: View, now: float) -> Ruling:
+    """The policy that rules a call; worked out once a minute for calls that rules cannot tell apart."""
+    catalog = view.catalog
+    minute = int(now // _MINUTE) if catalog.schedules else 0
+    rules = catalog.routing.rules
+    if way.seen is not None:
+        reason = f"class {way.seen.name}"
+        return _prepared(
+            view, (way.policy, reason, minute), lambda: resolved(catalog, way.policy, reason, now, view.busy)
+        )
+    if not rules:
+        return _prepared(view, minute, lambda: resolved(catalog, *rule_of(catalog, _NOBODY), now, view.busy))
+    caller = request.caller
+    call = Call(
+        model=way.models[0].name,
+        aliases=way.aliases,
+        project=caller.project_id,
+        key=caller.key_id,
+        key_name=caller.key_name,
+        tags=tuple(sorted(request.tags.items())),
+    )
+    return _prepared(view, (call, minute), lambda: resolved(catalog, *rule_of(catalog, call), now, view.busy))
+
+
+_NOBODY: Final = Call("", (), "", "", "", ())
+
+
+def _slate(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, view: View) -> Slate:
+    """The slate of such calls. Names that are merely passed on are without number: theirs is not kept."""
+    models = way.models
+    limits = models[0].context_limits if len(models) == 1 else _limits(models)
+    wishes = request.preferences.SerializeToString() if request.HasField("preferences") else b""
+    if way.preferences is not NO_WISHES:
+        wishes += b"\0" + way.preferences.SerializeToString()
     tokens = kind.tokens
-    key = (model, kind.operation, kind.needs, bisect_left(model.context_limits, tokens), len(str(tokens)))
-    slate = cast("Slate | None", view.prepared.get(key))
-    if slate is None:
-        slate = Slate(model, kind, view)
-        if model.name in view.catalog.entries:
-            if len(view.prepared) >= _MAX_PREPARED:
-                view.prepared.clear()
-            view.prepared[key] = slate
-    return slate
+    key = (
+        models,
+        ruled.policy.version,
+        wishes,
+        kind.operation,
+        kind.needs,
+        bisect_left(limits, tokens),
+        expected(kind),
+    )
+    if all(model.name in view.catalog.entries for model in models):
+        size = sum(len(model.deployments) for model in models) + len(wishes) // _WISHES_PER_UNIT
+        return _prepared(view, key, lambda: _made(request, way, ruled, kind, view), size)
+    return _made(request, way, ruled, kind, view)
 
 
-def _numbers(request_id: str, count: int) -> tuple[int, ...]:
-    digest = hashlib.shake_128(request_id.encode()).digest(4 * count)
-    return struct.unpack(f"<{count}I", digest)
+def _limits(models: tuple[Model, ...]) -> list[int]:
+    return sorted({limit for model in models for limit in model.context_limits})
 
 
-def _not_found(catalog: Catalog, name: str) -> MeshError:
-    similar = catalog.similar(name)
-    meant = f", did you mean {' or '.join(repr(other) for other in similar)}?" if similar else ""
-    return MeshError(REASON_MODEL_NOT_FOUND, f"unknown model {name!r}{meant}", metadata={"model": name})
+def _made(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, view: View) -> Slate:
+    deployments = {one.name: one for model in way.models for one in model.deployments}
+    question = Question(
+        models=tuple(model.name for model in way.models),
+        kind=kind,
+        policy=ruled.policy,
+        wishes=wished(way.preferences, request.preferences),
+        max_attempts=view.catalog.max_attempts,
+        versions=(view.catalog.version, view.stats.version),
+    )
+    return Slate(
+        question,
+        [Entrant(one, view.stats.of(one.name), view.obstacle(one.provider)) for one in deployments.values()],
+    )
 
 
-def _no_deployment(model: Model, kind: Kind, slate: Slate) -> MeshError:
+def _no_deployment(slate: Slate, kind: Kind) -> MeshError:
     removed: dict[str, list[str]] = {}
-    for deployment, verdict in ((judged.deployment, judged.failed) for judged in slate.judged):
-        if verdict is not None:
-            observed = f"needs {kind.tokens} tokens" if verdict.filter == "context" else verdict.observed
-            removed.setdefault(f"{verdict.filter} ({observed})", []).append(deployment.name)
+    for one in slate.judged:
+        if one.failed is not None:
+            observed = f"needs {kind.tokens} tokens" if one.failed.filter == "context" else one.failed.observed
+            removed.setdefault(f"{one.failed.filter} ({observed})", []).append(one.entrant.deployment.name)
     reasons = "; ".join(f"{reason} rules out {_few(names)}" for reason, names in removed.items())
+    models = " or ".join(repr(name) for name in slate.question.models)
     return MeshError(
         REASON_NO_DEPLOYMENT,
-        f"no deployment of {model.name!r} can serve this call: {reasons}",
-        metadata={"model": model.name, "needs": _needs(kind)},
+        f"no deployment of {models} can serve this call: {reasons}",
+        metadata={"model": slate.question.models[0], "needs": _needs(kind)},
     )
 
 

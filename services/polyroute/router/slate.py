@@ -1,258 +1,221 @@
 """The part of a decision that is the same for every call of a kind: who may serve, how they rank, and the messages.
 
-Calls that ask one model for the same work differ only in their draws among equals. So the filters' verdicts and the
-scores are computed once per kind of call and view, and kept in serialised form with open places: the positions, the
-draws and the number of tokens the call needs. Filling these in and parsing the result costs a fraction of building the
-messages field by field. Two rules of the encoding are relied on (https://protobuf.dev/programming-guides/encoding/):
-serialised messages joined end to end parse as their merge, and a varint may be padded.
+Calls that ask the same models for the same work under the same wishes differ only in their draws among equals. So the
+verdicts and the ranking are made once per kind of call and view, and plans are joined from serialised pieces: messages
+that are joined end to end parse as their merge (https://protobuf.dev/programming-guides/encoding/). What a call adds is
+a few draws; the cost does not grow with the number of deployments. The record of a call names its slate, and is written
+out in full only for whoever asks.
 """
 
-import struct
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
 
-from polyroute.api.chat.v1.chat_pb2 import Capability, Operation
-from polyroute.api.router.v1.router_pb2 import Candidate, DecisionRecord, Plan, ScoreTerm, Timeouts, Verdict
-from polyroute.router.catalog import Deployment, Model, Times
-from polyroute.router.snapshot import View
+from polyroute.api.router.v1 import router_pb2 as pb
+from polyroute.router.catalog import Times
+from polyroute.router.draws import UNIT, Seats, Urn, numbers
+from polyroute.router.filters import Entrant, Judged, Kind, Panel
+from polyroute.router.policies import Policy
+from polyroute.router.ranking import Ranking, expected, rank, wishes_of
 
-POLICY: Final = "default"
-_SICK_BELOW: Final = 0.5  # success rate of the last minute under which a deployment goes last in its tier
-_UNIT: Final = 2.0**-32
-_DOUBLE_BYTES: Final = 8
-_CANDIDATE_TAG: Final = DecisionRecord(candidates=[Candidate()]).SerializeToString()[:1]
-_OPEN_POSITION: Final = Candidate(position=0x3FFF).SerializeToString()  # two bytes of varint, as have all put there
-_OPEN_DRAW: Final = Candidate(terms=[ScoreTerm(name="draw", value=1.0)]).SerializeToString()  # ends with the double
+_ID_BYTES: Final = 6
 
 
-class Kind(NamedTuple):
-    """What a call asks for, as far as filters care.
+class Question(NamedTuple):
+    """What a slate answers: everything that decides it but the deployments.
 
     Args:
-        operation: Of chat.v1.
-        needs: Capabilities that it cannot do without, in order and each once.
-        tokens: Prompt by estimate, and the caller's bound of the answer; 0 when unknown.
+        models: The public models that may serve, the first to be tried first.
+        kind: Of the call.
+        policy: What rules.
+        wishes: The caller's preferences: those in the model's name, and those of the request.
+        max_attempts: Most attempts in all, where neither policy nor caller says.
+        versions: Of catalog and figures.
     """
 
-    operation: int
-    needs: tuple[int, ...]
-    tokens: int
+    models: tuple[str, ...]
+    kind: Kind
+    policy: Policy
+    wishes: tuple[pb.Preferences, ...]
+    max_attempts: int
+    versions: tuple[str, int]
 
 
-class Ruling(NamedTuple):
-    """A filter's verdict on a deployment: the fields of `Verdict`."""
+class Picked(NamedTuple):
+    """The order of one call.
 
-    filter: str
-    passed: bool
-    observed: str
+    Args:
+        order: Indices of runners, the first to be tried first.
+        explored: The first is there to learn its figures.
+        seat: The runner that the sticky key belongs to; -1 without.
+    """
 
-
-class Judged(NamedTuple):
-    """A deployment and what the filters said of it."""
-
-    deployment: Deployment
-    rulings: tuple[Ruling, ...]
-    failed: Ruling | None  # the first that did not let it pass
-
-
-def judge(deployment: Deployment, kind: Kind, view: View) -> Judged:
-    """Asks every filter that the call and the catalog give something to compare."""
-    asked = (
-        _by_operation(deployment, kind),
-        _by_capability(deployment, kind),
-        _by_context(deployment, kind),
-        _by_provider(deployment, view),
-    )
-    rulings = tuple(ruling for ruling in asked if ruling is not None)
-    return Judged(deployment, rulings, next((ruling for ruling in rulings if not ruling.passed), None))
-
-
-def _by_operation(deployment: Deployment, kind: Kind) -> Ruling | None:
-    if deployment.operations is None:
-        return None
-    if kind.operation in deployment.operations:
-        return Ruling("operation", True, operation_word(kind.operation))
-    words = ", ".join(operation_word(operation) for operation in sorted(deployment.operations))
-    return Ruling("operation", False, f"serves {words}")
-
-
-def _by_capability(deployment: Deployment, kind: Kind) -> Ruling | None:
-    if not kind.needs or deployment.capabilities is None:
-        return None
-    missing = [need for need in kind.needs if need not in deployment.capabilities]
-    observed = f"lacks {capability_words(missing)}" if missing else f"has {capability_words(kind.needs)}"
-    return Ruling("capability", not missing, observed)
-
-
-def _by_context(deployment: Deployment, kind: Kind) -> Ruling | None:
-    if not kind.tokens or not deployment.context_tokens:
-        return None
-    passed = kind.tokens <= deployment.context_tokens
-    return Ruling("context", passed, f"needs {kind.tokens} of {deployment.context_tokens}")
-
-
-def _by_provider(deployment: Deployment, view: View) -> Ruling:
-    obstacle = view.obstacle(deployment.provider)
-    return Ruling("provider", not obstacle, obstacle)
+    order: list[int]
+    explored: bool
+    seat: int
 
 
 class Slate:
-    """The deployments of a model, judged for a kind of call and ready to be ordered.
+    """The deployments of one or several models, judged and ranked for a kind of call.
 
     Args:
-        model: Whose deployments.
-        kind: What is asked; of its tokens only the digits, not their number, may differ from call to call.
-        view: What is known.
+        question: What is asked.
+        entrants: Every deployment of the models, in order.
     """
 
-    def __init__(self, model: Model, kind: Kind, view: View) -> None:
-        self.judged = tuple(judge(deployment, kind, view) for deployment in model.deployments)
-        runners = [judged.deployment for judged in self.judged if judged.failed is None]
-        self._tiers = _tiers(runners, view)
-        self._chances = [(model.slots[runner.name], 1 / runner.weight) for runner in runners]
-        self._attempts = [runner.attempt for runner in runners]
-        self._plan = _plan(model, runners, view)
-        self._tokens = kind.tokens
-        self._codes = [_padded_varint(position) for position in range(1, len(runners) + 1)]
-        self._form, self._parts = _record_form(model, self.judged, view)
+    def __init__(self, question: Question, entrants: Sequence[Entrant]) -> None:
+        self.question = question
+        self.judged = judged(question, entrants)
+        policy = question.policy.message
+        fallbacks = _fallbacks(question)
+        self.runners = [one.entrant for one in self.judged if one.failed is None]
+        self.relaxed = not self.runners and fallbacks
+        if self.relaxed:
+            self.runners = [one.entrant for one in self.judged if not one.barred]
+            self.relaxed = bool(self.runners)
+        wishes = wishes_of(policy, question.wishes)
+        self.ranking: Ranking = rank(self.runners, question.models, question.kind, policy, wishes)
+        self._most = policy.max_attempts or question.max_attempts
+        if not fallbacks and not wishes.order:
+            self._most = 1
+        self._stages = [[Urn(group) for group in stage] for stage in self.ranking.stages]
+        self._counts = counts([sum(len(urn.members) for urn in stage) for stage in self._stages], self._most)
+        self._explore = policy.explore if self.ranking.unknown and self._most > 1 else 0.0
+        self._seats = Seats(self.ranking.seats, [runner.deployment.name for runner in self.runners])
+        self._attempts = [runner.deployment.attempt for runner in self.runners]
+        self._tail = self._plan_tail()
+        self.head = self._head()
 
-    @property
-    def empty(self) -> bool:
-        """Nobody may serve such a call."""
-        return not self._attempts
-
-    def order(self, numbers: Sequence[int]) -> tuple[list[int], list[float]]:
-        """The order of the runners and the draw of each.
-
-        In a tier a deployment is drawn with the probability that its weight has among those that are left: the keys
-        u ** (1 / weight) give exactly that (Efraimidis and Spirakis, 2006). A draw is 1 minus its key: lowest first.
+    def answer(self, request: pb.DecideRequest, sticky: str) -> pb.DecideResponse:
+        """The plan of one call, and what its record says in any case.
 
         Args:
-            numbers: One per deployment of the model, uniform from 0 to 2**32 - 1.
+            request: The call.
+            sticky: What keeps it together with others; empty when nothing does.
         """
-        draws = [1.0 - ((numbers[slot] + 0.5) * _UNIT) ** power for slot, power in self._chances]
-        order: list[int] = []
-        for tier in self._tiers:
-            order += sorted(tier, key=draws.__getitem__)
-        return order, draws
+        picked = self.pick(numbers(request.request_id), sticky)
+        response = pb.DecideResponse()
+        response.plan.MergeFromString(self.plan(picked.order))
+        record = response.record
+        record.MergeFromString(self.head)
+        record.request_id = request.request_id
+        record.requested_model = request.facts.model
+        if len(self.question.models) > 1:  # the first of them need not be the first that is tried
+            response.plan.model = record.resolved_model = self.runners[picked.order[0]].deployment.model
+        if picked.explored:
+            record.explored = True
+        if picked.seat >= 0:
+            record.seat = self.runners[picked.seat].deployment.name
+        return response
+
+    def pick(self, draws: Sequence[int], sticky: str) -> Picked:
+        """The order for one call.
+
+        Args:
+            draws: As `draws.numbers` gives them; the first says whether it explores.
+            sticky: What keeps it together with others; empty when nothing does.
+        """
+        chances = iter(draws)
+        chance = next(chances) * UNIT
+        seat = self._seats.of(sticky) if sticky and len(self._seats) else -1
+        unknown = self.ranking.unknown
+        if chance < self._explore and seat < 0:
+            # the part of the unit below the share is as even as the whole
+            first = unknown[int(chance / self._explore * len(unknown))]
+            return Picked(self._order(chances, first), True, seat)
+        return Picked(self._order(chances, seat), False, seat)
 
     def plan(self, order: Sequence[int]) -> bytes:
         """The serialised plan."""
         attempts = self._attempts
-        return b"".join([attempts[index] for index in order]) + self._plan
+        return b"".join([attempts[index] for index in order]) + self._tail
 
-    def record(self, order: Sequence[int], draws: Sequence[float], tokens: int) -> bytes:
-        """The serialised record, but for what names the call."""
-        positions = self._codes.copy()
-        for code, index in zip(self._codes, order, strict=True):
-            positions[index] = code
-        parts = self._parts.copy()
-        parts[1::4] = positions
-        parts[3::4] = draws
-        record = self._form.pack(*parts)
-        if tokens == self._tokens:
-            return record
-        return record.replace(b"needs %d of " % self._tokens, b"needs %d of " % tokens)
+    def _order(self, chances: Iterator[int], first: int) -> list[int]:
+        order = [first] if first >= 0 else []
+        for place, count in enumerate(self._counts):
+            wanted = count - len(order) if place == 0 else count
+            for urn in self._stages[place]:
+                if wanted <= 0:
+                    break
+                drawn = list(islice(urn.draw(chances, first), wanted))
+                order += drawn
+                wanted -= len(drawn)
+        return order
 
+    def _plan_tail(self) -> bytes:
+        """A plan without its attempts. It has one set of times, so the most patient runner's: none is cut short."""
+        timeouts = pb.Timeouts()
+        longest = map(max, zip(*(runner.deployment.times for runner in self.runners), strict=True))
+        for name, seconds in zip(Times._fields, longest, strict=False):  # none without runners
+            duration: Duration = getattr(timeouts, name)
+            duration.FromMicroseconds(round(seconds * 1e6))
+        timeouts.MergeFrom(self.question.policy.message.timeouts)
+        model = self.question.models[0] if self.question.models else ""
+        return pb.Plan(max_attempts=self._most, timeouts=timeouts, model=model).SerializeToString()
 
-@lru_cache(maxsize=256)
-def operation_word(number: int) -> str:
-    """An operation as the catalog writes it, such as `chat`; its number when a newer peer knows more of them."""
-    known = number in Operation.values()
-    return Operation.Name(number).removeprefix("OPERATION_").lower() if known else str(number)  # type: ignore[arg-type]
+    def _head(self) -> bytes:
+        """The part of the record that all calls share."""
+        question = self.question
+        return pb.DecisionRecord(
+            catalog_version=question.versions[0],
+            resolved_model=question.models[0] if question.models else "",
+            stats_version=question.versions[1],
+            policy=question.policy.name,
+            policy_version=question.policy.version,
+            slate_id=self._id(),
+            relaxed=self.relaxed,
+        ).SerializeToString()
 
-
-def capability_words(numbers: Iterable[int]) -> str:
-    """Capabilities as the catalog writes them, such as `tools, vision`."""
-    return ", ".join(_capability_word(number) for number in numbers)
-
-
-@lru_cache(maxsize=256)
-def _capability_word(number: int) -> str:
-    known = number in Capability.values()
-    return Capability.Name(number).removeprefix("CAPABILITY_").lower() if known else str(number)  # type: ignore[arg-type]
-
-
-def _tiers(runners: Sequence[Deployment], view: View) -> list[list[int]]:
-    """The runners' indices by priority, lowest first, those that mostly fail apart and after the others of theirs."""
-    tiers: dict[tuple[int, bool], list[int]] = {}
-    for index, runner in enumerate(runners):
-        sick = view.stats.success_rates.get(runner.name, 1.0) < _SICK_BELOW
-        tiers.setdefault((runner.priority, sick), []).append(index)
-    return [tiers[key] for key in sorted(tiers)]
-
-
-def _plan(model: Model, runners: Sequence[Deployment], view: View) -> bytes:
-    """A plan without its attempts. It has one set of times, so the most patient runner's: none is cut short."""
-    timeouts = Timeouts()
-    longest = map(max, zip(*(runner.times for runner in runners), strict=True))
-    for name, seconds in zip(Times._fields, longest, strict=False):  # none without runners
-        duration: Duration = getattr(timeouts, name)
-        duration.FromMicroseconds(round(seconds * 1e6))
-    return Plan(max_attempts=view.catalog.max_attempts, timeouts=timeouts, model=model.name).SerializeToString()
+    def _id(self) -> str:
+        question = self.question
+        parts = [
+            repr((question.models, question.kind[:2], expected(question.kind), question.versions)),
+            f"{question.policy.version} {question.max_attempts}",
+            *(wish.SerializeToString(deterministic=True).hex() for wish in question.wishes),
+            *(f"{one.failed is None} {one.entrant.obstacle}" for one in self.judged),
+        ]
+        return hashlib.blake2b("\0".join(parts).encode(), digest_size=_ID_BYTES).hexdigest()
 
 
-def _record_form(model: Model, judged: Sequence[Judged], view: View) -> tuple[struct.Struct, list[object]]:
-    """The serialised record with open places, and the parts between them.
+def wished(*preferences: pb.Preferences) -> tuple[pb.Preferences, ...]:
+    """Those that say anything, as copies: a slate outlives the requests they came with."""
+    copies = []
+    for one in preferences:
+        if one.ListFields():
+            copies.append(pb.Preferences())
+            copies[-1].CopyFrom(one)
+    return tuple(copies)
 
-    The parts are, for each runner, what stands before its position, the position, what stands before its draw, and the
-    draw; then the rest. Candidates that are not in the plan have no open place and join what stands before the next.
+
+def judged(question: Question, entrants: Sequence[Entrant]) -> list[Judged]:
+    """Every deployment with the filters' verdicts."""
+    panel = Panel(question.kind, question.policy.message.preferences, question.wishes)
+    return [panel.judge(entrant) for entrant in entrants]
+
+
+def counts(sizes: Sequence[int], most: int) -> list[int]:
+    """How many attempts each stage gets: the first as many as it can use, but one is left for each that follows.
+
+    Args:
+        sizes: Deployments of each stage.
+        most: Attempts in all.
+
+    Returns:
+        One number for each stage that gets any.
     """
-    layout, parts = ["<"], list[object]()
-    head = DecisionRecord(
-        catalog_version=view.catalog.version,
-        resolved_model=model.name,
-        stats_version=view.stats.version,
-        policy=POLICY,
-    ).SerializeToString()
-    for one in judged:
-        name = Candidate(deployment=one.deployment.name).SerializeToString()
-        verdicts = b"".join(map(_verdict, one.rulings))
-        if one.failed is not None:
-            head += _framed(name + verdicts)
-            continue
-        reasons = verdicts + _terms(one.deployment, view) + _OPEN_DRAW
-        framed = _framed(name + _OPEN_POSITION + reasons)
-        at = len(framed) - len(reasons) - 2
-        before, between = head + framed[:at], framed[at + 2 : -_DOUBLE_BYTES]
-        layout.append(f"{len(before)}sH{len(between)}sd")
-        parts += [before, 0, between, 0.0]
-        head = b""
-    layout.append(f"{len(head)}s")
-    parts.append(head)
-    return struct.Struct("".join(layout)), parts
+    found: list[int] = []
+    for place, size in enumerate(sizes):
+        following = len(sizes) - place - 1
+        left = most - sum(found)
+        if left <= 0:
+            break
+        found.append(max(1, min(size, left - following)))
+    return found
 
 
-@lru_cache(maxsize=4096)
-def _verdict(ruling: Ruling) -> bytes:
-    return Candidate(verdicts=[Verdict(**ruling._asdict())]).SerializeToString()
-
-
-@lru_cache(maxsize=4096)
-def _term(name: str, value: float) -> bytes:
-    return Candidate(terms=[ScoreTerm(name=name, value=value)]).SerializeToString()
-
-
-def _terms(deployment: Deployment, view: View) -> bytes:
-    """What gives a runner its place, heaviest first, but for the draw."""
-    rate = view.stats.success_rates.get(deployment.name)
-    priority = _term("priority", deployment.priority)
-    return priority if rate is None else priority + _term("success_rate", rate)
-
-
-def _framed(candidate: bytes) -> bytes:
-    """A serialised candidate as a record of that one candidate."""
-    length, size = bytearray(), len(candidate)
-    while size > 0x7F:  # seven bits to a byte
-        length.append(size & 0x7F | 0x80)
-        size >>= 7
-    length.append(size)
-    return _CANDIDATE_TAG + bytes(length) + candidate
-
-
-def _padded_varint(number: int) -> int:
-    """A number below 2**14 as the two bytes of a varint, the low one first."""
-    return number & 0x7F | 0x80 | number >> 7 << 8
+def _fallbacks(question: Question) -> bool:
+    wishes = (question.policy.message.preferences, *question.wishes)
+    return all(wish.allow_fallbacks or not wish.HasField("allow_fallbacks") for wish in wishes)

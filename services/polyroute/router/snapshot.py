@@ -11,39 +11,49 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from polyroute.api.metrics.v1.metrics_pb2 import WatchStatsResponse
 from polyroute.api.providers.v1.providers_pb2 import Provider
 from polyroute.router.build import build
 from polyroute.router.catalog import Catalog, CatalogError
 from polyroute.router.config import CatalogConfig
+from polyroute.router.figures import NO_STATS, Stats
+from polyroute.router.schedules import switched
 
-_MIN_ATTEMPTS: Final = 5  # fewer say nothing about a deployment
+ROOM: Final = 20_000  # about 40 MB of slates
 _log = structlog.get_logger("router")
 
 
-class Stats(NamedTuple):
-    """Live figures.
+class Prepared:
+    """What decisions prepare once per view; emptied when it is full, for callers may think of many kinds of calls.
 
     Args:
-        version: Of the message they came with; 0 when there are none.
-        success_rates: Of the deployments tried often enough in the last minute, from 0 to 1.
+        room: How much it holds, in deployments that slates were made of; anything else counts as one.
     """
 
-    version: int
-    success_rates: Mapping[str, float]
+    __slots__ = ("_found", "_left", "_room")
 
+    def __init__(self, room: int = ROOM) -> None:
+        self._found: dict[object, object] = {}
+        self._room = self._left = room
 
-NO_STATS: Final = Stats(0, {})
+    def get(self, key: object) -> object | None:
+        """What was kept under a key."""
+        return self._found.get(key)
 
+    def keep(self, key: object, value: object, size: int = 1) -> None:
+        """Keeps something of some size, unless it is larger than everything may be."""
+        if size > self._left:
+            self.clear()
+        if size <= self._left:
+            self._left -= size
+            self._found[key] = value
 
-def stats_from(message: WatchStatsResponse) -> Stats:
-    """The figures that decisions use, out of all that metrics sends."""
-    rates = {
-        figures.deployment: figures.one_minute.successes / figures.one_minute.attempts
-        for figures in message.deployments
-        if figures.one_minute.attempts >= _MIN_ATTEMPTS
-    }
-    return Stats(message.version, rates)
+    def clear(self) -> None:
+        """Lets go of everything."""
+        self._found.clear()
+        self._left = self._room
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,13 +64,15 @@ class View:
         catalog: The catalog in force.
         stats: The live figures.
         providers: Why each provider cannot serve, empty when it can; None while the providers have not been heard.
+        busy: The schedules whose switch for busy times is on.
         prepared: Room for what decisions prepare once per view; see `decide`.
     """
 
     catalog: Catalog
     stats: Stats = NO_STATS
     providers: Mapping[str, str] | None = None
-    prepared: dict[object, object] = field(default_factory=dict)
+    busy: frozenset[str] = frozenset()
+    prepared: Prepared = field(default_factory=Prepared)
 
     def obstacle(self, provider: str) -> str:
         """Why a provider cannot serve; empty when it can, or when nobody knows."""
@@ -123,12 +135,12 @@ class CatalogStore:
         """Takes what the providers say of themselves."""
         self._providers = tuple(providers)
         obstacles = {provider.name: provider.unavailable for provider in self._providers}
-        self._view = replace(self._view, providers=obstacles, prepared={})
+        self._view = replace(self._view, providers=obstacles, prepared=Prepared())
         self._rebuild()
 
     def measure(self, stats: Stats) -> None:
         """Takes new live figures."""
-        self._view = replace(self._view, stats=stats, prepared={})
+        self._view = replace(self._view, stats=stats, busy=self._busy(self._view.catalog, stats), prepared=Prepared())
 
     def _rebuild(self) -> None:
         try:
@@ -141,11 +153,23 @@ class CatalogStore:
         self._refused = ""
         if catalog.version == self._view.catalog.version:
             return
-        self._view = replace(self._view, catalog=catalog, prepared={})
+        self._view = replace(
+            self._view, catalog=catalog, busy=self._busy(catalog, self._view.stats), prepared=Prepared()
+        )
         self._load_time = int(self._clock())
         _log.info(
             "catalog loaded", version=catalog.version, models=len(catalog.models), deployments=catalog.deployments
         )
+        for warning in catalog.warnings:
+            _log.warning("catalog warning", warning=warning)
+
+    def _busy(self, catalog: Catalog, stats: Stats) -> frozenset[str]:
+        """Which switches for busy times are on; told when one of them turns."""
+        before = self._view.busy
+        busy = switched(before, catalog.schedules.values(), stats.load)
+        for name in sorted(busy ^ before):
+            _log.info("load switch turned", schedule=name, on=name in busy, load=round(stats.load, 1))
+        return busy
 
     def _log_refusal(self, error: str) -> None:
         _log.error("catalog refused", error=error, version_in_force=self._view.catalog.version)

@@ -17,9 +17,10 @@ from polyroute.mesh.background import Background
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.source import Source
 from polyroute.router.config import CatalogConfig, RouterConfig
+from polyroute.router.figures import NO_STATS, stats_from
 from polyroute.router.reload import Reloader
 from polyroute.router.service import RouterService
-from polyroute.router.snapshot import NO_STATS, CatalogStore, stats_from
+from polyroute.router.snapshot import CatalogStore
 from polyroute.router.watch import follow
 
 _STATS_USABLE: Final = 60.0  # seconds without metrics: the figures are of one minute, so older ones say nothing
@@ -48,7 +49,9 @@ async def role(
     store = CatalogStore(await asyncio.to_thread(load))
     reloader = Reloader(store, load)
     heard = asyncio.Event()
-    async with node.serve("router", Service(add_RouterServiceServicer_to_server, RouterService(store))):
+    async with node.serve(
+        "router", Service(add_RouterServiceServicer_to_server, RouterService(store, clock=time.time))
+    ):
         node.set_serving("router", serving=False)
         # inside of the serving: what may say `ready` has ended before the drain says `not ready`
         async with Background() as tasks:

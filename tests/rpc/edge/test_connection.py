@@ -13,9 +13,9 @@ import pytest
 
 from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.edge.config import EdgeConfig
+from polyroute.edge.http import door as doors
 from polyroute.edge.http import server
-from polyroute.edge.http.app import App
-from polyroute.edge.http.openai import OpenAiDoor
+from polyroute.edge.http.app import App, Doors
 from polyroute.edge.http.pages import Pages
 from polyroute.mesh.config import MeshConfig
 from polyroute.mesh.node import Node
@@ -140,7 +140,7 @@ async def opened(
     config = EdgeConfig.model_validate({"http": {**times, **bounds}})
     house = House(scripts)
     node = Node(MeshConfig(), frozenset(), folder)
-    app = App(OpenAiDoor(house.flow, config), Pages(node, house.flow, None))
+    app = App(Doors.of(doors.Door(house.flow, config)), Pages(node, house.flow, None))
     listening = server.bind("127.0.0.1:0", shared=False)
     door = Door(house, listening.getsockname())
     try:

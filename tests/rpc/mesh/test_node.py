@@ -74,6 +74,11 @@ class Providers(providers_pb2_grpc.ProvidersServiceServicer):
         await self.gate.wait()
         yield providers_pb2.GenerateResponse()
 
+    def Relay(
+        self, request: providers_pb2.RelayRequest, context: Context
+    ) -> AsyncGenerator[providers_pb2.RelayResponse]:
+        raise NotImplementedError
+
     async def Embed(self, request: providers_pb2.EmbedRequest, context: Context) -> providers_pb2.EmbedResponse:
         raise NotImplementedError
 

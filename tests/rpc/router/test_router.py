@@ -10,7 +10,12 @@ import grpc
 import pytest
 
 from polyroute.api.chat.v1.chat_pb2 import CAPABILITY_TOOLS, OPERATION_CHAT, OPERATION_EMBEDDING
-from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST, REASON_MODEL_NOT_FOUND, REASON_NO_DEPLOYMENT
+from polyroute.api.errors.v1.errors_pb2 import (
+    REASON_INVALID_REQUEST,
+    REASON_MODEL_NOT_FOUND,
+    REASON_NO_DEPLOYMENT,
+    REASON_NOT_FOUND,
+)
 from polyroute.api.metrics.v1.metrics_pb2_grpc import add_MetricsServiceServicer_to_server
 from polyroute.api.providers.v1.providers_pb2 import KnownModel, Provider
 from polyroute.api.providers.v1.providers_pb2_grpc import add_ProvidersServiceServicer_to_server
@@ -21,6 +26,7 @@ from polyroute.mesh.errors import MeshError, from_rpc
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.source import Source
 from polyroute.router.config import RouterConfig
+from polyroute.router.explaining import replay
 from polyroute.router.wiring import role
 from tests.fakes.catalogs import ask, read
 from tests.fakes.metrics import FakeMetrics
@@ -254,12 +260,58 @@ async def test_live_figures_move_traffic(mesh: Mesh) -> None:
         await mesh.until(both_first)
         await mesh.metrics.push({"p/a": 0.2, "q/b": 1.0})
         await mesh.until(only_q_first)
-        record = (await mesh.stub.Decide(ask("m"), timeout=TIMEOUT)).record
+        request = ask("m")
+        request.explain = True
+        record = (await mesh.stub.Decide(request, timeout=TIMEOUT)).record
         await mesh.metrics.push({"p/a": 0.8, "q/b": 1.0})
         await mesh.until(both_first)
 
     assert 1 == record.stats_version
-    assert [0.2, 1.0] == [candidate.terms[1].value for candidate in record.candidates]
+    assert [0.2, 1.0] == [candidate.figures.recent_success_rate for candidate in record.candidates]
+
+
+async def test_full_record_replays_wherever_it_went(mesh: Mesh) -> None:
+    """What crossed the wire decides the same, with no catalog at hand."""
+    request = ask("m:price", input_tokens_estimate=100)
+    request.preferences.max_price.output = 9_500_000_000
+    request.explain = True
+    async with mesh.running():
+        await mesh.until(lambda: ready(mesh))
+        response = await mesh.stub.Decide(request, timeout=TIMEOUT)
+
+    assert ["q/b"] == [attempt.deployment for attempt in response.plan.attempts]
+    assert response.plan == replay(response.record).plan
+    assert ["10 USD per million of at most 9.5", "9 USD per million of at most 9.5"] == [
+        next(one.observed for one in candidate.verdicts if one.filter == "max_price.output")
+        for candidate in response.record.candidates
+    ]
+
+
+async def test_preview_of_a_schedule(mesh: Mesh) -> None:
+    """An operator asks what would rule at some moment, before trusting a calendar."""
+    mesh.text = f"""{CATALOG}
+policies: {{quick: {{sort: latency}}}}
+routing:
+  schedules:
+    office:
+      zone: Asia/Shanghai
+      windows: [{{days: mon, start: "09:00", end: "18:00", policy: quick}}]
+      otherwise: default
+"""
+    request = pb.PreviewPolicyRequest(name="office")
+    request.time.FromJsonString("2026-03-02T01:00:00Z")
+    async with mesh.running():
+        await mesh.until(lambda: ready(mesh))
+        response = await mesh.stub.PreviewPolicy(request, timeout=TIMEOUT)
+        now = await mesh.stub.PreviewPolicy(pb.PreviewPolicyRequest(), timeout=TIMEOUT)
+        unknown = await refused(mesh.stub.PreviewPolicy(pb.PreviewPolicyRequest(name="x"), timeout=TIMEOUT))
+        status = await mesh.status()
+
+    assert ("quick", "mon 09:00-18:00 Asia/Shanghai") == (response.policy, response.reason)
+    assert "2026-03-02T10:00:00Z" == response.until.ToJsonString()
+    assert ("default", False) == (now.policy, now.HasField("until"))
+    assert REASON_NOT_FOUND == unknown.reason
+    assert ["routing.schedules.office: nothing names it", "policies.quick: nothing names it"] == list(status.warnings)
 
 
 async def test_router_alone_is_ready_after_its_wait(mesh: Mesh) -> None:

@@ -115,7 +115,7 @@ async def test_database_of_another_version_is_refused(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'auth.db'}")
     with engine.begin() as connection:
         row = schema.properties.c.name == schema.Property.SCHEMA_VERSION
-        connection.execute(update(schema.properties).where(row).values(value="2"))
+        connection.execute(update(schema.properties).where(row).values(value="9"))
     engine.dispose()
 
     with pytest.raises(UnusableDatabaseError, match="another version"):

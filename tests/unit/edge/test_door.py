@@ -1,8 +1,8 @@
-"""What the OpenAI door reads from a request's headers."""
+"""What a door reads from a request's headers."""
 
 import pytest
 
-from polyroute.edge.http.openai import _seconds, credential
+from polyroute.edge.http.door import _seconds, credential
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ UPSTREAM_STATUS = {
     pb.FAULT_BAD_ANSWER: 502,
     pb.FAULT_STALL: 504,
     pb.FAULT_TRUNCATED: 502,
+    pb.FAULT_UNSUPPORTED: 400,
 }
 CLIENTS_CODES = {  # what OpenAI's clients branch on
     pb.REASON_CREDENTIAL_MISSING: "invalid_api_key",

@@ -76,14 +76,15 @@ class TestAnswer:
 
 class TestRefusal:
     async def test_key_that_may_not_use_the_model(self) -> None:
-        """It is refused before anything is decided, and that is recorded."""
+        """The router, which reads what a model's name may say, is told what is permitted; its refusal is recorded."""
         house = House([ANSWER])
         house.auth.verdicts[KEY] = verdict(models=["other"])
+        house.router.failure = MeshError(pb.REASON_NOT_PERMITTED, "no", metadata={"param": "model"})
         error, _ = await house.refused()
 
         assert (pb.REASON_NOT_PERMITTED, "model") == (error.reason, error.metadata["param"])
-        assert ([], [], metrics_pb2.OUTCOME_REFUSED) == (
-            house.router.requests,
+        assert (["other"], [], metrics_pb2.OUTCOME_REFUSED) == (
+            list(house.router.requests[0].permitted_models),
             house.tried,
             house.record.outcome,
         )

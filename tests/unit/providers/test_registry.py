@@ -154,7 +154,7 @@ WIRES: Final = {
     "mistral.audio_transcriptions": "openai.transcriptions",
     "gemini.generateContent": "gemini.generate",
     "gemini.countTokens": "gemini.count_tokens",
-    "vertex.countTokens": "gemini.count_tokens",
+    "vertex.countTokens": "gemini.count_tokens_plain",
     "gemini.embedContent": "gemini.embed",
     "cohere.chat_v2": "cohere.chat",
     "cohere.embed_v1": "cohere.embed",

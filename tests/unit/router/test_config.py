@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from polyroute.mesh.config import ConfigError, validated
-from polyroute.router.config import CatalogConfig, checked_name, nanos
+from polyroute.router.config import CatalogConfig
+from polyroute.router.fields import checked_name, nanos
 
 FREE = {"provider": "p", "model": "m", "weight": 0}
 
@@ -66,7 +67,7 @@ def test_defaults() -> None:
         ({"models": {"m": {"deployments": []}}}, "models.m.deployments"),
         ({"models": {"m": {"deployments": ["just-a-model"]}}}, "models.m.deployments.0"),
         ({"models": {"m": {"deployments": ["p/m"], "operations": ["talk"]}}}, "models.m.operations.0"),
-        ({"aliases": {"a": {"m": 0}}}, "aliases.a.m"),
+        ({"aliases": {"a": {"m": 0}}}, "aliases.a.targets.m"),
         ({"router": {"max_attempt": 2}}, "router.max_attempt"),
     ],
 )

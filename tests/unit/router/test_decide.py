@@ -15,12 +15,13 @@ from polyroute.api.chat.v1.chat_pb2 import (
 )
 from polyroute.api.errors.v1.errors_pb2 import REASON_MODEL_NOT_FOUND, REASON_NO_DEPLOYMENT
 from polyroute.api.providers.v1.providers_pb2 import Provider
-from polyroute.api.router.v1.router_pb2 import DecideResponse, DecisionRecord, Verdict
+from polyroute.api.router.v1.router_pb2 import DecideResponse, DecisionRecord
 from polyroute.mesh.errors import MeshError
 from polyroute.router.config import CatalogConfig
 from polyroute.router.decide import decide
-from polyroute.router.snapshot import CatalogStore, Stats
-from tests.fakes.catalogs import ask, opened
+from polyroute.router.snapshot import CatalogStore, Prepared
+from tests.fakes.catalogs import NOW, ask, opened
+from tests.unit.router.live import live, window
 
 PAIR = "{models: {m: {deployments: [{provider: p, model: a, weight: 3}, q/b]}}}"
 
@@ -28,6 +29,13 @@ PAIR = "{models: {m: {deployments: [{provider: p, model: a, weight: 3}, q/b]}}}"
 def planned(response: DecideResponse) -> list[str]:
     """The deployments of a plan, in order."""
     return [attempt.deployment for attempt in response.plan.attempts]
+
+
+def explained(store: CatalogStore, model: str, request_id: str = "r-1", **facts: Any) -> DecideResponse:
+    """A decision with its full record."""
+    request = ask(model, request_id, **facts)
+    request.explain = True
+    return decide(request, store.view, NOW)
 
 
 def refusal(store: CatalogStore, model: str, **facts: Any) -> MeshError:
@@ -59,9 +67,9 @@ def test_plan_and_record_of_a_call() -> None:
         "p",
         "q",
     )
-    store.measure(Stats(7, {"p/a": 0.9}))
+    store.measure(live(7, p__a=window(0.9)))
 
-    response = decide(ask("M", needs=[CAPABILITY_VISION], input_tokens_estimate=90, max_output_tokens=20), store.view)
+    response = explained(store, "M", needs=[CAPABILITY_VISION], input_tokens_estimate=90, max_output_tokens=20)
 
     assert ["p/a"] == planned(response)
     attempt = response.plan.attempts[0]
@@ -93,15 +101,25 @@ def test_plan_and_record_of_a_call() -> None:
         ],
         "q/b": [("operation", True, "chat"), ("context", False, "needs 110 of 100"), ("provider", True, "")],
     } == verdicts(record)
-    assert ["priority", "success_rate", "draw"] == [term.name for term in record.candidates[0].terms]
-    assert 0.9 == record.candidates[0].terms[1].value
+    terms = {term.name: term.value for term in record.candidates[0].terms}
+    assert [
+        "priority",
+        "recent_success_rate",
+        "weight",
+        "price_factor",
+        "reliability_factor",
+        "speed_factor",
+        "share",
+    ] == [*terms]
+    assert (0, 0.9, 1, 0.9) == tuple(terms[name] for name in (*[*terms][:3], "reliability_factor"))
+    assert int(NOW) == record.decide_time.seconds
 
 
 def test_number_of_tokens_is_each_calls_own() -> None:
     """Calls that share what was prepared still have their own numbers in their records."""
     store = opened("{models: {m: {deployments: [{provider: p, model: a, context: 5000}]}}}", "p")
 
-    records = [decide(ask("m", input_tokens_estimate=tokens), store.view).record for tokens in (1234, 4321, 17, 5000)]
+    records = [explained(store, "m", input_tokens_estimate=tokens).record for tokens in (1234, 4321, 17, 5000)]
 
     seen = [verdicts(record)["p/a"][1][2] for record in records]
     assert [f"needs {tokens} of 5000" for tokens in (1234, 4321, 17, 5000)] == seen
@@ -238,11 +256,35 @@ def test_failing_deployment_goes_last_in_its_tier() -> None:
     """Half of the last minute's attempts failed: tried after its equals, before the next tier, and never dropped."""
     text = "{models: {m: {deployments: [p/a, p/b, {provider: p, model: c, priority: 1}]}}}"
     store = opened(text, "p")
-    store.measure(Stats(1, {"p/a": 0.49, "p/b": 0.5}))
+    store.measure(live(p__a=window(0.49), p__b=window(0.5)))
 
     plans = {tuple(planned(decide(ask("m", f"r-{i}"), store.view))) for i in range(50)}
 
     assert {("p/b", "p/a", "p/c")} == plans
+
+
+def test_every_tier_gets_an_attempt() -> None:
+    """A crowded first tier does not use up the attempts that lower ones are there for."""
+    deployments = [{"provider": "p", "model": f"m{i}", "priority": i // 5} for i in range(15)]
+    config = CatalogConfig.model_validate(
+        {"models": {"m": {"deployments": deployments}}, "router": {"max_attempts": 5}}
+    )
+    view = CatalogStore(config).view
+
+    tiers = {tuple(int(name[3:]) // 5 for name in planned(decide(ask("m", f"r-{i}"), view))) for i in range(50)}
+
+    assert {(0, 0, 0, 1, 2)} == tiers
+
+
+def test_only_as_many_attempts_are_planned_as_are_allowed() -> None:
+    """A plan and a small record do not grow with the number of deployments."""
+    sizes: list[int] = []
+    for count in (3, 300):
+        deployments = [{"provider": "p", "model": f"m{i:03}"} for i in range(count)]
+        view = CatalogStore(CatalogConfig.model_validate({"models": {"m": {"deployments": deployments}}})).view
+        sizes.append(decide(ask("m"), view, NOW).ByteSize())
+
+    assert sizes[0] == sizes[1] < 600
 
 
 WORDS = {1: "tools", 2: "vision", 8: "files"}
@@ -256,50 +298,64 @@ DEPLOYMENTS = st.lists(
             "weight": st.integers(1, 5) | st.just(1_000_000),
             "capabilities": CAPABLE,
             "context": st.none() | st.integers(1, 3000),
+            "price": st.none() | st.fixed_dictionaries({"input": st.integers(0, 9), "output": st.integers(0, 9)}),
         }
     ),
     min_size=1,
-    max_size=150,
+    max_size=40,
 )
 
 
-def tried(deployments: Sequence[dict[str, Any]], needs: list[int], tokens: int, request_id: str) -> DecideResponse:
+def tried(
+    deployments: Sequence[dict[str, Any]], needs: list[int], tokens: int, request_id: str, most: int = 10
+) -> DecideResponse:
     """A decision over deployments, with provider `gone` not there."""
-    config = CatalogConfig.model_validate({"models": {"m": {"deployments": deployments}}})
+    config = CatalogConfig.model_validate(
+        {"models": {"m": {"deployments": deployments}}, "router": {"max_attempts": most}}
+    )
     store = CatalogStore(config)
     store.offer([Provider(name="p"), Provider(name="q"), Provider(name="gone", unavailable="away")])
-    store.measure(Stats(1, {"p/a": 0.1, "q/b": 1.0}))
-    return decide(ask("m", request_id, needs=needs, input_tokens_estimate=tokens), store.view)
+    store.measure(live(p__a=window(0.1), q__b=window(1.0)))
+    return explained(store, "m", request_id, needs=needs, input_tokens_estimate=tokens)
 
 
 @settings(max_examples=60, deadline=None)
-@given(DEPLOYMENTS, st.lists(st.sampled_from(sorted(WORDS))), st.integers(0, 3000), st.text("abc", min_size=1))
-def test_plan_is_what_the_filters_left(
-    deployments: list[dict[str, Any]], needs: list[int], tokens: int, request_id: str
+@given(
+    DEPLOYMENTS,
+    st.lists(st.sampled_from(sorted(WORDS))),
+    st.integers(0, 3000),
+    st.text("abc", min_size=1),
+    st.integers(1, 10),
+)
+def test_plan_is_of_those_that_passed(
+    deployments: list[dict[str, Any]], needs: list[int], tokens: int, request_id: str, most: int
 ) -> None:
-    """Exactly the deployments that passed, each once, tier after tier; and the same call gives the same plan."""
+    """Of those that passed, each once, tier after tier, as many as may be tried; the same call gives the same plan."""
 
     def passes(one: dict[str, Any]) -> bool:
         able = one["capabilities"] is None or {WORDS[need] for need in needs} <= set(one["capabilities"])
         return able and one["provider"] != "gone" and (not one["context"] or tokens <= one["context"])
 
     try:
-        response = tried(deployments, needs, tokens, request_id)
+        response = tried(deployments, needs, tokens, request_id, most)
     except MeshError:
         assert not any(map(passes, deployments))
         return
 
-    places = {candidate.deployment: candidate.position for candidate in response.record.candidates}
-    assert [passes(one) for one in deployments] == [place > 0 for place in places.values()]
-    names = dict(zip(places, deployments, strict=True))
-    plan = planned(response)
-    assert [name for name, place in sorted(places.items(), key=lambda item: item[1]) if place] == plan
+    plan, candidates = planned(response), response.record.candidates
+    names = {candidate.deployment: one for candidate, one in zip(candidates, deployments, strict=True)}
+    passed = [name for name, one in names.items() if passes(one)]
+    assert passed == [one.deployment for one in candidates if all(verdict.passed for verdict in one.verdicts)]
+    assert set(plan) <= set(passed)
+    assert len(set(plan)) == len(plan) == min(most, len(passed))
+    assert {name: place for place, name in enumerate(plan, 1)} == {
+        one.deployment: one.position for one in candidates if one.position
+    }
     tiers = [names[name]["priority"] for name in plan]
     assert sorted(tiers) == tiers
-    for candidate in response.record.candidates:
-        assert all(one.passed for one in candidate.verdicts) == bool(candidate.position)
-        assert (candidate.terms[-1].name == "draw") if candidate.position else not candidate.terms
-    assert response == tried(deployments, needs, tokens, request_id)
+    assert sorted({names[name]["priority"] for name in passed})[:most] == sorted(set(tiers))
+    assert all(bool(one.terms) == (one.deployment in passed) for one in candidates)
+    assert response == tried(deployments, needs, tokens, request_id, most)
 
 
 @settings(max_examples=40, deadline=None)
@@ -314,29 +370,35 @@ def test_order_in_the_catalog_changes_no_plan(models: list[str], number: int) ->
     assert plans[0] == plans[1]
 
 
-def test_filter_does_not_reshuffle_the_others() -> None:
-    """Whoever is left keeps the order it had among the others."""
-    store = opened("{models: {m: {deployments: [p/a, p/b, q/c, p/d]}}}", "p", "q")
-    whole = [planned(decide(ask("m", f"r-{i}"), store.view)) for i in range(30)]
-    store.offer([Provider(name="p"), Provider(name="q", unavailable="away")])
-    rest = [planned(decide(ask("m", f"r-{i}"), store.view)) for i in range(30)]
-
-    assert [[name for name in plan if name != "q/c"] for plan in whole] == rest
-
-
-def test_verdict_of_a_big_model_is_complete() -> None:
-    """Positions beyond one byte of varint are read back."""
-    response = tried([{"provider": "p", "model": f"m{i}"} for i in range(300)], [], 0, "r")
-
-    assert list(range(1, 301)) == sorted(candidate.position for candidate in response.record.candidates)
-    assert Verdict(filter="operation", passed=True, observed="chat") == response.record.candidates[0].verdicts[0]
-
-
 def test_memory_does_not_grow_with_names_that_are_passed_on() -> None:
     """A caller may think of any number of names at a provider that takes anything."""
     store = opened("{}", Provider(name="hub", open_ended=True))
+    decide(ask("hub/model"), store.view)
+    before = len(store.view.prepared)
 
     plans = [planned(decide(ask(f"hub/model-{i}"), store.view)) for i in range(20)]
 
     assert ["hub/model-7"] == plans[7]
-    assert 0 == len(store.view.prepared)
+    assert before == len(store.view.prepared)
+
+
+def test_memory_does_not_grow_with_wishes() -> None:
+    """A caller may think of any number of preferences, and of long ones."""
+    store = opened(PAIR, "p", "q")
+    request = ask("m")
+    for i in range(400):  # of 63 KB each
+        request.preferences.ignore[:] = [f"{i}-{j}-{'x' * 240}" for j in range(256)]
+        decide(request, store.view)
+
+    assert 0 < len(store.view.prepared) < 350
+
+
+def test_what_is_prepared_has_bounds() -> None:
+    """What does not fit empties the rest; what never fits is not kept."""
+    small = Prepared(room=3)
+    sizes: list[int] = []
+    for size in (1, 2, 2, 4):
+        small.keep(len(sizes), "something", size)
+        sizes.append(len(small))
+
+    assert [1, 2, 1, 0] == sizes

@@ -2,11 +2,12 @@
 
 import pytest
 
-from polyroute.api.metrics.v1.metrics_pb2 import DeploymentStats, WatchStatsResponse, WindowStats
 from polyroute.api.providers.v1.providers_pb2 import KnownModel, Provider
 from polyroute.router.catalog import CatalogError
-from polyroute.router.snapshot import NO_STATS, CatalogStore, stats_from
+from polyroute.router.figures import NO_STATS, Stats
+from polyroute.router.snapshot import CatalogStore
 from tests.fakes.catalogs import NOW, opened, read
+from tests.unit.router.live import live, window
 
 GOOD = "{models: {m: {deployments: [p/a]}}}"
 BAD = "{models: {m: {deployments: [p/a]}}, aliases: {a: nobody}}"
@@ -92,22 +93,43 @@ def test_a_view_never_changes() -> None:
     store = opened(GOOD, "p")
     view = store.view
 
-    store.measure(NO_STATS._replace(version=9))
+    store.measure(Stats(9))
     store.offer([])
 
     assert (0, "") == (view.stats.version, view.obstacle("p"))
     assert 9 == store.view.stats.version
 
 
-def test_few_attempts_say_nothing() -> None:
-    """Success rates count from the fifth attempt of the last minute."""
-    message = WatchStatsResponse(
-        version=3,
-        deployments=[
-            DeploymentStats(deployment="few", one_minute=WindowStats(attempts=4, successes=0)),
-            DeploymentStats(deployment="some", one_minute=WindowStats(attempts=5, successes=1)),
-            DeploymentStats(deployment="old", thirty_minutes=WindowStats(attempts=50)),
-        ],
-    )
+BUSY = """
+policies: {calm: {}, rush: {}}
+routing:
+  policy: day
+  schedules: {day: {load: {above: 10, below: 5, policy: rush}, otherwise: calm}}
+"""
 
-    assert (3, {"some": 0.2}) == stats_from(message)
+
+def busy(store: CatalogStore, per_second: float) -> bool:
+    """Whether the switch is on after figures with so many calls per second."""
+    store.measure(live(p__a=window(count=round(per_second * 60))))
+    return "day" in store.view.busy
+
+
+def test_load_switch_has_two_thresholds() -> None:
+    """On at the upper one, off at the lower one, and as before between them."""
+    store = opened(BUSY, "p")
+
+    assert [False, True, True, False, False] == [busy(store, load) for load in (9.9, 10, 5.1, 5, 9.9)]
+
+
+def test_load_switch_keeps_its_state_over_a_reload() -> None:
+    """A new catalog does not forget that it is a busy time, as long as it has the schedule."""
+    store = opened(BUSY, "p")
+    busy(store, 12)
+    busy(store, 7)
+
+    store.configure(read(BUSY.replace("calm: {}", "calm: {explore: 0}")))
+
+    assert {"day"} == store.view.busy
+    store.configure(read("{}"))
+    assert NO_STATS.version != store.view.stats.version
+    assert set() == store.view.busy

@@ -154,12 +154,17 @@ def details_of(raw: bytes) -> dict[str, Any]:
 
 
 def written(part: Part) -> list[dict[str, Any]]:
-    """A part of an answer as blocks for a client; another dialect's state travels in a block in front of its part."""
+    """A part of an answer as blocks for a client; another dialect's state travels in a block beside its part.
+
+    After a text, which many clients look for in the first block.
+    """
     block = block_of(part)
     if block is None:
         return []
     for name, raw in part.extensions.items():
         block.setdefault(name, jsontools.loads(raw))
+    if seals.is_foreign(part) and part.HasField("text"):
+        return [block, carrier(part.state, seals.PREVIOUS)]
     if seals.is_foreign(part) and not part.HasField("reasoning"):
         return [carrier(part.state, seals.NEXT), block]
     return [block]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Message, Part, Tool
-from polyroute.dialects import jsontools
+from polyroute.dialects import foreign, jsontools
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai import parts
 from polyroute.dialects.openai.common import CHAT, made_call_id
@@ -86,7 +86,7 @@ class Options:
             Entries of `reasoning_details` go back in any case: a vendor that made them expects them.
         tool_images: It takes pictures in tool results; otherwise they follow in a message of the user.
         stream_usage: It knows `stream_options`.
-        accepts: Members beyond the standard that it takes: `top_k`, `reasoning`.
+        accepts: Members beyond the standard that it takes: `top_k`, `reasoning`, `cache_control`.
     """
 
     max_tokens_member: str = "max_tokens"
@@ -284,7 +284,10 @@ def write_request(
     request: ChatRequest, *, model: str, stream: bool, source: str, options: Options
 ) -> tuple[bytes, list[str]]:
     """See `dialect.Dialect.write_request`."""
+    own = source in ("", CHAT)
     dropped: list[str] = []
+    if not own:
+        request, dropped = foreign.stripped(request, options.accepts)
     out: dict[str, Any] = {"model": model, "messages": _write_messages(request.messages, options, dropped)}
     if request.tools:
         out["tools"] = [_write_tool(tool) for tool in request.tools]
@@ -305,7 +308,6 @@ def write_request(
     if request.metadata:
         out["metadata"] = dict(request.metadata)
     _write_sampling(request.sampling, out, options, dropped)
-    own = source in ("", CHAT)
     if not (own and "reasoning" in request.extensions):  # which holds the whole member
         _write_reasoning(request.reasoning, out, options, dropped)
     if stream:

@@ -1,7 +1,10 @@
 """The routes of the HTTP door. The hot ones are plain ASGI; the rest is Starlette's."""
 
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -10,36 +13,104 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.edge.http.anthropic import AnthropicDoor
 from polyroute.edge.http.body import Receive, Scope, Send
-from polyroute.edge.http.openai import OpenAiDoor
+from polyroute.edge.http.door import Door
+from polyroute.edge.http.gemini import METHODS, GeminiDoor
+from polyroute.edge.http.openai import AZURE, OpenAiDoor
 from polyroute.edge.http.pages import Pages, refusal
+from polyroute.edge.http.relay import RelayDoor
+from polyroute.edge.http.tasks import TasksDoor
 from polyroute.mesh.errors import MeshError
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 PREFIX: Final = "/v1"
+_GEMINI: Final = re.compile(rf"/(?:v1beta|v1)/models/(.+):({'|'.join(METHODS)})")
+_AZURE: Final = re.compile(rf"/openai/deployments/([^/]+)({'|'.join(AZURE)})")
+_PREFLIGHT: Final = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET, POST, DELETE",
+    "access-control-max-age": "86400",
+}
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The doors of all APIs.
+
+    Args:
+        openai: OpenAI's conversations and embeddings.
+        anthropic: Anthropic's.
+        gemini: Gemini's.
+        tasks: Work other than conversation.
+        relay: Vendors' own APIs.
+    """
+
+    openai: OpenAiDoor
+    anthropic: AnthropicDoor
+    gemini: GeminiDoor
+    tasks: TasksDoor
+    relay: RelayDoor
+
+    @classmethod
+    def of(cls, door: Door) -> "Doors":
+        """All of them over the same path of a call."""
+        return cls(OpenAiDoor(door), AnthropicDoor(door), GeminiDoor(door), TasksDoor(door), RelayDoor(door))
 
 
 class App:
-    """The ASGI application: every path with and without `/v1`."""
+    """The ASGI application: every path with and without `/v1`, with and without a slash at its end."""
 
-    def __init__(self, openai: OpenAiDoor, pages: Pages) -> None:
+    def __init__(self, doors: Doors, pages: Pages) -> None:
         hot: dict[str, Handler] = {
-            "/chat/completions": openai.chat,
-            "/completions": openai.completions,
-            "/embeddings": openai.embeddings,
+            "/chat/completions": doors.openai.chat,
+            "/completions": doors.openai.completions,
+            "/embeddings": doors.openai.embeddings,
+            "/responses": doors.openai.responses,
+            "/messages": doors.anthropic.messages,
+            "/messages/count_tokens": doors.anthropic.count_tokens,
+            "/rerank": doors.tasks.rerank,
+            "/images/generations": doors.tasks.images,
+            "/images/edits": doors.tasks.images,
+            "/images/variations": doors.tasks.images,
+            "/audio/speech": doors.tasks.speech,
+            "/audio/transcriptions": doors.tasks.transcriptions,
+            "/audio/translations": doors.tasks.translations,
+            "/moderations": doors.tasks.moderations,
         }
-        self._hot = {prefix + path: handler for path, handler in hot.items() for prefix in (PREFIX, "")}
+        prefixes = (PREFIX, "", "/openai/v1")  # the last one is what Azure's newer clients ask for
+        self._hot = {prefix + path: handler for path, handler in hot.items() for prefix in prefixes}
+        self._doors = doors
         self._rest = _starlette(pages)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's entry."""
-        handler = self._hot.get(scope["path"]) if scope["type"] == "http" else None
-        if handler is None:
+        if scope["type"] != "http":
             await self._rest(scope, receive, send)
-        elif scope["method"] == "POST":
+            return
+        handler = self._hot.get(scope["path"])
+        if handler is not None and scope["method"] == "POST":
             await handler(scope, receive, send)
         else:
-            await _not_possible(scope["method"], "POST")(scope, receive, send)
+            await self._seldom(scope, receive, send)
+
+    async def _seldom(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"].rstrip("/")
+        if scope["method"] == "OPTIONS":
+            await _preflight(scope)(scope, receive, send)
+        elif path in self._hot:
+            if scope["method"] == "POST":
+                await self._hot[path](scope, receive, send)
+            else:
+                await _not_possible(scope["method"], "POST")(scope, receive, send)
+        elif scope["method"] == "POST" and (found := _GEMINI.fullmatch(path)):
+            await self._doors.gemini.models(scope, receive, send, unquote(found[1]), found[2])
+        elif scope["method"] == "POST" and (found := _AZURE.fullmatch(path)):
+            await self._doors.openai.azure(scope, receive, send, unquote(found[1]), found[2])
+        elif self._doors.relay.takes(path):
+            await self._doors.relay.relay(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
 
 
 def _starlette(pages: Pages) -> Starlette:
@@ -49,10 +120,14 @@ def _starlette(pages: Pages) -> Starlette:
         Route("/health/ready", pages.ready),
         Route("/metrics", pages.metrics),
         Route("/openapi.json", pages.openapi),
+        Route("/v1beta/models", pages.gemini_models),
+        Route("/v1beta/models/{id:path}", pages.gemini_models),
     ]
     for prefix in (PREFIX, ""):
         routes.append(Route(f"{prefix}/models", pages.models))
         routes.append(Route(f"{prefix}/models/{{id:path}}", pages.models))
+        routes.append(Route(f"{prefix}/dashboard/billing/subscription", pages.subscription))
+        routes.append(Route(f"{prefix}/dashboard/billing/usage", pages.usage))
     handlers = {404: _no_such_path, 405: _wrong_method}
     return Starlette(routes=routes, exception_handlers=handlers)
 
@@ -72,3 +147,12 @@ def _not_possible(method: str, allowed: str) -> Response:
     response.status_code = 405
     response.headers["allow"] = allowed
     return response
+
+
+def _preflight(scope: Scope) -> Response:
+    """What a browser asks before it lets a page call (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+    headers = dict(_PREFLIGHT)
+    for name, value in scope["headers"]:
+        if name == b"access-control-request-headers":  # a wildcard there would not include `authorization`
+            headers["access-control-allow-headers"] = value.decode("latin-1")
+    return Response(status_code=204, headers=headers)

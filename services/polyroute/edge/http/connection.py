@@ -186,6 +186,10 @@ class Reply:
         if last:
             self._complete()
 
+    def cut(self) -> None:
+        """Ends an answer that cannot be completed: its client sees that the connection broke, and not an end."""
+        self._connection.transport.abort()
+
     def _headed(self, status: int, headers: Headers) -> bytes:
         self._cycle.response_started = True
         lines = [STATUS_LINE[status]]

@@ -9,23 +9,23 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from polyroute.edge.errors import body_of, headers_of, shape_of
+from polyroute.edge.errors import headers_of, shape_of
+from polyroute.edge.explaining import beside
 from polyroute.edge.http.connection import Headers, Reply
+from polyroute.edge.http.manners import Manners
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 
-JSON: Final = (b"content-type", b"application/json")
+JSON: Final = "application/json"
+EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
 # `x-accel-buffering` tells nginx and its kind not to hold a stream back
-EVENT_STREAM: Final = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
-PING: Final = b": keep-alive\n\n"
-END: Final = b"data: [DONE]\n\n"
+_UNBUFFERED: Final = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+_JSON_HEADER: Final = (b"content-type", JSON.encode())
 _CLIENT_ID: Final = "x-client-request-id"
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]{1,512}")
-_VERSION: Final = (b"openai-version", b"2020-10-01")
+# Answers hold no cookies and keys are sent by the page itself, so any origin may read them.
+ANY_ORIGIN: Final = (b"access-control-allow-origin", b"*")
+_EXPOSED: Final = (ANY_ORIGIN, (b"access-control-expose-headers", b"*"))
 
 
 class Exchange:
@@ -35,17 +35,21 @@ class Exchange:
         reply: Where the answer goes.
         headers: The request's headers.
         trail: What becomes known of the call.
+        manners: What the door's clients expect besides content.
     """
 
-    __slots__ = ("_headers", "_pinger", "_reply", "_timer", "_trail", "started")
+    __slots__ = ("_headers", "_manners", "_pinger", "_reply", "_timer", "_trail", "events", "started")
 
-    def __init__(self, reply: Reply, headers: Mapping[str, str], trail: Trail) -> None:
+    def __init__(self, reply: Reply, headers: Mapping[str, str], trail: Trail, manners: Manners) -> None:
         self._reply = reply
         self._headers = headers
         self._trail = trail
+        self._manners = manners
         self._pinger: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.started = False
+        self.events = True
+        """A stream is one of events; otherwise of bytes, in which nothing can be said of an error."""
 
     @property
     def lost(self) -> bool:
@@ -60,31 +64,51 @@ class Exchange:
         self._stop_pinging()
         self._reply.served()
 
-    def whole(self, body: bytes, status: int = 200, extra: Headers = ()) -> None:
+    def whole(self, body: bytes, status: int = 200, extra: Headers = (), content_type: str = JSON) -> None:
         """Sends a whole answer."""
         self.started = True
-        self._reply.whole(status, (JSON, *self._about(), *extra), body)
+        kind = _JSON_HEADER if content_type is JSON else (b"content-type", _ascii(content_type))
+        self._reply.whole(status, (kind, *self._about(), *extra), body)
 
     async def piece(self, data: bytes, *, last: bool) -> None:
-        """Sends the next piece of a stream; the first one opens it."""
+        """Sends the next piece of a stream of events; the first one opens it."""
         if self._timer is not None:
             await self._finish_ping()
         if not self.started:
-            self._open()
-        await self._reply.piece(data + END if last else data, last=last)
+            self.open(EVENT_STREAM, _UNBUFFERED)
+        await self._reply.piece(data + self._manners.end if last else data, last=last)
+
+    def explained(self, data: bytes, told: bytes, *, stream: bool) -> bytes:
+        """The last of an answer's content with an explanation beside it."""
+        return data + self._manners.aside(told) if stream else beside(data, told)
+
+    async def raw(self, data: bytes, *, last: bool) -> None:
+        """Sends the next bytes of a stream that is not one of events, once `open` has begun it."""
+        await self._reply.piece(data, last=last)
+
+    def open(self, content_type: str, extra: Headers = (), status: int = 200) -> None:
+        """Begins a stream."""
+        self.started = True
+        self.events = content_type is EVENT_STREAM
+        self._reply.open(status, ((b"content-type", _ascii(content_type)), *extra, *self._about()))
 
     async def fail(self, error: MeshError) -> None:
         """Says that the call failed: as an answer of its own or, after the first byte, inside the stream."""
         await self._finish_ping()
         shape = shape_of(error)
+        manners = self._manners
+        if self.started and not self.events:
+            self._reply.cut()
+            return
+        body = manners.error(error, shape, self._trail.request_id)
         if not self.started:
-            self.whole(body_of(error, shape), shape.status, headers_of(error, shape))
+            self.whole(body, manners.status(shape), headers_of(error, shape))
             return
         # an in-band error and no end marker: clients would take a bare end for a complete answer
-        await self._reply.piece(b"data: " + body_of(error, shape) + b"\n\n", last=True)
+        await self._reply.piece(manners.broken(body), last=True)
 
     def ping_every(self, seconds: float) -> None:
-        """Keeps the connection alive with comments until the first piece."""
+        """Keeps the connection alive until the first piece."""
         loop = asyncio.get_running_loop()
 
         def due() -> None:
@@ -95,8 +119,8 @@ class Exchange:
 
     async def _ping(self) -> None:
         if not self.started:
-            self._open()
-        await self._reply.piece(PING, last=False)
+            self.open(EVENT_STREAM, _UNBUFFERED)
+        await self._reply.piece(self._manners.ping, last=False)
 
     async def _finish_ping(self) -> None:
         self._stop_pinging()
@@ -109,17 +133,15 @@ class Exchange:
             self._timer.cancel()
             self._timer = None
 
-    def _open(self) -> None:
-        self.started = True
-        self._reply.open(200, (*EVENT_STREAM, *self._about()))
-
     def _about(self) -> list[tuple[bytes, bytes]]:
         """Headers that say which call this is, who served it and what Polyroute added."""
         trail = self._trail
-        headers = [(b"x-request-id", trail.request_id.encode()), _VERSION]
-        client = self._headers.get(_CLIENT_ID, "")
-        if _PRINTABLE.fullmatch(client):
-            headers.append((b"x-client-request-id", client.encode()))
+        headers = [(self._manners.id_header, trail.request_id.encode()), *self._manners.fixed]
+        asked = self._headers
+        if _CLIENT_ID in asked and _PRINTABLE.fullmatch(asked[_CLIENT_ID]):
+            headers.append((b"x-client-request-id", asked[_CLIENT_ID].encode()))
+        if "origin" in asked:
+            headers += _EXPOSED
         if trail.attempt is not None and trail.committed:
             headers += _served(trail)
         return headers
@@ -136,10 +158,11 @@ def _served(trail: Trail) -> list[tuple[bytes, bytes]]:
         (b"openai-processing-ms", b"%d" % (trail.first_token * 1000)),
     ]
     if decision is not None:
-        headers.append((b"x-polyroute-model", _ascii(decision.plan.model)))
+        headers.append((b"x-polyroute-model", _ascii(trail.model)))
         headers.append((b"x-polyroute-catalog", _ascii(decision.record.catalog_version)))
     if started is not None:
-        headers += [(name.encode(), _ascii(value)) for name, value in started.headers.items()]
+        if started.headers:
+            headers += [(name.encode(), _ascii(value)) for name, value in started.headers.items()]
         if started.dropped:
             headers.append((b"x-polyroute-dropped", _ascii(",".join(started.dropped))))
     return headers
@@ -147,6 +170,6 @@ def _served(trail: Trail) -> list[tuple[bytes, bytes]]:
 
 def _ascii(text: str) -> bytes:
     """A header's value: what is not printable ASCII is escaped, so that no name can break a header."""
-    if _PRINTABLE.fullmatch(text):
+    if text.isascii() and text.isprintable() and len(text) <= 512:
         return text.encode()
     return text.encode("unicode_escape")[:512]

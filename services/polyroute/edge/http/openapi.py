@@ -5,15 +5,13 @@ Request bodies are described as far as Polyroute reads them; every further membe
 
 from typing import Any, Final
 
+from polyroute.edge.http.schemas import SCHEMAS, ref
+
 _KEY: Final[list[dict[str, list[str]]]] = [{"key": []}]
 
 
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 def _answer(description: str, schema: str, *, stream: bool = False) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/json": {"schema": _ref(schema)}}
+    content: dict[str, Any] = {"application/json": {"schema": ref(schema)}}
     if stream:
         content["text/event-stream"] = {"schema": {"type": "string", "description": "`data:` events, then `[DONE]`"}}
     return {"description": description, "content": content}
@@ -23,13 +21,15 @@ def _errors(*statuses: str) -> dict[str, Any]:
     return {status: _answer("an error", "Error") for status in statuses}
 
 
-def _post(summary: str, request: str, answer: str, *, stream: bool) -> dict[str, Any]:
+def _post(
+    summary: str, request: str, answer: str, *, stream: bool, media: str = "application/json", name: str = ""
+) -> dict[str, Any]:
     return {
         "post": {
             "summary": summary,
-            "operationId": request,
+            "operationId": name or request,
             "security": _KEY,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(request)}}},
+            "requestBody": {"required": True, "content": {media: {"schema": ref(request)}}},
             "responses": {
                 "200": _answer("the answer", answer, stream=stream),
                 **_errors("400", "401", "403", "404", "408", "413", "422", "429", "500", "502", "503", "504"),
@@ -39,86 +39,23 @@ def _post(summary: str, request: str, answer: str, *, stream: bool) -> dict[str,
 
 
 def _get(summary: str, answer: str, *, keyed: bool = True, media: str = "application/json") -> dict[str, Any]:
-    schema = _ref(answer) if media == "application/json" else {"type": "string"}
+    schema = ref(answer) if media == "application/json" else {"type": "string"}
     responses: dict[str, Any] = {"200": {"description": summary, "content": {media: {"schema": schema}}}}
     if keyed:
         responses |= _errors("401", "404", "503")
     return {"get": {"summary": summary, "security": _KEY if keyed else [], "responses": responses}}
 
 
-def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": True,
+def _sound(summary: str, request: str) -> dict[str, Any]:
+    described = _post(summary, request, "Health", stream=False)
+    described["post"]["responses"]["200"] = {
+        "description": "the sound",
+        "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}},
     }
+    return described
 
 
-_MODEL_NAME: Final = {"type": "string", "minLength": 1, "maxLength": 256}
-_COUNT: Final = {"type": "integer", "minimum": 0}
-_SCHEMAS: Final = {
-    "ChatCompletion": _object(
-        {
-            "model": _MODEL_NAME,
-            "messages": {"type": "array", "minItems": 1, "items": _object({"role": {"type": "string"}}, "role")},
-            "stream": {"type": ["boolean", "null"]},
-            "stream_options": {"type": ["object", "null"]},
-            "max_tokens": {"type": ["integer", "null"], "minimum": 0},
-            "max_completion_tokens": {"type": ["integer", "null"], "minimum": 0},
-            "tools": {"type": ["array", "null"], "items": {"type": "object"}},
-        },
-        "model",
-        "messages",
-    ),
-    "Completion": _object(
-        {
-            "model": _MODEL_NAME,
-            "prompt": {"type": ["string", "array"]},
-            "stream": {"type": ["boolean", "null"]},
-            "max_tokens": {"type": ["integer", "null"], "minimum": 0},
-        },
-        "model",
-        "prompt",
-    ),
-    "Embedding": _object(
-        {
-            "model": _MODEL_NAME,
-            "input": {"type": ["string", "array"]},
-            "encoding_format": {"type": ["string", "null"], "enum": ["float", "base64", None]},
-            "dimensions": {"type": ["integer", "null"], "minimum": 1},
-        },
-        "model",
-        "input",
-    ),
-    "ChatCompletionAnswer": _object({"choices": {"type": "array"}, "usage": {"type": "object"}}, "choices"),
-    "CompletionAnswer": _object({"choices": {"type": "array"}, "usage": {"type": "object"}}, "choices"),
-    "EmbeddingAnswer": _object({"data": {"type": "array"}, "usage": {"type": "object"}}, "data"),
-    "Model": _object(
-        {"id": {"type": "string"}, "object": {"const": "model"}, "created": _COUNT, "owned_by": {"type": "string"}},
-        "id",
-        "object",
-        "created",
-        "owned_by",
-    ),
-    "ModelList": _object({"object": {"const": "list"}, "data": {"type": "array", "items": _ref("Model")}}, "data"),
-    "Health": _object({"status": {"type": "string"}}, "status"),
-    "Error": _object(
-        {
-            "error": _object(
-                {
-                    "message": {"type": "string"},
-                    "type": {"type": "string"},
-                    "param": {"type": ["string", "null"]},
-                    "code": {"type": ["string", "null"]},
-                },
-                "message",
-                "type",
-            )
-        },
-        "error",
-    ),
-}
+_FORM: Final = "multipart/form-data"
 _ID: Final = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 
 DOCUMENT: Final[dict[str, Any]] = {
@@ -132,6 +69,39 @@ DOCUMENT: Final[dict[str, Any]] = {
         "/v1/chat/completions": _post("Answers a conversation", "ChatCompletion", "ChatCompletionAnswer", stream=True),
         "/v1/completions": _post("Completes a text", "Completion", "CompletionAnswer", stream=True),
         "/v1/embeddings": _post("Makes vectors of texts", "Embedding", "EmbeddingAnswer", stream=False),
+        "/v1/responses": _post("Answers in OpenAI's newer form", "Response", "ResponseAnswer", stream=True),
+        "/v1/messages": _post("Answers in Anthropic's form", "Message", "MessageAnswer", stream=True),
+        "/v1/messages/count_tokens": _post("Counts tokens", "TokenCount", "TokenCountAnswer", stream=False),
+        "/v1beta/models/{id}:generateContent": {
+            "parameters": [_ID],
+            **_post("Answers in Gemini's form", "GenerateContent", "GenerateContentAnswer", stream=False),
+        },
+        "/v1beta/models/{id}:streamGenerateContent": {
+            "parameters": [_ID],
+            **_post(
+                "Answers in Gemini's form as it is made",
+                "GenerateContent",
+                "GenerateContentAnswer",
+                stream=True,
+                name="StreamGenerateContent",
+            ),
+        },
+        "/v1/rerank": _post("Orders documents by a query", "Rerank", "RerankAnswer", stream=False),
+        "/v1/images/generations": _post("Makes pictures", "Image", "ImageAnswer", stream=False),
+        "/v1/images/edits": _post("Edits pictures", "ImageEdit", "ImageAnswer", stream=False, media=_FORM),
+        "/v1/audio/speech": _sound("Turns text to sound", "Speech"),
+        "/v1/audio/transcriptions": _post(
+            "Turns sound to text", "Transcription", "TranscriptionAnswer", stream=True, media=_FORM
+        ),
+        "/v1/audio/translations": _post(
+            "Turns sound to English text",
+            "Transcription",
+            "TranscriptionAnswer",
+            stream=False,
+            media=_FORM,
+            name="Translation",
+        ),
+        "/v1/moderations": _post("Checks content", "Moderation", "ModerationAnswer", stream=False),
         "/v1/models": _get("Lists models and aliases", "ModelList"),
         "/v1/models/{id}": {"parameters": [_ID], **_get("Describes a model", "Model")},
         "/health/live": _get("The process runs", "Health", keyed=False),
@@ -139,7 +109,7 @@ DOCUMENT: Final[dict[str, Any]] = {
         "/metrics": _get("Figures in Prometheus' text format", "Health", keyed=False, media="text/plain"),
     },
     "components": {
-        "schemas": _SCHEMAS,
+        "schemas": SCHEMAS,
         "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "a key, `pr-...`"}},
     },
 }

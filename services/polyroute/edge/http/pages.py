@@ -1,6 +1,8 @@
 """The doors that are not hot: models, health, metrics, the description of the API."""
 
 import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -11,18 +13,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.api.metrics.v1.metrics_pb2 import GetExpositionRequest
+from polyroute.api.metrics.v1.metrics_pb2 import GetExpositionRequest, QueryUsageRequest
 from polyroute.api.router.v1.router_pb2 import Model
-from polyroute.edge.errors import body_of, headers_of, shape_of
+from polyroute.edge.errors import headers_of, shape_of
 from polyroute.edge.flow import Flow
-from polyroute.edge.http.openai import credential
+from polyroute.edge.http.door import credential
+from polyroute.edge.http.exchange import ANY_ORIGIN
+from polyroute.edge.http.listings import (
+    anthropic_model,
+    anthropic_page,
+    billed,
+    gemini_model,
+    openai_model,
+    subscription,
+)
+from polyroute.edge.http.manners import ANTHROPIC, GEMINI, OPENAI, Manners
 from polyroute.edge.http.openapi import DOCUMENT
 from polyroute.mesh import scope as scopes
-from polyroute.mesh.errors import MeshError
+from polyroute.mesh.errors import MeshError, from_rpc
 from polyroute.mesh.node import Node
 
 NEEDED = ("auth", "providers", "router")  # without these no call can be answered; without metrics records wait
 EXPOSITION_SECONDS = 5.0
+QUERY_SECONDS = 10.0
 
 _log = structlog.get_logger("pages")
 
@@ -74,41 +87,82 @@ class Pages:
         return _json(DOCUMENT)
 
     async def models(self, request: Request) -> Response:
-        """GET /v1/models, and GET /v1/models/{id} for one."""
+        """GET /v1/models, and GET /v1/models/{id} for one; in Anthropic's form for Anthropic's clients."""
+        wanted = request.path_params.get("id")
+        anthropic = "anthropic-version" in request.headers or "x-api-key" in request.headers
+        manners = ANTHROPIC if anthropic else OPENAI
+        try:
+            models = await self._models(request, wanted)
+        except MeshError as error:
+            return refusal(error, manners)
+        if wanted is not None:
+            return _json(anthropic_model(models[0]) if anthropic else openai_model(models[0]))
+        if anthropic:
+            return _json(anthropic_page(models))
+        return _json({"object": "list", "data": [openai_model(model) for model in models]})
+
+    async def gemini_models(self, request: Request) -> Response:
+        """GET /v1beta/models, and GET /v1beta/models/{id} for one."""
         wanted = request.path_params.get("id")
         try:
-            listed = await self._flow.models(credential(dict(request.headers)))
-            if wanted is None:
-                return _json({"object": "list", "data": [_model(model) for model in listed.models]})
+            models = await self._models(request, wanted)
+        except MeshError as error:
+            return refusal(error, GEMINI)
+        if wanted is not None:
+            return _json(gemini_model(models[0]))
+        return _json({"models": [gemini_model(model) for model in models]})
+
+    async def _models(self, request: Request, wanted: str | None) -> Sequence[Model]:
+        listed = await self._flow.models(credential(request.headers))
+        if wanted is None:
+            return listed.models
+        found = [model for model in listed.models if model.name == wanted]
+        if not found:
+            raise MeshError(pb.REASON_MODEL_NOT_FOUND, f"no model is called {wanted}", metadata={"model": wanted})
+        return found
+
+    async def subscription(self, request: Request) -> Response:
+        """GET /dashboard/billing/subscription."""
+        try:
+            await self._flow.caller(credential(request.headers))
         except MeshError as error:
             return refusal(error)
-        for model in listed.models:
-            if model.name == wanted:
-                return _json(_model(model))
-        missing = MeshError(pb.REASON_MODEL_NOT_FOUND, f"no model is called {wanted}", metadata={"model": wanted})
-        return refusal(missing)
+        return _json(subscription())
+
+    async def usage(self, request: Request) -> Response:
+        """GET /dashboard/billing/usage?start_date=2026-01-01&end_date=2026-01-31: of the key that asks."""
+        try:
+            caller = await self._flow.caller(credential(request.headers))
+            query = QueryUsageRequest(key_id=caller.key_id)
+            for name, time in (("start_date", query.start_time), ("end_date", query.end_time)):
+                if given := request.query_params.get(name):
+                    time.FromDatetime(_day(name, given))
+            rows = await self._metrics.QueryUsage(query, timeout=QUERY_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return refusal(from_rpc(error))
+        except MeshError as error:
+            return refusal(error)
+        return _json(billed(rows.rows))
 
 
-def refusal(error: MeshError) -> Response:
+def _day(name: str, text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise MeshError(
+            pb.REASON_INVALID_REQUEST, f"{name} is no date such as 2026-01-31", metadata={"param": name}
+        ) from None
+
+
+def refusal(error: MeshError, manners: Manners = OPENAI) -> Response:
     """An error as an answer."""
     shape = shape_of(error)
-    headers = {name.decode(): value.decode() for name, value in headers_of(error, shape)}
-    headers["x-request-id"] = scopes.new_request_id()
-    return Response(body_of(error, shape), shape.status, headers, "application/json")
+    request_id = scopes.new_request_id()
+    headers = {name.decode(): value.decode() for name, value in (*headers_of(error, shape), ANY_ORIGIN)}
+    headers[manners.id_header.decode()] = request_id
+    return Response(manners.error(error, shape, request_id), manners.status(shape), headers, "application/json")
 
 
 def _json(content: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, {"x-request-id": scopes.new_request_id()}, "application/json")
-
-
-def _model(model: Model) -> dict[str, Any]:
-    """A model as OpenAI's clients expect it, with what the catalog knows beside it."""
-    return {
-        "id": model.name,
-        "object": "model",
-        "created": model.create_time,
-        "owned_by": ",".join(model.providers) or "polyroute",
-        "alias_of": list(model.alias_of) or None,
-        "context_length": model.context_tokens or None,
-        "max_output_tokens": model.max_output_tokens or None,
-    }
+    headers = {"x-request-id": scopes.new_request_id(), ANY_ORIGIN[0].decode(): ANY_ORIGIN[1].decode()}
+    return Response(orjson.dumps(content), status, headers, "application/json")

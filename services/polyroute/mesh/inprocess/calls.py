@@ -10,7 +10,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from polyroute.mesh import scope as scopes
 from polyroute.mesh.guard import Context, Stream, Unary
-from polyroute.mesh.inprocess.context import LocalContext, Sent
+from polyroute.mesh.inprocess.context import LocalContext
 from polyroute.mesh.inprocess.server import Absent, LocalServer, rpc_error
 
 EOF: Final = grpc.aio.EOF
@@ -34,13 +34,10 @@ class _Call:
     def __init__(self, server: LocalServer, path: str, timeout: float | None, metadata: Any) -> None:
         scope = scopes.CURRENT.get()
         timeout = scopes.shortened(timeout)
-        sent: Sent = scope.metadata if scope is not None else ()
-        if metadata:
-            sent = (*sent, *metadata)
         self._loop = asyncio.get_running_loop()
-        self._method, self._service = server.find(path, type(self).absent)
+        self._method, self._service = server.find(path, self.absent)
         self._deadline = None if timeout is None else self._loop.time() + timeout
-        self._context = LocalContext(sent, self._deadline, self._loop)
+        self._context = LocalContext(scope, tuple(metadata or ()), self._deadline, self._loop)
         self._vars = contextvars.copy_context()
         self._runner: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None

@@ -8,6 +8,7 @@ import grpc
 from grpc.aio import Metadata
 
 from polyroute.mesh.guard import LOCAL_PEER
+from polyroute.mesh.scope import Scope
 
 Sent = tuple[tuple[str, str | bytes], ...]
 
@@ -15,8 +16,12 @@ Sent = tuple[tuple[str, str | bytes], ...]
 class LocalContext(grpc.aio.ServicerContext[Any, Any]):
     """What a servicer sees of a local call."""
 
-    def __init__(self, metadata: Sent, deadline: float | None, loop: asyncio.AbstractEventLoop) -> None:
-        self._metadata = metadata
+    def __init__(
+        self, scope: Scope | None, metadata: Sent, deadline: float | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.scope = scope
+        """The caller's own scope, which needs not be made anew from metadata."""
+        self._more = metadata
         self._deadline = deadline
         self._loop = loop
         self.initial: Metadata | None = None
@@ -45,7 +50,7 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
 
     def invocation_metadata(self) -> Sent:  # type: ignore[override] # pairs, as the network's server has them
         """The metadata the caller sent."""
-        return self._metadata
+        return self._more if self.scope is None else (*self.scope.metadata, *self._more)
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Sets the status code that the call ends with."""

@@ -4,7 +4,7 @@ from typing import Final
 
 from polyroute.providers.credentials import HeaderKey
 from polyroute.providers.families import GEMINI, GOOGLE_FAULTS
-from polyroute.providers.gemini_paths import EMBED, gemini
+from polyroute.providers.gemini_paths import COUNT, EMBED, gemini
 from polyroute.providers.traits import Traits
 from polyroute.providers.vendor import Vendor
 
@@ -14,7 +14,7 @@ VENDOR: Final = Vendor(
     tails=("/v1beta/openai", "/v1beta", "/v1"),
     key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     credential=HeaderKey("x-goog-api-key", "", tokens=True),
-    speaks=(*gemini("/v1beta"), EMBED.at("/v1beta")),
+    speaks=(*gemini("/v1beta"), EMBED.at("/v1beta"), COUNT.at("/v1beta")),
     # "Developer instruction is not enabled for models/gemma-3": https://ai.google.dev/gemma/docs/core/prompt-structure
     models=(*GEMINI, Traits(models=("gemma-3*",), system=False, tools=False)),
     faults=GOOGLE_FAULTS,

@@ -17,7 +17,9 @@ VENDOR: Final = Vendor(
     # https://openrouter.ai/docs/use-cases/reasoning-tokens
     options={
         "openai.chat": Options(
-            developer_role=True, reasoning_member="reasoning", accepts=frozenset({"top_k", "reasoning"})
+            developer_role=True,
+            reasoning_member="reasoning",
+            accepts=frozenset({"top_k", "reasoning", "cache_control"}),
         )
     },
     # https://openrouter.ai/docs/api-reference/errors

@@ -11,7 +11,7 @@ from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.dialects.anthropic.common import Options
 from polyroute.providers.credentials import GoogleKey
 from polyroute.providers.families import CLAUDE, CLAUDE_FAULTS, GEMINI, GOOGLE_FAULTS
-from polyroute.providers.gemini_paths import gemini
+from polyroute.providers.gemini_paths import COUNT_PLAIN, PREDICT, gemini
 from polyroute.providers.spoken import Spoken
 from polyroute.providers.traits import Edit
 from polyroute.providers.vendor import Setting, Vendor
@@ -19,6 +19,7 @@ from polyroute.providers.vendor import Setting, Vendor
 _PLACE: Final = "/v1/projects/{project}/locations/{region}/publishers"
 _VERSION: Final = "vertex-2023-10-16"
 _CLAUDE: Final = f"{_PLACE}/anthropic/models/{{model}}"
+_GOOGLE: Final = f"{_PLACE}/google"
 
 VENDOR: Final = Vendor(
     name="vertex",
@@ -46,11 +47,13 @@ VENDOR: Final = Vendor(
             models=("claude-*",),
             edit=Edit(drop=frozenset({"model"}), put={"anthropic_version": f'"{_VERSION}"'.encode()}),
         ),
-        *gemini(f"{_PLACE}/google", but=("claude-*",)),
+        *gemini(_GOOGLE, but=("claude-*",)),
+        PREDICT.at(_GOOGLE),
+        COUNT_PLAIN.at(_GOOGLE),
     ),
     models=(*CLAUDE, *GEMINI),
     options={"anthropic.messages": Options(body_version=_VERSION)},
     faults=(*CLAUDE_FAULTS, *GOOGLE_FAULTS),
-    recorded=frozenset({"gemini.generate", "gemini.count_tokens", "anthropic.messages"}),
+    recorded=frozenset({"gemini.generate", "gemini.count_tokens_plain", "anthropic.messages"}),
     price_book="google",
 )

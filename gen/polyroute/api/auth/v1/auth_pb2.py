@@ -25,19 +25,49 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from polyroute.api.auth.v1 import limits_pb2 as polyroute_dot_api_dot_auth_dot_v1_dot_limits__pb2
+from polyroute.api.chat.v1 import chat_pb2 as polyroute_dot_api_dot_chat_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n polyroute/api/auth/v1/auth.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"f\n\x06\x43\x61ller\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x12\n\nkey_prefix\x18\x04 \x01(\t\x12\x10\n\x08key_name\x18\x05 \x01(\t\"\xd6\x01\n\x07Verdict\x12-\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.Caller\x12,\n\tfresh_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nusable_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06models\x18\x04 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"5\n\x10\x41uthorizeRequest\x12!\n\ncredential\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01(\x80 \"D\n\x11\x41uthorizeResponse\x12/\n\x07verdict\x18\x01 \x01(\x0b\x32\x1e.polyroute.api.auth.v1.Verdict\"4\n\x17WatchRevocationsRequest\x12\x19\n\x08revision\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"L\n\x18WatchRevocationsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x0f\n\x07key_ids\x18\x02 \x03(\t\x12\r\n\x05reset\x18\x03 \x01(\x08\"\xe6\x01\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06models\x18\x08 \x03(\t\"\xb5\x01\n\x10\x43reateKeyRequest\x12\x1b\n\nproject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x16\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\"\n\x06models\x18\x03 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xe8\x07\"\x07r\x05\x10\x01(\x80\x02\x12+\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\nrequest_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02(@\"Q\n\x11\x43reateKeyResponse\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.polyroute.api.auth.v1.Key\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\"s\n\x0fListKeysRequest\x12\x1b\n\nproject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x12\n\nshow_ended\x18\x04 \x01(\x08\"U\n\x10ListKeysResponse\x12(\n\x04keys\x18\x01 \x03(\x0b\x32\x1a.polyroute.api.auth.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x10RevokeKeyRequest\x12\x17\n\x03key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\"<\n\x11RevokeKeyResponse\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.polyroute.api.auth.v1.Key2\x95\x04\n\x0b\x41uthService\x12\x63\n\tAuthorize\x12\'.polyroute.api.auth.v1.AuthorizeRequest\x1a(.polyroute.api.auth.v1.AuthorizeResponse\"\x03\x90\x02\x01\x12z\n\x10WatchRevocations\x12..polyroute.api.auth.v1.WatchRevocationsRequest\x1a/.polyroute.api.auth.v1.WatchRevocationsResponse\"\x03\x90\x02\x01\x30\x01\x12^\n\tCreateKey\x12\'.polyroute.api.auth.v1.CreateKeyRequest\x1a(.polyroute.api.auth.v1.CreateKeyResponse\x12`\n\x08ListKeys\x12&.polyroute.api.auth.v1.ListKeysRequest\x1a\'.polyroute.api.auth.v1.ListKeysResponse\"\x03\x90\x02\x01\x12\x63\n\tRevokeKey\x12\'.polyroute.api.auth.v1.RevokeKeyRequest\x1a(.polyroute.api.auth.v1.RevokeKeyResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n polyroute/api/auth/v1/auth.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"polyroute/api/auth/v1/limits.proto\x1a polyroute/api/chat/v1/chat.proto\"f\n\x06\x43\x61ller\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x12\n\nkey_prefix\x18\x04 \x01(\t\x12\x10\n\x08key_name\x18\x05 \x01(\t\"\xc3\x02\n\x07Verdict\x12-\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.Caller\x12,\n\tfresh_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nusable_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06models\x18\x04 \x03(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x05scope\x18\x06 \x01(\x0b\x32\x1f.polyroute.api.auth.v1.KeyScope\x12,\n\x06limits\x18\x07 \x03(\x0b\x32\x1c.polyroute.api.auth.v1.Limit\x12\r\n\x05purse\x18\x08 \x01(\t\"\xc4\x02\n\x08KeyScope\x12G\n\noperations\x18\x01 \x03(\x0e\x32 .polyroute.api.chat.v1.OperationB\x11\xbaH\x0e\x92\x01\x0b\x10 \"\x07\x82\x01\x04\x10\x01 \x00\x12!\n\x06routes\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10@\"\x07r\x05\x10\x01(\x80\x02\x12\'\n\rsource_ranges\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10@\"\x06r\x04\x10\x01(@\x12$\n\x11provider_defaults\x18\x04 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x01\x12P\n\x04tags\x18\x05 \x03(\x0b\x32).polyroute.api.auth.v1.KeyScope.TagsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01(@*\x05r\x03(\x80\x02\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x10\x41uthorizeRequest\x12!\n\ncredential\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01(\x80 \"D\n\x11\x41uthorizeResponse\x12/\n\x07verdict\x18\x01 \x01(\x0b\x32\x1e.polyroute.api.auth.v1.Verdict\"4\n\x17WatchRevocationsRequest\x12\x19\n\x08revision\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"}\n\x18WatchRevocationsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x0f\n\x07key_ids\x18\x02 \x03(\t\x12\r\n\x05reset\x18\x03 \x01(\x08\x12\x16\n\x0e\x63hanged_scopes\x18\x04 \x03(\t\x12\x17\n\x0frecalled_purses\x18\x05 \x03(\t\"\xc8\x01\n\nLimitClaim\x12\x18\n\x05scope\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12:\n\x04kind\x18\x02 \x01(\x0e\x32 .polyroute.api.auth.v1.LimitKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x17\n\x06needed\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x17\n\x06wanted\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x08returned\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"o\n\x12LeaseLimitsRequest\x12\x19\n\x06holder\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12>\n\x06\x63laims\x18\x02 \x03(\x0b\x32!.polyroute.api.auth.v1.LimitClaimB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\"\xcf\x01\n\nLimitShare\x12\x0f\n\x07granted\x18\x01 \x01(\x03\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tremaining\x18\x04 \x01(\x03\x12.\n\x0breset_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07holders\x18\x06 \x01(\r\"H\n\x13LeaseLimitsResponse\x12\x31\n\x06shares\x18\x01 \x03(\x0b\x32!.polyroute.api.auth.v1.LimitShare\"\xae\x02\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06models\x18\x08 \x03(\t\x12.\n\x05scope\x18\t \x01(\x0b\x32\x1f.polyroute.api.auth.v1.KeyScope\x12\x16\n\x0e\x63reator_key_id\x18\n \x01(\t\"\x84\x02\n\x10\x43reateKeyRequest\x12\x1b\n\nproject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x16\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\"\n\x06models\x18\x03 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xe8\x07\"\x07r\x05\x10\x01(\x80\x02\x12+\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\nrequest_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02(@\x12.\n\x05scope\x18\x06 \x01(\x0b\x32\x1f.polyroute.api.auth.v1.KeyScope\x12\x1d\n\x0b\x63reator_key\x18\x07 \x01(\tB\x08\xbaH\x05r\x03(\x80\x01\"Q\n\x11\x43reateKeyResponse\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.polyroute.api.auth.v1.Key\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\"s\n\x0fListKeysRequest\x12\x1b\n\nproject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x12\n\nshow_ended\x18\x04 \x01(\x08\"U\n\x10ListKeysResponse\x12(\n\x04keys\x18\x01 \x03(\x0b\x32\x1a.polyroute.api.auth.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x10RevokeKeyRequest\x12\x17\n\x03key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\"<\n\x11RevokeKeyResponse\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.polyroute.api.auth.v1.Key2\xfb\x04\n\x0b\x41uthService\x12\x63\n\tAuthorize\x12\'.polyroute.api.auth.v1.AuthorizeRequest\x1a(.polyroute.api.auth.v1.AuthorizeResponse\"\x03\x90\x02\x01\x12z\n\x10WatchRevocations\x12..polyroute.api.auth.v1.WatchRevocationsRequest\x1a/.polyroute.api.auth.v1.WatchRevocationsResponse\"\x03\x90\x02\x01\x30\x01\x12\x64\n\x0bLeaseLimits\x12).polyroute.api.auth.v1.LeaseLimitsRequest\x1a*.polyroute.api.auth.v1.LeaseLimitsResponse\x12^\n\tCreateKey\x12\'.polyroute.api.auth.v1.CreateKeyRequest\x1a(.polyroute.api.auth.v1.CreateKeyResponse\x12`\n\x08ListKeys\x12&.polyroute.api.auth.v1.ListKeysRequest\x1a\'.polyroute.api.auth.v1.ListKeysResponse\"\x03\x90\x02\x01\x12\x63\n\tRevokeKey\x12\'.polyroute.api.auth.v1.RevokeKeyRequest\x1a(.polyroute.api.auth.v1.RevokeKeyResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'polyroute.api.auth.v1.auth_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_KEYSCOPE_TAGSENTRY']._loaded_options = None
+  _globals['_KEYSCOPE_TAGSENTRY']._serialized_options = b'8\001'
+  _globals['_KEYSCOPE'].fields_by_name['operations']._loaded_options = None
+  _globals['_KEYSCOPE'].fields_by_name['operations']._serialized_options = b'\272H\016\222\001\013\020 \"\007\202\001\004\020\001 \000'
+  _globals['_KEYSCOPE'].fields_by_name['routes']._loaded_options = None
+  _globals['_KEYSCOPE'].fields_by_name['routes']._serialized_options = b'\272H\016\222\001\013\020@\"\007r\005\020\001(\200\002'
+  _globals['_KEYSCOPE'].fields_by_name['source_ranges']._loaded_options = None
+  _globals['_KEYSCOPE'].fields_by_name['source_ranges']._serialized_options = b'\272H\r\222\001\n\020@\"\006r\004\020\001(@'
+  _globals['_KEYSCOPE'].fields_by_name['provider_defaults']._loaded_options = None
+  _globals['_KEYSCOPE'].fields_by_name['provider_defaults']._serialized_options = b'\272H\006z\004\030\200\200\001'
+  _globals['_KEYSCOPE'].fields_by_name['tags']._loaded_options = None
+  _globals['_KEYSCOPE'].fields_by_name['tags']._serialized_options = b'\272H\024\232\001\021\020 \"\006r\004\020\001(@*\005r\003(\200\002'
   _globals['_AUTHORIZEREQUEST'].fields_by_name['credential']._loaded_options = None
   _globals['_AUTHORIZEREQUEST'].fields_by_name['credential']._serialized_options = b'\200\001\001\272H\007r\005\020\001(\200 '
   _globals['_WATCHREVOCATIONSREQUEST'].fields_by_name['revision']._loaded_options = None
   _globals['_WATCHREVOCATIONSREQUEST'].fields_by_name['revision']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_LIMITCLAIM'].fields_by_name['scope']._loaded_options = None
+  _globals['_LIMITCLAIM'].fields_by_name['scope']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_LIMITCLAIM'].fields_by_name['kind']._loaded_options = None
+  _globals['_LIMITCLAIM'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_LIMITCLAIM'].fields_by_name['model']._loaded_options = None
+  _globals['_LIMITCLAIM'].fields_by_name['model']._serialized_options = b'\272H\005r\003(\200\002'
+  _globals['_LIMITCLAIM'].fields_by_name['needed']._loaded_options = None
+  _globals['_LIMITCLAIM'].fields_by_name['needed']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_LIMITCLAIM'].fields_by_name['wanted']._loaded_options = None
+  _globals['_LIMITCLAIM'].fields_by_name['wanted']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_LIMITCLAIM'].fields_by_name['returned']._loaded_options = None
+  _globals['_LIMITCLAIM'].fields_by_name['returned']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_LEASELIMITSREQUEST'].fields_by_name['holder']._loaded_options = None
+  _globals['_LEASELIMITSREQUEST'].fields_by_name['holder']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_LEASELIMITSREQUEST'].fields_by_name['claims']._loaded_options = None
+  _globals['_LEASELIMITSREQUEST'].fields_by_name['claims']._serialized_options = b'\272H\010\222\001\005\010\001\020\200\002'
   _globals['_CREATEKEYREQUEST'].fields_by_name['project_id']._loaded_options = None
   _globals['_CREATEKEYREQUEST'].fields_by_name['project_id']._serialized_options = b'\272H\004r\002(@'
   _globals['_CREATEKEYREQUEST'].fields_by_name['name']._loaded_options = None
@@ -46,6 +76,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEKEYREQUEST'].fields_by_name['models']._serialized_options = b'\272H\017\222\001\014\020\350\007\"\007r\005\020\001(\200\002'
   _globals['_CREATEKEYREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEKEYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002(@'
+  _globals['_CREATEKEYREQUEST'].fields_by_name['creator_key']._loaded_options = None
+  _globals['_CREATEKEYREQUEST'].fields_by_name['creator_key']._serialized_options = b'\272H\005r\003(\200\001'
   _globals['_CREATEKEYRESPONSE'].fields_by_name['secret']._loaded_options = None
   _globals['_CREATEKEYRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_LISTKEYSREQUEST'].fields_by_name['project_id']._loaded_options = None
@@ -62,32 +94,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\220\002\001'
   _globals['_AUTHSERVICE'].methods_by_name['RevokeKey']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\220\002\002'
-  _globals['_CALLER']._serialized_start=153
-  _globals['_CALLER']._serialized_end=255
-  _globals['_VERDICT']._serialized_start=258
-  _globals['_VERDICT']._serialized_end=472
-  _globals['_AUTHORIZEREQUEST']._serialized_start=474
-  _globals['_AUTHORIZEREQUEST']._serialized_end=527
-  _globals['_AUTHORIZERESPONSE']._serialized_start=529
-  _globals['_AUTHORIZERESPONSE']._serialized_end=597
-  _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=599
-  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=651
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=653
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=729
-  _globals['_KEY']._serialized_start=732
-  _globals['_KEY']._serialized_end=962
-  _globals['_CREATEKEYREQUEST']._serialized_start=965
-  _globals['_CREATEKEYREQUEST']._serialized_end=1146
-  _globals['_CREATEKEYRESPONSE']._serialized_start=1148
-  _globals['_CREATEKEYRESPONSE']._serialized_end=1229
-  _globals['_LISTKEYSREQUEST']._serialized_start=1231
-  _globals['_LISTKEYSREQUEST']._serialized_end=1346
-  _globals['_LISTKEYSRESPONSE']._serialized_start=1348
-  _globals['_LISTKEYSRESPONSE']._serialized_end=1433
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1435
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1478
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=1480
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1540
-  _globals['_AUTHSERVICE']._serialized_start=1543
-  _globals['_AUTHSERVICE']._serialized_end=2076
+  _globals['_CALLER']._serialized_start=223
+  _globals['_CALLER']._serialized_end=325
+  _globals['_VERDICT']._serialized_start=328
+  _globals['_VERDICT']._serialized_end=651
+  _globals['_KEYSCOPE']._serialized_start=654
+  _globals['_KEYSCOPE']._serialized_end=978
+  _globals['_KEYSCOPE_TAGSENTRY']._serialized_start=935
+  _globals['_KEYSCOPE_TAGSENTRY']._serialized_end=978
+  _globals['_AUTHORIZEREQUEST']._serialized_start=980
+  _globals['_AUTHORIZEREQUEST']._serialized_end=1033
+  _globals['_AUTHORIZERESPONSE']._serialized_start=1035
+  _globals['_AUTHORIZERESPONSE']._serialized_end=1103
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=1105
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=1157
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=1159
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=1284
+  _globals['_LIMITCLAIM']._serialized_start=1287
+  _globals['_LIMITCLAIM']._serialized_end=1487
+  _globals['_LEASELIMITSREQUEST']._serialized_start=1489
+  _globals['_LEASELIMITSREQUEST']._serialized_end=1600
+  _globals['_LIMITSHARE']._serialized_start=1603
+  _globals['_LIMITSHARE']._serialized_end=1810
+  _globals['_LEASELIMITSRESPONSE']._serialized_start=1812
+  _globals['_LEASELIMITSRESPONSE']._serialized_end=1884
+  _globals['_KEY']._serialized_start=1887
+  _globals['_KEY']._serialized_end=2189
+  _globals['_CREATEKEYREQUEST']._serialized_start=2192
+  _globals['_CREATEKEYREQUEST']._serialized_end=2452
+  _globals['_CREATEKEYRESPONSE']._serialized_start=2454
+  _globals['_CREATEKEYRESPONSE']._serialized_end=2535
+  _globals['_LISTKEYSREQUEST']._serialized_start=2537
+  _globals['_LISTKEYSREQUEST']._serialized_end=2652
+  _globals['_LISTKEYSRESPONSE']._serialized_start=2654
+  _globals['_LISTKEYSRESPONSE']._serialized_end=2739
+  _globals['_REVOKEKEYREQUEST']._serialized_start=2741
+  _globals['_REVOKEKEYREQUEST']._serialized_end=2784
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=2786
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=2846
+  _globals['_AUTHSERVICE']._serialized_start=2849
+  _globals['_AUTHSERVICE']._serialized_end=3484
 # @@protoc_insertion_point(module_scope)

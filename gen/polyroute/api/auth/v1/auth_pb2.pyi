@@ -9,6 +9,8 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from polyroute.api.auth.v1 import limits_pb2 as _limits_pb2
+from polyroute.api.chat.v1 import chat_pb2 as _chat_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -69,6 +71,13 @@ class Verdict(_message.Message):
     USABLE_FOR_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    PURSE_FIELD_NUMBER: _builtins.int
+    purse: _builtins.str
+    """Id of the key, the project or the account: the lowest of them that has a hard budget. Money is held for it before each
+    call, and a deployment whose price is unknown may not be used. Empty means that none has one, and nothing is held.
+    """
     @_builtins.property
     def caller(self) -> Global___Caller:
         """Who it is."""
@@ -89,6 +98,14 @@ class Verdict(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When the key ends by itself; unset means never."""
 
+    @_builtins.property
+    def scope(self) -> Global___KeyScope:
+        """What else binds the key; unset means nothing does."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_limits_pb2.Limit]:
+        """Limits of the key, its project and its account."""
+
     def __init__(
         self,
         *,
@@ -97,14 +114,83 @@ class Verdict(_message.Message):
         usable_for: _duration_pb2.Duration | None = ...,
         models: _abc.Iterable[_builtins.str] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        scope: Global___KeyScope | None = ...,
+        limits: _abc.Iterable[_limits_pb2.Limit] | None = ...,
+        purse: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "usable_for", b"usable_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "scope", b"scope", "usable_for", b"usable_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "models", b"models", "usable_for", b"usable_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "limits", b"limits", "models", b"models", "purse", b"purse", "scope", b"scope", "usable_for", b"usable_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+@_typing.final
+class KeyScope(_message.Message):
+    """What a key may do, beside the models it may use. Whatever is empty does not bind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    SOURCE_RANGES_FIELD_NUMBER: _builtins.int
+    PROVIDER_DEFAULTS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    provider_defaults: _builtins.bytes
+    """The `provider` object of calls that bring none, as JSON. Read by the edge; auth does not look into it."""
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedScalarFieldContainer[_chat_pb2.Operation.ValueType]:
+        """Kinds of work."""
+
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of HTTP requests and of RPCs, such as `/v1/embeddings`; one that ends in `*` stands for all that begin so."""
+
+    @_builtins.property
+    def source_ranges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where calls may come from, such as `203.0.113.0/24` or `2001:db8::/32`."""
+
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Put on the record of every call: name -> value."""
+
+    def __init__(
+        self,
+        *,
+        operations: _abc.Iterable[_chat_pb2.Operation.ValueType] | None = ...,
+        routes: _abc.Iterable[_builtins.str] | None = ...,
+        source_ranges: _abc.Iterable[_builtins.str] | None = ...,
+        provider_defaults: _builtins.bytes = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operations", b"operations", "provider_defaults", b"provider_defaults", "routes", b"routes", "source_ranges", b"source_ranges", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyScope: _TypeAlias = KeyScope  # noqa: Y015
 
 @_typing.final
 class AuthorizeRequest(_message.Message):
@@ -183,6 +269,8 @@ class WatchRevocationsResponse(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     KEY_IDS_FIELD_NUMBER: _builtins.int
     RESET_FIELD_NUMBER: _builtins.int
+    CHANGED_SCOPES_FIELD_NUMBER: _builtins.int
+    RECALLED_PURSES_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Revision after these revocations; grows by one per revocation."""
     reset: _builtins.bool
@@ -191,20 +279,176 @@ class WatchRevocationsResponse(_message.Message):
     def key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys that ended."""
 
+    @_builtins.property
+    def changed_scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of keys, projects and accounts of which something has changed: cached verdicts that name one of them are to be
+        renewed when they are used next.
+        """
+
+    @_builtins.property
+    def recalled_purses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Purses that are nearly empty: what is held for them and not needed is to be given back at once."""
+
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
         key_ids: _abc.Iterable[_builtins.str] | None = ...,
         reset: _builtins.bool = ...,
+        changed_scopes: _abc.Iterable[_builtins.str] | None = ...,
+        recalled_purses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_ids", b"key_ids", "reset", b"reset", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_scopes", b"changed_scopes", "key_ids", b"key_ids", "recalled_purses", b"recalled_purses", "reset", b"reset", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchRevocationsResponse: _TypeAlias = WatchRevocationsResponse  # noqa: Y015
+
+@_typing.final
+class LimitClaim(_message.Message):
+    """What an edge wants of one limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """The limit's scope."""
+    kind: _limits_pb2.LimitKind.ValueType
+    """What it counts."""
+    model: _builtins.str
+    """Its model."""
+    needed: _builtins.int
+    """Without so many no call can begin. Of concurrency: calls that are to be under way at this edge, all together."""
+    wanted: _builtins.int
+    """So many would be useful; at least `needed`."""
+    returned: _builtins.int
+    """Taken from an earlier share and not used. Not for concurrency, where `needed` says all."""
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        kind: _limits_pb2.LimitKind.ValueType = ...,
+        model: _builtins.str = ...,
+        needed: _builtins.int = ...,
+        wanted: _builtins.int = ...,
+        returned: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model", b"model", "needed", b"needed", "returned", b"returned", "scope", b"scope", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitClaim: _TypeAlias = LimitClaim  # noqa: Y015
+
+@_typing.final
+class LeaseLimitsRequest(_message.Message):
+    """Asks for shares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """The process that asks; a fresh random id in each life."""
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitClaim]:
+        """Of each limit."""
+
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        claims: _abc.Iterable[Global___LimitClaim] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "holder", b"holder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseLimitsRequest: _TypeAlias = LeaseLimitsRequest  # noqa: Y015
+
+@_typing.final
+class LimitShare(_message.Message):
+    """A share of one limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANTED_FIELD_NUMBER: _builtins.int
+    VALID_FOR_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    RESET_AFTER_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    granted: _builtins.int
+    """How many more may be used; fewer than needed means that the limit is reached. Of concurrency: how many calls may be
+    under way at this edge, all together.
+    """
+    remaining: _builtins.int
+    """What is left for others, at this moment."""
+    holders: _builtins.int
+    """How many edges hold a share: what one may count by itself, while auth is away, is its part among so many."""
+    @_builtins.property
+    def valid_for(self) -> _duration_pb2.Duration:
+        """How long the share lasts."""
+
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """When another try makes sense; unset when enough was granted."""
+
+    @_builtins.property
+    def reset_after(self) -> _duration_pb2.Duration:
+        """Until nothing of the limit is used, if no call came."""
+
+    def __init__(
+        self,
+        *,
+        granted: _builtins.int = ...,
+        valid_for: _duration_pb2.Duration | None = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+        remaining: _builtins.int = ...,
+        reset_after: _duration_pb2.Duration | None = ...,
+        holders: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reset_after", b"reset_after", "retry_after", b"retry_after", "valid_for", b"valid_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "holders", b"holders", "remaining", b"remaining", "reset_after", b"reset_after", "retry_after", b"retry_after", "valid_for", b"valid_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitShare: _TypeAlias = LimitShare  # noqa: Y015
+
+@_typing.final
+class LeaseLimitsResponse(_message.Message):
+    """The shares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitShare]:
+        """In the order of the claims."""
+
+    def __init__(
+        self,
+        *,
+        shares: _abc.Iterable[Global___LimitShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseLimitsResponse: _TypeAlias = LeaseLimitsResponse  # noqa: Y015
 
 @_typing.final
 class Key(_message.Message):
@@ -220,6 +464,8 @@ class Key(_message.Message):
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    CREATOR_KEY_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Such as `key_01J...`."""
     project_id: _builtins.str
@@ -228,6 +474,8 @@ class Key(_message.Message):
     """Its first characters, such as `pr-3fK2`."""
     name: _builtins.str
     """Name given at creation."""
+    creator_key_id: _builtins.str
+    """The key that created it; empty when an operator did."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -244,6 +492,10 @@ class Key(_message.Message):
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models and aliases it may use; empty means all."""
 
+    @_builtins.property
+    def scope(self) -> Global___KeyScope:
+        """What else binds it."""
+
     def __init__(
         self,
         *,
@@ -255,10 +507,12 @@ class Key(_message.Message):
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         models: _abc.Iterable[_builtins.str] | None = ...,
+        scope: Global___KeyScope | None = ...,
+        creator_key_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "models", b"models", "name", b"name", "prefix", b"prefix", "project_id", b"project_id", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator_key_id", b"creator_key_id", "expire_time", b"expire_time", "id", b"id", "models", b"models", "name", b"name", "prefix", b"prefix", "project_id", b"project_id", "revoke_time", b"revoke_time", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,12 +529,18 @@ class CreateKeyRequest(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     LIFETIME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    CREATOR_KEY_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """Project it belongs to; empty means the default project."""
     name: _builtins.str
     """Name for people."""
     request_id: _builtins.str
     """Makes a repeated call harmless: the same id gives the same key, without its secret. May be empty."""
+    creator_key: _builtins.str
+    """Id or prefix of the key on whose behalf it is created; empty means an operator's. The new key gets nothing that its
+    creator has not: PERMISSION_DENIED where it would.
+    """
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models and aliases it may use; empty means all."""
@@ -288,6 +548,10 @@ class CreateKeyRequest(_message.Message):
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:
         """How long it works; unset means for ever."""
+
+    @_builtins.property
+    def scope(self) -> Global___KeyScope:
+        """What else binds it."""
 
     def __init__(
         self,
@@ -297,10 +561,12 @@ class CreateKeyRequest(_message.Message):
         models: _abc.Iterable[_builtins.str] | None = ...,
         lifetime: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
+        scope: Global___KeyScope | None = ...,
+        creator_key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "models", b"models", "name", b"name", "project_id", b"project_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["creator_key", b"creator_key", "lifetime", b"lifetime", "models", b"models", "name", b"name", "project_id", b"project_id", "request_id", b"request_id", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

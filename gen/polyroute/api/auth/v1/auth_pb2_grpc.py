@@ -45,6 +45,11 @@ class AuthServiceStub:
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.WatchRevocationsRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.WatchRevocationsResponse.FromString,
                 _registered_method=True)
+        self.LeaseLimits = channel.unary_unary(
+                '/polyroute.api.auth.v1.AuthService/LeaseLimits',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsResponse.FromString,
+                _registered_method=True)
         self.CreateKey = channel.unary_unary(
                 '/polyroute.api.auth.v1.AuthService/CreateKey',
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.CreateKeyRequest.SerializeToString,
@@ -77,6 +82,14 @@ class AuthServiceServicer:
     def WatchRevocations(self, request, context):
         """Pushes every revocation as it happens, so that cached verdicts die within a second. Held open by each edge. The
         first message comes at once; a watcher that was away must drop verdicts older than its `revision` gap says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaseLimits(self, request, context):
+        """Hands out shares of limits, so that an edge counts calls by itself while they last. What all edges hold of a limit
+        together never exceeds it. Called by each edge when a share runs low.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +128,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.WatchRevocations,
                     request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.WatchRevocationsRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.WatchRevocationsResponse.SerializeToString,
+            ),
+            'LeaseLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaseLimits,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsResponse.SerializeToString,
             ),
             'CreateKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateKey,
@@ -187,6 +205,33 @@ class AuthService:
             '/polyroute.api.auth.v1.AuthService/WatchRevocations',
             polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.WatchRevocationsRequest.SerializeToString,
             polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.WatchRevocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaseLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AuthService/LeaseLimits',
+            polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,6 +24,10 @@ class AuthServiceStub:
     """Pushes every revocation as it happens, so that cached verdicts die within a second. Held open by each edge. The
     first message comes at once; a watcher that was away must drop verdicts older than its `revision` gap says.
     """
+    LeaseLimits: _aio.UnaryUnaryMultiCallable[_auth_pb2.LeaseLimitsRequest, _auth_pb2.LeaseLimitsResponse]
+    """Hands out shares of limits, so that an edge counts calls by itself while they last. What all edges hold of a limit
+    together never exceeds it. Called by each edge when a share runs low.
+    """
     CreateKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateKeyRequest, _auth_pb2.CreateKeyResponse]
     """Creates a key. The secret is in this answer and nowhere else."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListKeysRequest, _auth_pb2.ListKeysResponse]
@@ -52,6 +56,16 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_auth_pb2.WatchRevocationsResponse]:
         """Pushes every revocation as it happens, so that cached verdicts die within a second. Held open by each edge. The
         first message comes at once; a watcher that was away must drop verdicts older than its `revision` gap says.
+        """
+
+    @_abc_1.abstractmethod
+    def LeaseLimits(
+        self,
+        request: _auth_pb2.LeaseLimitsRequest,
+        context: _aio.ServicerContext[_auth_pb2.LeaseLimitsRequest, _abc.Awaitable[_auth_pb2.LeaseLimitsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.LeaseLimitsResponse]:
+        """Hands out shares of limits, so that an edge counts calls by itself while they last. What all edges hold of a limit
+        together never exceeds it. Called by each edge when a share runs low.
         """
 
     @_abc_1.abstractmethod

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from polyroute.api.auth.v1 import auth_pb2 as polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2
 from polyroute.api.chat.v1 import chat_pb2 as polyroute_dot_api_dot_chat_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polyroute/api/auth/v1/ledger.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a polyroute/api/auth/v1/auth.proto\x1a polyroute/api/chat/v1/chat.proto\"\xb3\x01\n\x0bHoldRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x0cHoldResponse\x12\x12\n\nheld_nanos\x18\x01 \x01(\x03\"\xc0\x01\n\nSettlement\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\x17\n\ncost_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rprice_version\x18\x05 \x01(\t\x12\r\n\x05\x66inal\x18\x06 \x01(\x08\x42\r\n\x0b_cost_nanos\"T\n\rSettleRequest\x12\x43\n\x0bsettlements\x18\x01 \x03(\x0b\x32!.polyroute.api.auth.v1.SettlementB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\x10\n\x0eSettleResponse\",\n\x0bVoidRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"\x0e\n\x0cVoidResponse2\x97\x02\n\rLedgerService\x12T\n\x04Hold\x12\".polyroute.api.auth.v1.HoldRequest\x1a#.polyroute.api.auth.v1.HoldResponse\"\x03\x90\x02\x02\x12Z\n\x06Settle\x12$.polyroute.api.auth.v1.SettleRequest\x1a%.polyroute.api.auth.v1.SettleResponse\"\x03\x90\x02\x02\x12T\n\x04Void\x12\".polyroute.api.auth.v1.VoidRequest\x1a#.polyroute.api.auth.v1.VoidResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polyroute/api/auth/v1/ledger.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a polyroute/api/auth/v1/auth.proto\x1a polyroute/api/chat/v1/chat.proto\"\xe6\x01\n\x0bHoldRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x42\x0e\n\x0c_least_nanos\"\"\n\x0cHoldResponse\x12\x12\n\nheld_nanos\x18\x01 \x01(\x03\"\xca\x03\n\nSettlement\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\x17\n\ncost_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rprice_version\x18\x05 \x01(\t\x12\r\n\x05\x66inal\x18\x06 \x01(\x08\x12-\n\x06\x63\x61ller\x18\x07 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.Caller\x12\x1d\n\x0c\x61llowance_id\x18\x08 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x12\n\ncheckpoint\x18\t \x01(\x08\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\r\x12\x15\n\x04rule\x18\x0c \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1c\n\ndeployment\x18\r \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_cost_nanos\"T\n\rSettleRequest\x12\x43\n\x0bsettlements\x18\x01 \x03(\x0b\x32!.polyroute.api.auth.v1.SettlementB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\" \n\x0eSettleResponse\x12\x0e\n\x06posted\x18\x01 \x01(\r\",\n\x0bVoidRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"\x0e\n\x0cVoidResponse\"\xd8\x01\n\x0c\x41llotRequest\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x05purse\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x1d\n\x0cneeded_nanos\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x06holder\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"U\n\rAllotResponse\x12\x15\n\rgranted_nanos\x18\x01 \x01(\x03\x12-\n\nusable_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x08Returned\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x19\n\x08sequence\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Q\n\x0fGiveBackRequest\x12>\n\x08returned\x18\x01 \x03(\x0b\x32\x1f.polyroute.api.auth.v1.ReturnedB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\x12\n\x10GiveBackResponse2\xd2\x03\n\rLedgerService\x12T\n\x04Hold\x12\".polyroute.api.auth.v1.HoldRequest\x1a#.polyroute.api.auth.v1.HoldResponse\"\x03\x90\x02\x02\x12Z\n\x06Settle\x12$.polyroute.api.auth.v1.SettleRequest\x1a%.polyroute.api.auth.v1.SettleResponse\"\x03\x90\x02\x02\x12T\n\x04Void\x12\".polyroute.api.auth.v1.VoidRequest\x1a#.polyroute.api.auth.v1.VoidResponse\"\x03\x90\x02\x02\x12W\n\x05\x41llot\x12#.polyroute.api.auth.v1.AllotRequest\x1a$.polyroute.api.auth.v1.AllotResponse\"\x03\x90\x02\x02\x12`\n\x08GiveBack\x12&.polyroute.api.auth.v1.GiveBackRequest\x1a\'.polyroute.api.auth.v1.GiveBackResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,34 +42,76 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDREQUEST'].fields_by_name['caller']._serialized_options = b'\272H\003\310\001\001'
   _globals['_HOLDREQUEST'].fields_by_name['amount_nanos']._loaded_options = None
   _globals['_HOLDREQUEST'].fields_by_name['amount_nanos']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_HOLDREQUEST'].fields_by_name['least_nanos']._loaded_options = None
+  _globals['_HOLDREQUEST'].fields_by_name['least_nanos']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_SETTLEMENT'].fields_by_name['request_id']._loaded_options = None
   _globals['_SETTLEMENT'].fields_by_name['request_id']._serialized_options = b'\272H\006r\004\020\001(@'
   _globals['_SETTLEMENT'].fields_by_name['attempt']._loaded_options = None
   _globals['_SETTLEMENT'].fields_by_name['attempt']._serialized_options = b'\272H\004*\002(\001'
+  _globals['_SETTLEMENT'].fields_by_name['allowance_id']._loaded_options = None
+  _globals['_SETTLEMENT'].fields_by_name['allowance_id']._serialized_options = b'\272H\004r\002(@'
+  _globals['_SETTLEMENT'].fields_by_name['rule']._loaded_options = None
+  _globals['_SETTLEMENT'].fields_by_name['rule']._serialized_options = b'\272H\004r\002(@'
+  _globals['_SETTLEMENT'].fields_by_name['deployment']._loaded_options = None
+  _globals['_SETTLEMENT'].fields_by_name['deployment']._serialized_options = b'\272H\005r\003(\200\002'
   _globals['_SETTLEREQUEST'].fields_by_name['settlements']._loaded_options = None
   _globals['_SETTLEREQUEST'].fields_by_name['settlements']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_VOIDREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_VOIDREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_ALLOTREQUEST'].fields_by_name['allowance_id']._loaded_options = None
+  _globals['_ALLOTREQUEST'].fields_by_name['allowance_id']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_ALLOTREQUEST'].fields_by_name['caller']._loaded_options = None
+  _globals['_ALLOTREQUEST'].fields_by_name['caller']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ALLOTREQUEST'].fields_by_name['purse']._loaded_options = None
+  _globals['_ALLOTREQUEST'].fields_by_name['purse']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_ALLOTREQUEST'].fields_by_name['needed_nanos']._loaded_options = None
+  _globals['_ALLOTREQUEST'].fields_by_name['needed_nanos']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ALLOTREQUEST'].fields_by_name['least_nanos']._loaded_options = None
+  _globals['_ALLOTREQUEST'].fields_by_name['least_nanos']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ALLOTREQUEST'].fields_by_name['holder']._loaded_options = None
+  _globals['_ALLOTREQUEST'].fields_by_name['holder']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_RETURNED'].fields_by_name['allowance_id']._loaded_options = None
+  _globals['_RETURNED'].fields_by_name['allowance_id']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_RETURNED'].fields_by_name['sequence']._loaded_options = None
+  _globals['_RETURNED'].fields_by_name['sequence']._serialized_options = b'\272H\004*\002(\001'
+  _globals['_RETURNED'].fields_by_name['amount_nanos']._loaded_options = None
+  _globals['_RETURNED'].fields_by_name['amount_nanos']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_GIVEBACKREQUEST'].fields_by_name['returned']._loaded_options = None
+  _globals['_GIVEBACKREQUEST'].fields_by_name['returned']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_LEDGERSERVICE'].methods_by_name['Hold']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['Hold']._serialized_options = b'\220\002\002'
   _globals['_LEDGERSERVICE'].methods_by_name['Settle']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['Settle']._serialized_options = b'\220\002\002'
   _globals['_LEDGERSERVICE'].methods_by_name['Void']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['Void']._serialized_options = b'\220\002\002'
-  _globals['_HOLDREQUEST']._serialized_start=192
-  _globals['_HOLDREQUEST']._serialized_end=371
-  _globals['_HOLDRESPONSE']._serialized_start=373
-  _globals['_HOLDRESPONSE']._serialized_end=407
-  _globals['_SETTLEMENT']._serialized_start=410
-  _globals['_SETTLEMENT']._serialized_end=602
-  _globals['_SETTLEREQUEST']._serialized_start=604
-  _globals['_SETTLEREQUEST']._serialized_end=688
-  _globals['_SETTLERESPONSE']._serialized_start=690
-  _globals['_SETTLERESPONSE']._serialized_end=706
-  _globals['_VOIDREQUEST']._serialized_start=708
-  _globals['_VOIDREQUEST']._serialized_end=752
-  _globals['_VOIDRESPONSE']._serialized_start=754
-  _globals['_VOIDRESPONSE']._serialized_end=768
-  _globals['_LEDGERSERVICE']._serialized_start=771
-  _globals['_LEDGERSERVICE']._serialized_end=1050
+  _globals['_LEDGERSERVICE'].methods_by_name['Allot']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['Allot']._serialized_options = b'\220\002\002'
+  _globals['_LEDGERSERVICE'].methods_by_name['GiveBack']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['GiveBack']._serialized_options = b'\220\002\002'
+  _globals['_HOLDREQUEST']._serialized_start=224
+  _globals['_HOLDREQUEST']._serialized_end=454
+  _globals['_HOLDRESPONSE']._serialized_start=456
+  _globals['_HOLDRESPONSE']._serialized_end=490
+  _globals['_SETTLEMENT']._serialized_start=493
+  _globals['_SETTLEMENT']._serialized_end=951
+  _globals['_SETTLEREQUEST']._serialized_start=953
+  _globals['_SETTLEREQUEST']._serialized_end=1037
+  _globals['_SETTLERESPONSE']._serialized_start=1039
+  _globals['_SETTLERESPONSE']._serialized_end=1071
+  _globals['_VOIDREQUEST']._serialized_start=1073
+  _globals['_VOIDREQUEST']._serialized_end=1117
+  _globals['_VOIDRESPONSE']._serialized_start=1119
+  _globals['_VOIDRESPONSE']._serialized_end=1133
+  _globals['_ALLOTREQUEST']._serialized_start=1136
+  _globals['_ALLOTREQUEST']._serialized_end=1352
+  _globals['_ALLOTRESPONSE']._serialized_start=1354
+  _globals['_ALLOTRESPONSE']._serialized_end=1439
+  _globals['_RETURNED']._serialized_start=1441
+  _globals['_RETURNED']._serialized_end=1542
+  _globals['_GIVEBACKREQUEST']._serialized_start=1544
+  _globals['_GIVEBACKREQUEST']._serialized_end=1625
+  _globals['_GIVEBACKRESPONSE']._serialized_start=1627
+  _globals['_GIVEBACKRESPONSE']._serialized_end=1645
+  _globals['_LEDGERSERVICE']._serialized_start=1648
+  _globals['_LEDGERSERVICE']._serialized_end=2114
 # @@protoc_insertion_point(module_scope)

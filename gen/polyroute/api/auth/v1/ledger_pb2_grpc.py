@@ -50,6 +50,16 @@ class LedgerServiceStub:
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.VoidRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.VoidResponse.FromString,
                 _registered_method=True)
+        self.Allot = channel.unary_unary(
+                '/polyroute.api.auth.v1.LedgerService/Allot',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.AllotRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.AllotResponse.FromString,
+                _registered_method=True)
+        self.GiveBack = channel.unary_unary(
+                '/polyroute.api.auth.v1.LedgerService/GiveBack',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -77,6 +87,21 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Allot(self, request, context):
+        """Reserves money for many calls at once, from which an edge makes holds by itself. What is reserved for all edges
+        together never exceeds what is left. RESOURCE_EXHAUSTED when not even the least can be had.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GiveBack(self, request, context):
+        """Gives back of allowances what no call needs any more. Called by each edge that has money over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +119,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.Void,
                     request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.VoidRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.VoidResponse.SerializeToString,
+            ),
+            'Allot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Allot,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.AllotRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.AllotResponse.SerializeToString,
+            ),
+            'GiveBack': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveBack,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +213,60 @@ class LedgerService:
             '/polyroute.api.auth.v1.LedgerService/Void',
             polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.VoidRequest.SerializeToString,
             polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.VoidResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Allot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.LedgerService/Allot',
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.AllotRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.AllotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveBack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.LedgerService/GiveBack',
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackResponse.FromString,
             options,
             channel_credentials,
             insecure,

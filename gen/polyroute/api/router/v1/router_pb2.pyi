@@ -7,7 +7,9 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from polyroute.api.auth.v1 import auth_pb2 as _auth_pb2
 from polyroute.api.chat.v1 import chat_pb2 as _chat_pb2
 import builtins as _builtins
@@ -21,20 +23,234 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _DataCollection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DataCollectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataCollection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DATA_COLLECTION_UNSPECIFIED: _DataCollection.ValueType  # 0
+    """Nothing was said: as ALLOW."""
+    DATA_COLLECTION_ALLOW: _DataCollection.ValueType  # 1
+    """Anything."""
+    DATA_COLLECTION_DENY: _DataCollection.ValueType  # 2
+    """Neither training nor retention."""
+
+class DataCollection(_DataCollection, metaclass=_DataCollectionEnumTypeWrapper):
+    """What may be done with prompts and answers."""
+
+DATA_COLLECTION_UNSPECIFIED: DataCollection.ValueType  # 0
+"""Nothing was said: as ALLOW."""
+DATA_COLLECTION_ALLOW: DataCollection.ValueType  # 1
+"""Anything."""
+DATA_COLLECTION_DENY: DataCollection.ValueType  # 2
+"""Neither training nor retention."""
+Global___DataCollection: _TypeAlias = DataCollection  # noqa: Y015
+
+class _Partition:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PartitionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Partition.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PARTITION_UNSPECIFIED: _Partition.ValueType  # 0
+    """Nothing was said: as MODEL."""
+    PARTITION_MODEL: _Partition.ValueType  # 1
+    """Model by model: those of the next model come after those of the one before."""
+    PARTITION_NONE: _Partition.ValueType  # 2
+    """All together."""
+
+class Partition(_Partition, metaclass=_PartitionEnumTypeWrapper):
+    """How the deployments of several models are compared."""
+
+PARTITION_UNSPECIFIED: Partition.ValueType  # 0
+"""Nothing was said: as MODEL."""
+PARTITION_MODEL: Partition.ValueType  # 1
+"""Model by model: those of the next model come after those of the one before."""
+PARTITION_NONE: Partition.ValueType  # 2
+"""All together."""
+Global___Partition: _TypeAlias = Partition  # noqa: Y015
+
+class _SortBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SortByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SortBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SORT_BY_UNSPECIFIED: _SortBy.ValueType  # 0
+    """Not set; refused."""
+    SORT_BY_INPUT_PRICE: _SortBy.ValueType  # 1
+    """Price of prompt tokens; the lowest first."""
+    SORT_BY_OUTPUT_PRICE: _SortBy.ValueType  # 2
+    """Price of tokens of the answer; the lowest first."""
+    SORT_BY_PRICE: _SortBy.ValueType  # 3
+    """What this call is expected to cost; the lowest first. Its tokens are the prompt's estimate and the caller's bound of
+    the answer, 512 where unknown, each rounded up to a power of two.
+    """
+    SORT_BY_LATENCY: _SortBy.ValueType  # 4
+    """Live time to the first content; the lowest first."""
+    SORT_BY_THROUGHPUT: _SortBy.ValueType  # 5
+    """Live speed of the answer; the highest first."""
+    SORT_BY_SUCCESS_RATE: _SortBy.ValueType  # 6
+    """Live share of attempts without a fault; the highest first."""
+    SORT_BY_INPUT_LENGTH: _SortBy.ValueType  # 7
+    """Longest prompt and answer together; the longest first."""
+    SORT_BY_OUTPUT_LENGTH: _SortBy.ValueType  # 8
+    """Longest answer; the longest first."""
+
+class SortBy(_SortBy, metaclass=_SortByEnumTypeWrapper):
+    """What deployments are compared by."""
+
+SORT_BY_UNSPECIFIED: SortBy.ValueType  # 0
+"""Not set; refused."""
+SORT_BY_INPUT_PRICE: SortBy.ValueType  # 1
+"""Price of prompt tokens; the lowest first."""
+SORT_BY_OUTPUT_PRICE: SortBy.ValueType  # 2
+"""Price of tokens of the answer; the lowest first."""
+SORT_BY_PRICE: SortBy.ValueType  # 3
+"""What this call is expected to cost; the lowest first. Its tokens are the prompt's estimate and the caller's bound of
+the answer, 512 where unknown, each rounded up to a power of two.
+"""
+SORT_BY_LATENCY: SortBy.ValueType  # 4
+"""Live time to the first content; the lowest first."""
+SORT_BY_THROUGHPUT: SortBy.ValueType  # 5
+"""Live speed of the answer; the highest first."""
+SORT_BY_SUCCESS_RATE: SortBy.ValueType  # 6
+"""Live share of attempts without a fault; the highest first."""
+SORT_BY_INPUT_LENGTH: SortBy.ValueType  # 7
+"""Longest prompt and answer together; the longest first."""
+SORT_BY_OUTPUT_LENGTH: SortBy.ValueType  # 8
+"""Longest answer; the longest first."""
+Global___SortBy: _TypeAlias = SortBy  # noqa: Y015
+
+class _SortOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SortOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SortOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SORT_ORDER_UNSPECIFIED: _SortOrder.ValueType  # 0
+    """The better end, as each key says."""
+    SORT_ORDER_ASCENDING: _SortOrder.ValueType  # 1
+    """The lowest first."""
+    SORT_ORDER_DESCENDING: _SortOrder.ValueType  # 2
+    """The highest first."""
+
+class SortOrder(_SortOrder, metaclass=_SortOrderEnumTypeWrapper):
+    """Which end comes first."""
+
+SORT_ORDER_UNSPECIFIED: SortOrder.ValueType  # 0
+"""The better end, as each key says."""
+SORT_ORDER_ASCENDING: SortOrder.ValueType  # 1
+"""The lowest first."""
+SORT_ORDER_DESCENDING: SortOrder.ValueType  # 2
+"""The highest first."""
+Global___SortOrder: _TypeAlias = SortOrder  # noqa: Y015
+
+class _Urgency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UrgencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Urgency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    URGENCY_UNSPECIFIED: _Urgency.ValueType  # 0
+    """Nothing was said."""
+    URGENCY_LOW: _Urgency.ValueType  # 1
+    """Any time: work in bulk."""
+    URGENCY_NORMAL: _Urgency.ValueType  # 2
+    """As usual."""
+    URGENCY_HIGH: _Urgency.ValueType  # 3
+    """At once: somebody waits."""
+
+class Urgency(_Urgency, metaclass=_UrgencyEnumTypeWrapper):
+    """How soon an answer is wanted."""
+
+URGENCY_UNSPECIFIED: Urgency.ValueType  # 0
+"""Nothing was said."""
+URGENCY_LOW: Urgency.ValueType  # 1
+"""Any time: work in bulk."""
+URGENCY_NORMAL: Urgency.ValueType  # 2
+"""As usual."""
+URGENCY_HIGH: Urgency.ValueType  # 3
+"""At once: somebody waits."""
+Global___Urgency: _TypeAlias = Urgency  # noqa: Y015
+
+class _StickyBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StickyByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StickyBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STICKY_BY_UNSPECIFIED: _StickyBy.ValueType  # 0
+    """Nothing: each call is drawn for itself."""
+    STICKY_BY_KEY: _StickyBy.ValueType  # 1
+    """The caller's key."""
+    STICKY_BY_PROJECT: _StickyBy.ValueType  # 2
+    """Its project."""
+    STICKY_BY_USER: _StickyBy.ValueType  # 3
+    """The sticky key of the request: a session or end user; where there is none, nothing."""
+
+class StickyBy(_StickyBy, metaclass=_StickyByEnumTypeWrapper):
+    """What keeps calls together."""
+
+STICKY_BY_UNSPECIFIED: StickyBy.ValueType  # 0
+"""Nothing: each call is drawn for itself."""
+STICKY_BY_KEY: StickyBy.ValueType  # 1
+"""The caller's key."""
+STICKY_BY_PROJECT: StickyBy.ValueType  # 2
+"""Its project."""
+STICKY_BY_USER: StickyBy.ValueType  # 3
+"""The sticky key of the request: a session or end user; where there is none, nothing."""
+Global___StickyBy: _TypeAlias = StickyBy  # noqa: Y015
+
 @_typing.final
 class DecideRequest(_message.Message):
     """Asks for a plan."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     CALLER_FIELD_NUMBER: _builtins.int
     DIALECT_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    HINTS_FIELD_NUMBER: _builtins.int
+    STICKY_KEY_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    PERMITTED_MODELS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7; the same id gives the same choice among equals (weights, canaries)."""
     dialect: _builtins.str
     """Dialect of the request body, so that deployments that speak it can be told apart; empty for typed requests."""
+    sticky_key: _builtins.str
+    """What ties calls together: a session, or the caller's own end user. Calls with the same key stay together where an
+    alias or a policy asks for that; empty means that this call stands alone.
+    """
+    explain: _builtins.bool
+    """Have the record say everything: candidates, verdicts, figures, and all that a replay needs. Otherwise it holds only
+    what is small, and `slate_id` for the rest.
+    """
     @_builtins.property
     def facts(self) -> _chat_pb2.RequestFacts:
         """What the call asks for."""
@@ -43,6 +259,24 @@ class DecideRequest(_message.Message):
     def caller(self) -> _auth_pb2.Caller:
         """Who calls; used by sticky splits and by policies."""
 
+    @_builtins.property
+    def preferences(self) -> Global___Preferences:
+        """What the caller wants of the deployments; unset means no wishes."""
+
+    @_builtins.property
+    def hints(self) -> Global___Hints:
+        """What the content looks like; used by `auto` and by nothing else."""
+
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the key, its project and the caller are tagged with: name -> value; rules choose policies by it."""
+
+    @_builtins.property
+    def permitted_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models and aliases that the key may use; empty means all. Every name that the call asks for, fallback models included,
+        must be among them, without what a name may say beside it. PERMISSION_DENIED otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -50,14 +284,386 @@ class DecideRequest(_message.Message):
         facts: _chat_pb2.RequestFacts | None = ...,
         caller: _auth_pb2.Caller | None = ...,
         dialect: _builtins.str = ...,
+        preferences: Global___Preferences | None = ...,
+        hints: Global___Hints | None = ...,
+        sticky_key: _builtins.str = ...,
+        explain: _builtins.bool = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        permitted_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "facts", b"facts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "facts", b"facts", "hints", b"hints", "preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "dialect", b"dialect", "facts", b"facts", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "dialect", b"dialect", "explain", b"explain", "facts", b"facts", "hints", b"hints", "permitted_models", b"permitted_models", "preferences", b"preferences", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecideRequest: _TypeAlias = DecideRequest  # noqa: Y015
+
+@_typing.final
+class Preferences(_message.Message):
+    """What a caller or a policy wants of the deployments. Filters are asked in the order of the fields. A filter on a live
+    figure or a length lets pass whoever's figure is unknown; a filter on a price, a quantization or a data policy does not.
+    Names are those of providers, of deployments, or of a provider in a region as `provider/region`; case does not matter.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONLY_FIELD_NUMBER: _builtins.int
+    IGNORE_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    QUANTIZATIONS_FIELD_NUMBER: _builtins.int
+    DATA_COLLECTION_FIELD_NUMBER: _builtins.int
+    ZDR_FIELD_NUMBER: _builtins.int
+    REQUIRE_PARAMETERS_FIELD_NUMBER: _builtins.int
+    INPUT_PRICE_FIELD_NUMBER: _builtins.int
+    OUTPUT_PRICE_FIELD_NUMBER: _builtins.int
+    MAX_PRICE_FIELD_NUMBER: _builtins.int
+    THROUGHPUT_FIELD_NUMBER: _builtins.int
+    LATENCY_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    INPUT_LENGTH_FIELD_NUMBER: _builtins.int
+    OUTPUT_LENGTH_FIELD_NUMBER: _builtins.int
+    ALLOW_FILTER_PROMPT_LENGTH_FIELD_NUMBER: _builtins.int
+    ALLOW_FALLBACKS_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    PREFERRED_MIN_THROUGHPUT_FIELD_NUMBER: _builtins.int
+    PREFERRED_MAX_LATENCY_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    data_collection: Global___DataCollection.ValueType
+    """What may be done with the prompts. DENY lets pass only those known to train on nothing and to keep nothing longer
+    than serving it takes.
+    """
+    zdr: _builtins.bool
+    """Only where nothing is retained at all."""
+    require_parameters: _builtins.bool
+    """Only where every parameter of the request can be expressed; otherwise what cannot is left out. Checked by the
+    providers role as well, which sees the parameters.
+    """
+    allow_filter_prompt_length: _builtins.bool
+    """Leave out deployments that are too short for this call's prompt; unset means true."""
+    allow_fallbacks: _builtins.bool
+    """Unset means true. True: when the filters on live figures and lengths leave nobody, they are lifted; and when an
+    attempt fails, others follow. False: nothing is lifted, and only the deployments in `order` are tried, or the first
+    choice alone where there is no order.
+    """
+    partition: Global___Partition.ValueType
+    """How the deployments of several models are compared."""
+    @_builtins.property
+    def only(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these; empty means all."""
+
+    @_builtins.property
+    def ignore(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """None of these."""
+
+    @_builtins.property
+    def order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """These are tried first, in this order, before all others; with `allow_fallbacks` false these and no others."""
+
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only where it runs in one of these regions; `cn` holds `cn-beijing` too. Empty means anywhere."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only with every one of these tags."""
+
+    @_builtins.property
+    def quantizations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only with one of these weights' formats, such as `fp8`; `unknown` stands for a deployment that does not say."""
+
+    @_builtins.property
+    def input_price(self) -> Global___Int64Range:
+        """Price of prompt tokens, nano-USD per million."""
+
+    @_builtins.property
+    def output_price(self) -> Global___Int64Range:
+        """Price of tokens of the answer, nano-USD per million."""
+
+    @_builtins.property
+    def max_price(self) -> Global___MaxPrice:
+        """Highest prices, each in nano-USD per million."""
+
+    @_builtins.property
+    def throughput(self) -> Global___DoubleRange:
+        """Live speed of the answer, tokens per second, at the median."""
+
+    @_builtins.property
+    def latency_milliseconds(self) -> Global___DoubleRange:
+        """Live time to the first content, milliseconds, at the 90th percentile."""
+
+    @_builtins.property
+    def input_length(self) -> Global___Int64Range:
+        """Longest prompt and answer together that the deployment takes, tokens."""
+
+    @_builtins.property
+    def output_length(self) -> Global___Int64Range:
+        """Longest answer that the deployment gives, tokens."""
+
+    @_builtins.property
+    def sort(self) -> _containers.RepeatedCompositeFieldContainer[Global___SortKey]:
+        """Whom to try first. Later keys count where earlier ones are equal within their tolerance. Empty: by weight."""
+
+    @_builtins.property
+    def preferred_min_throughput(self) -> _containers.RepeatedCompositeFieldContainer[Global___Threshold]:
+        """Whoever is slower than this, in tokens per second, goes after the others; not excluded."""
+
+    @_builtins.property
+    def preferred_max_latency(self) -> _containers.RepeatedCompositeFieldContainer[Global___Threshold]:
+        """Whoever takes longer than this to the first content, in milliseconds, goes after the others; not excluded."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models to try when none of the one before can serve or all its attempts fail, in this order."""
+
+    def __init__(
+        self,
+        *,
+        only: _abc.Iterable[_builtins.str] | None = ...,
+        ignore: _abc.Iterable[_builtins.str] | None = ...,
+        order: _abc.Iterable[_builtins.str] | None = ...,
+        regions: _abc.Iterable[_builtins.str] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        quantizations: _abc.Iterable[_builtins.str] | None = ...,
+        data_collection: Global___DataCollection.ValueType = ...,
+        zdr: _builtins.bool = ...,
+        require_parameters: _builtins.bool = ...,
+        input_price: Global___Int64Range | None = ...,
+        output_price: Global___Int64Range | None = ...,
+        max_price: Global___MaxPrice | None = ...,
+        throughput: Global___DoubleRange | None = ...,
+        latency_milliseconds: Global___DoubleRange | None = ...,
+        input_length: Global___Int64Range | None = ...,
+        output_length: Global___Int64Range | None = ...,
+        allow_filter_prompt_length: _builtins.bool | None = ...,
+        allow_fallbacks: _builtins.bool | None = ...,
+        sort: _abc.Iterable[Global___SortKey] | None = ...,
+        preferred_min_throughput: _abc.Iterable[Global___Threshold] | None = ...,
+        preferred_max_latency: _abc.Iterable[Global___Threshold] | None = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        partition: Global___Partition.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_fallbacks", b"_allow_fallbacks", "_allow_filter_prompt_length", b"_allow_filter_prompt_length", "allow_fallbacks", b"allow_fallbacks", "allow_filter_prompt_length", b"allow_filter_prompt_length", "input_length", b"input_length", "input_price", b"input_price", "latency_milliseconds", b"latency_milliseconds", "max_price", b"max_price", "output_length", b"output_length", "output_price", b"output_price", "throughput", b"throughput"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_fallbacks", b"_allow_fallbacks", "_allow_filter_prompt_length", b"_allow_filter_prompt_length", "allow_fallbacks", b"allow_fallbacks", "allow_filter_prompt_length", b"allow_filter_prompt_length", "data_collection", b"data_collection", "ignore", b"ignore", "input_length", b"input_length", "input_price", b"input_price", "latency_milliseconds", b"latency_milliseconds", "max_price", b"max_price", "models", b"models", "only", b"only", "order", b"order", "output_length", b"output_length", "output_price", b"output_price", "partition", b"partition", "preferred_max_latency", b"preferred_max_latency", "preferred_min_throughput", b"preferred_min_throughput", "quantizations", b"quantizations", "regions", b"regions", "require_parameters", b"require_parameters", "sort", b"sort", "tags", b"tags", "throughput", b"throughput", "zdr", b"zdr"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__allow_fallbacks: _TypeAlias = _typing.Literal["allow_fallbacks"]  # noqa: Y015
+    _WhichOneofArgType__allow_fallbacks: _TypeAlias = _typing.Literal["_allow_fallbacks", b"_allow_fallbacks"]  # noqa: Y015
+    _WhichOneofReturnType__allow_filter_prompt_length: _TypeAlias = _typing.Literal["allow_filter_prompt_length"]  # noqa: Y015
+    _WhichOneofArgType__allow_filter_prompt_length: _TypeAlias = _typing.Literal["_allow_filter_prompt_length", b"_allow_filter_prompt_length"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_fallbacks) -> _WhichOneofReturnType__allow_fallbacks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_filter_prompt_length) -> _WhichOneofReturnType__allow_filter_prompt_length | None: ...
+
+Global___Preferences: _TypeAlias = Preferences  # noqa: Y015
+
+@_typing.final
+class Int64Range(_message.Message):
+    """Bounds of a whole number, both included; an unset one does not bound."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    min: _builtins.int
+    """The least."""
+    max: _builtins.int
+    """The greatest."""
+    def __init__(
+        self,
+        *,
+        min: _builtins.int | None = ...,
+        max: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___Int64Range: _TypeAlias = Int64Range  # noqa: Y015
+
+@_typing.final
+class DoubleRange(_message.Message):
+    """Bounds of a number, both included; an unset one does not bound."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    min: _builtins.float
+    """The least."""
+    max: _builtins.float
+    """The greatest."""
+    def __init__(
+        self,
+        *,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___DoubleRange: _TypeAlias = DoubleRange  # noqa: Y015
+
+@_typing.final
+class MaxPrice(_message.Message):
+    """Highest prices, each in nano-USD per million units; an unset one does not bound."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    input: _builtins.int
+    """Of uncached prompt tokens."""
+    output: _builtins.int
+    """Of tokens of the answer."""
+    request: _builtins.int
+    """Of calls."""
+    def __init__(
+        self,
+        *,
+        input: _builtins.int | None = ...,
+        output: _builtins.int | None = ...,
+        request: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_input", b"_input", "_output", b"_output", "_request", b"_request", "input", b"input", "output", b"output", "request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input", b"_input", "_output", b"_output", "_request", b"_request", "input", b"input", "output", b"output", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__input: _TypeAlias = _typing.Literal["input"]  # noqa: Y015
+    _WhichOneofArgType__input: _TypeAlias = _typing.Literal["_input", b"_input"]  # noqa: Y015
+    _WhichOneofReturnType__output: _TypeAlias = _typing.Literal["output"]  # noqa: Y015
+    _WhichOneofArgType__output: _TypeAlias = _typing.Literal["_output", b"_output"]  # noqa: Y015
+    _WhichOneofReturnType__request: _TypeAlias = _typing.Literal["request"]  # noqa: Y015
+    _WhichOneofArgType__request: _TypeAlias = _typing.Literal["_request", b"_request"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input) -> _WhichOneofReturnType__input | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output) -> _WhichOneofReturnType__output | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request) -> _WhichOneofReturnType__request | None: ...
+
+Global___MaxPrice: _TypeAlias = MaxPrice  # noqa: Y015
+
+@_typing.final
+class Threshold(_message.Message):
+    """A bound at a percentile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERCENTILE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    percentile: _builtins.int
+    """50, 90 or 99; 75 is read as 90, the next one that is measured; 0 means 50."""
+    value: _builtins.float
+    """The bound, in the unit of the field it stands in."""
+    def __init__(
+        self,
+        *,
+        percentile: _builtins.int = ...,
+        value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percentile", b"percentile", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Threshold: _TypeAlias = Threshold  # noqa: Y015
+
+@_typing.final
+class SortKey(_message.Message):
+    """One key of a sort. Whoever's value is unknown comes after those whose value is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    PERCENTILE_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
+    by: Global___SortBy.ValueType
+    """What is compared."""
+    order: Global___SortOrder.ValueType
+    """Which end comes first."""
+    percentile: _builtins.int
+    """Of a live figure: 50, 90 or 99; 75 is read as 90; 0 means 90 for latency and 50 for throughput."""
+    tolerance: _builtins.float
+    """Values within this fraction of the best one count as equal, and so on from the best of the rest. Unset means 0.1 for
+    latency and throughput and 0.01 for success_rate where another key follows, and 0 otherwise.
+    """
+    def __init__(
+        self,
+        *,
+        by: Global___SortBy.ValueType = ...,
+        order: Global___SortOrder.ValueType = ...,
+        percentile: _builtins.int = ...,
+        tolerance: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance", "tolerance", b"tolerance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance", "by", b"by", "order", b"order", "percentile", b"percentile", "tolerance", b"tolerance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tolerance: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
+    _WhichOneofArgType__tolerance: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance) -> _WhichOneofReturnType__tolerance | None: ...
+
+Global___SortKey: _TypeAlias = SortKey  # noqa: Y015
+
+@_typing.final
+class Hints(_message.Message):
+    """What the content of a call looks like, read by whoever saw it; `auto` goes by it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    URGENCY_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    code: _builtins.bool
+    """The conversation holds program code."""
+    urgency: Global___Urgency.ValueType
+    """How soon the answer is wanted."""
+    tools: _builtins.int
+    """Number of tools offered."""
+    messages: _builtins.int
+    """Number of messages of the conversation."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.bool = ...,
+        urgency: Global___Urgency.ValueType = ...,
+        tools: _builtins.int = ...,
+        messages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "messages", b"messages", "tools", b"tools", "urgency", b"urgency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hints: _TypeAlias = Hints  # noqa: Y015
 
 @_typing.final
 class DecideResponse(_message.Message):
@@ -139,6 +745,8 @@ class Attempt(_message.Message):
     PRICE_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """The deployment's name in the catalog, unique, such as `openai/gpt-6-sol`."""
     provider: _builtins.str
@@ -147,6 +755,10 @@ class Attempt(_message.Message):
     """The model's id in the vendor's words."""
     region: _builtins.str
     """Where it runs, in the operator's words; may be empty."""
+    model: _builtins.str
+    """The public model it serves; differs from the plan's when the plan goes over several models."""
+    max_concurrency: _builtins.int
+    """Most calls at once that it should be given; 0 means no bound."""
     @_builtins.property
     def price(self) -> Global___Price:
         """What it charges; unset when unknown."""
@@ -164,10 +776,12 @@ class Attempt(_message.Message):
         price: Global___Price | None = ...,
         capabilities: _abc.Iterable[_chat_pb2.Capability.ValueType] | None = ...,
         region: _builtins.str = ...,
+        model: _builtins.str = ...,
+        max_concurrency: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "deployment", b"deployment", "price", b"price", "provider", b"provider", "region", b"region", "upstream_model", b"upstream_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "deployment", b"deployment", "max_concurrency", b"max_concurrency", "model", b"model", "price", b"price", "provider", b"provider", "region", b"region", "upstream_model", b"upstream_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -290,6 +904,21 @@ class DecisionRecord(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     STATS_VERSION_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    POLICY_REASON_FIELD_NUMBER: _builtins.int
+    CONTENT_CLASS_FIELD_NUMBER: _builtins.int
+    CLASS_RULE_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    SLATE_ID_FIELD_NUMBER: _builtins.int
+    RELAXED_FIELD_NUMBER: _builtins.int
+    EXPLORED_FIELD_NUMBER: _builtins.int
+    SEAT_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    POLICY_RULES_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    NAME_PREFERENCES_FIELD_NUMBER: _builtins.int
+    DRAWS_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call."""
     catalog_version: _builtins.str
@@ -304,9 +933,53 @@ class DecisionRecord(_message.Message):
     """Version of the live statistics that were used; 0 when none were."""
     policy: _builtins.str
     """Name of the policy that ruled."""
+    policy_version: _builtins.str
+    """Digest of that policy's content."""
+    policy_reason: _builtins.str
+    """Why it ruled, such as `rule 2 (project team-a), schedule office (mon-fri 09:00-18:00 Asia/Shanghai)`."""
+    content_class: _builtins.str
+    """What the content was taken for, when the model was left to the gateway."""
+    class_rule: _builtins.str
+    """The rule that said so, such as `urgency: high`."""
+    slate_id: _builtins.str
+    """Names what all calls of this kind share while catalog, policy and figures stay: candidates, verdicts, scores."""
+    relaxed: _builtins.bool
+    """Filters on live figures and lengths left nobody and were lifted."""
+    explored: _builtins.bool
+    """The first attempt is there to learn its figures, which are unknown; else it would not be first."""
+    seat: _builtins.str
+    """The deployment that calls of the same sticky key share; empty when none is kept together."""
+    max_attempts: _builtins.int
+    """Most attempts where neither policy nor caller says. Only when asked for."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
-        """Every deployment of the model, in catalog order."""
+        """Every deployment of the model, in catalog order; only when asked for."""
+
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    @_builtins.property
+    def request(self) -> Global___DecideRequest:
+        """What was asked; with `candidates`, `policy_rules` and `pool` all that a replay needs. Only when asked for."""
+
+    @_builtins.property
+    def policy_rules(self) -> Global___Policy:
+        """The policy as it was. Only when asked for."""
+
+    @_builtins.property
+    def pool(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The models that candidates belong to, in order. Only when asked for."""
+
+    @_builtins.property
+    def name_preferences(self) -> Global___Preferences:
+        """Preferences that were written in the model's name. Only when asked for."""
+
+    @_builtins.property
+    def draws(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The call's draws, from 0 to 1, all made from its id: the first says whether it explores, the others choose among
+        equals, one after the other. Only when asked for.
+        """
 
     def __init__(
         self,
@@ -319,10 +992,25 @@ class DecisionRecord(_message.Message):
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
         stats_version: _builtins.int = ...,
         policy: _builtins.str = ...,
+        policy_version: _builtins.str = ...,
+        policy_reason: _builtins.str = ...,
+        content_class: _builtins.str = ...,
+        class_rule: _builtins.str = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+        slate_id: _builtins.str = ...,
+        relaxed: _builtins.bool = ...,
+        explored: _builtins.bool = ...,
+        seat: _builtins.str = ...,
+        request: Global___DecideRequest | None = ...,
+        policy_rules: Global___Policy | None = ...,
+        pool: _abc.Iterable[_builtins.str] | None = ...,
+        name_preferences: Global___Preferences | None = ...,
+        draws: _abc.Iterable[_builtins.float] | None = ...,
+        max_attempts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "name_preferences", b"name_preferences", "policy_rules", b"policy_rules", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "candidates", b"candidates", "catalog_version", b"catalog_version", "policy", b"policy", "request_id", b"request_id", "requested_model", b"requested_model", "resolved_model", b"resolved_model", "stats_version", b"stats_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "candidates", b"candidates", "catalog_version", b"catalog_version", "class_rule", b"class_rule", "content_class", b"content_class", "decide_time", b"decide_time", "draws", b"draws", "explored", b"explored", "max_attempts", b"max_attempts", "name_preferences", b"name_preferences", "policy", b"policy", "policy_reason", b"policy_reason", "policy_rules", b"policy_rules", "policy_version", b"policy_version", "pool", b"pool", "relaxed", b"relaxed", "request", b"request", "request_id", b"request_id", "requested_model", b"requested_model", "resolved_model", b"resolved_model", "seat", b"seat", "slate_id", b"slate_id", "stats_version", b"stats_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -338,10 +1026,15 @@ class Candidate(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     VERDICTS_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    OBSTACLE_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Its name in the catalog."""
     position: _builtins.int
     """Its place in the plan, counting from 1; 0 when it is not in the plan."""
+    obstacle: _builtins.str
+    """Why its provider could not serve; empty when it could."""
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Verdict]:
         """Each filter's verdict, in the order they were asked."""
@@ -350,6 +1043,14 @@ class Candidate(_message.Message):
     def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreTerm]:
         """The terms that gave its place, in order of weight."""
 
+    @_builtins.property
+    def facts(self) -> Global___Deployment:
+        """What the catalog said of it."""
+
+    @_builtins.property
+    def figures(self) -> Global___Figures:
+        """Its live figures as they were used."""
+
     def __init__(
         self,
         *,
@@ -357,14 +1058,365 @@ class Candidate(_message.Message):
         position: _builtins.int = ...,
         verdicts: _abc.Iterable[Global___Verdict] | None = ...,
         terms: _abc.Iterable[Global___ScoreTerm] | None = ...,
+        facts: Global___Deployment | None = ...,
+        figures: Global___Figures | None = ...,
+        obstacle: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "figures", b"figures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "position", b"position", "terms", b"terms", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "facts", b"facts", "figures", b"figures", "obstacle", b"obstacle", "position", b"position", "terms", b"terms", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+
+@_typing.final
+class Deployment(_message.Message):
+    """One provider serving one model, as the catalog has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    UPSTREAM_MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    ANY_CAPABILITY_FIELD_NUMBER: _builtins.int
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
+    DATA_POLICY_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    TIMEOUTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, unique."""
+    provider: _builtins.str
+    """The provider."""
+    upstream_model: _builtins.str
+    """The model's id in the vendor's words."""
+    model: _builtins.str
+    """The public model."""
+    region: _builtins.str
+    """Where it runs, in the operator's words; may be empty."""
+    priority: _builtins.int
+    """Lower is tried first."""
+    weight: _builtins.int
+    """Share among equals."""
+    any_capability: _builtins.bool
+    """Nobody said what it can do; it is believed in."""
+    context_tokens: _builtins.int
+    """Longest prompt and answer together, in tokens; 0 when unknown."""
+    max_output_tokens: _builtins.int
+    """Longest answer in tokens; 0 when unknown."""
+    quantization: _builtins.str
+    """Format of its weights, such as `fp8`; empty when unknown."""
+    max_concurrency: _builtins.int
+    """Most calls at once; 0 means no bound."""
+    @_builtins.property
+    def price(self) -> Global___Price:
+        """What it charges; unset when unknown."""
+
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedScalarFieldContainer[_chat_pb2.Operation.ValueType]:
+        """What it is for; empty means that nobody said."""
+
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_chat_pb2.Capability.ValueType]:
+        """What it can do."""
+
+    @_builtins.property
+    def data_policy(self) -> Global___DataPolicy:
+        """What its provider does with prompts."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The operator's own words for it."""
+
+    @_builtins.property
+    def timeouts(self) -> Global___Timeouts:
+        """Its times."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        upstream_model: _builtins.str = ...,
+        model: _builtins.str = ...,
+        region: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        weight: _builtins.int = ...,
+        price: Global___Price | None = ...,
+        operations: _abc.Iterable[_chat_pb2.Operation.ValueType] | None = ...,
+        capabilities: _abc.Iterable[_chat_pb2.Capability.ValueType] | None = ...,
+        any_capability: _builtins.bool = ...,
+        context_tokens: _builtins.int = ...,
+        max_output_tokens: _builtins.int = ...,
+        quantization: _builtins.str = ...,
+        data_policy: Global___DataPolicy | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        max_concurrency: _builtins.int = ...,
+        timeouts: Global___Timeouts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data_policy", b"data_policy", "price", b"price", "timeouts", b"timeouts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_capability", b"any_capability", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "data_policy", b"data_policy", "max_concurrency", b"max_concurrency", "max_output_tokens", b"max_output_tokens", "model", b"model", "name", b"name", "operations", b"operations", "price", b"price", "priority", b"priority", "provider", b"provider", "quantization", b"quantization", "region", b"region", "tags", b"tags", "timeouts", b"timeouts", "upstream_model", b"upstream_model", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deployment: _TypeAlias = Deployment  # noqa: Y015
+
+@_typing.final
+class DataPolicy(_message.Message):
+    """What a provider does with prompts and answers; an unset field means that nobody said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAINS_FIELD_NUMBER: _builtins.int
+    RETAINS_FIELD_NUMBER: _builtins.int
+    ZDR_FIELD_NUMBER: _builtins.int
+    trains: _builtins.bool
+    """It trains on them."""
+    retains: _builtins.bool
+    """It keeps them longer than serving takes."""
+    zdr: _builtins.bool
+    """It keeps nothing at all, by contract."""
+    def __init__(
+        self,
+        *,
+        trains: _builtins.bool | None = ...,
+        retains: _builtins.bool | None = ...,
+        zdr: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retains", b"_retains", "_trains", b"_trains", "_zdr", b"_zdr", "retains", b"retains", "trains", b"trains", "zdr", b"zdr"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retains", b"_retains", "_trains", b"_trains", "_zdr", b"_zdr", "retains", b"retains", "trains", b"trains", "zdr", b"zdr"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__retains: _TypeAlias = _typing.Literal["retains"]  # noqa: Y015
+    _WhichOneofArgType__retains: _TypeAlias = _typing.Literal["_retains", b"_retains"]  # noqa: Y015
+    _WhichOneofReturnType__trains: _TypeAlias = _typing.Literal["trains"]  # noqa: Y015
+    _WhichOneofArgType__trains: _TypeAlias = _typing.Literal["_trains", b"_trains"]  # noqa: Y015
+    _WhichOneofReturnType__zdr: _TypeAlias = _typing.Literal["zdr"]  # noqa: Y015
+    _WhichOneofArgType__zdr: _TypeAlias = _typing.Literal["_zdr", b"_zdr"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retains) -> _WhichOneofReturnType__retains | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trains) -> _WhichOneofReturnType__trains | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__zdr) -> _WhichOneofReturnType__zdr | None: ...
+
+Global___DataPolicy: _TypeAlias = DataPolicy  # noqa: Y015
+
+@_typing.final
+class Figures(_message.Message):
+    """Live figures of a deployment, each from the shortest window that has enough values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LATENCY_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    THROUGHPUT_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    RECENT_SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    success_rate: _builtins.float
+    """Share of attempts without a fault, from 0 to 1; unset when unknown."""
+    recent_success_rate: _builtins.float
+    """The same over the last minute alone; unset when unknown."""
+    @_builtins.property
+    def latency_milliseconds(self) -> Global___FigurePercentiles:
+        """Time to the first content, milliseconds; unset when unknown."""
+
+    @_builtins.property
+    def throughput(self) -> Global___FigurePercentiles:
+        """Speed of the answer, tokens per second; unset when unknown."""
+
+    def __init__(
+        self,
+        *,
+        latency_milliseconds: Global___FigurePercentiles | None = ...,
+        throughput: Global___FigurePercentiles | None = ...,
+        success_rate: _builtins.float | None = ...,
+        recent_success_rate: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recent_success_rate", b"_recent_success_rate", "_success_rate", b"_success_rate", "latency_milliseconds", b"latency_milliseconds", "recent_success_rate", b"recent_success_rate", "success_rate", b"success_rate", "throughput", b"throughput"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recent_success_rate", b"_recent_success_rate", "_success_rate", b"_success_rate", "latency_milliseconds", b"latency_milliseconds", "recent_success_rate", b"recent_success_rate", "success_rate", b"success_rate", "throughput", b"throughput"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__recent_success_rate: _TypeAlias = _typing.Literal["recent_success_rate"]  # noqa: Y015
+    _WhichOneofArgType__recent_success_rate: _TypeAlias = _typing.Literal["_recent_success_rate", b"_recent_success_rate"]  # noqa: Y015
+    _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
+    _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recent_success_rate) -> _WhichOneofReturnType__recent_success_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
+
+Global___Figures: _TypeAlias = Figures  # noqa: Y015
+
+@_typing.final
+class FigurePercentiles(_message.Message):
+    """Percentiles of a live figure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    P50_FIELD_NUMBER: _builtins.int
+    P90_FIELD_NUMBER: _builtins.int
+    P99_FIELD_NUMBER: _builtins.int
+    p50: _builtins.float
+    """Half of the values are at most this."""
+    p90: _builtins.float
+    """Nine of ten."""
+    p99: _builtins.float
+    """Ninety-nine of a hundred."""
+    def __init__(
+        self,
+        *,
+        p50: _builtins.float = ...,
+        p90: _builtins.float = ...,
+        p99: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["p50", b"p50", "p90", b"p90", "p99", b"p99"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FigurePercentiles: _TypeAlias = FigurePercentiles  # noqa: Y015
+
+@_typing.final
+class Policy(_message.Message):
+    """A policy: what the operator wants of the deployments, and how they are ranked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    REGION_ORDER_FIELD_NUMBER: _builtins.int
+    NEAREST_REGION_FIELD_NUMBER: _builtins.int
+    EXPONENTS_FIELD_NUMBER: _builtins.int
+    EXPLORE_FIELD_NUMBER: _builtins.int
+    STICKY_FIELD_NUMBER: _builtins.int
+    CACHE_AFFINITY_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    TIMEOUTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in the catalog."""
+    final: _builtins.bool
+    """The caller's own order and sort are not heard."""
+    nearest_region: _builtins.bool
+    """Regions by their live latency, the lowest first."""
+    explore: _builtins.float
+    """Share of calls that go to a deployment whose figures are unknown, from 0 to 1, where the sort needs them."""
+    sticky: Global___StickyBy.ValueType
+    """What keeps calls together."""
+    cache_affinity: _builtins.float
+    """How much of what a vendor's cache saves counts for staying; 0 means nothing, 1 all of it."""
+    max_attempts: _builtins.int
+    """Most attempts of a call in all; 0 means the router's own."""
+    @_builtins.property
+    def preferences(self) -> Global___Preferences:
+        """Filters, order and sort."""
+
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tier]:
+        """Priority tiers, the first tried first; those that are in none come after all. Empty: by the deployments' priority."""
+
+    @_builtins.property
+    def region_order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Regions, the first tried first; those in none come after all."""
+
+    @_builtins.property
+    def exponents(self) -> Global___Exponents:
+        """Exponents of the score that shares are made of."""
+
+    @_builtins.property
+    def timeouts(self) -> Global___Timeouts:
+        """Times that stand above the deployments'."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        preferences: Global___Preferences | None = ...,
+        final: _builtins.bool = ...,
+        tiers: _abc.Iterable[Global___Tier] | None = ...,
+        region_order: _abc.Iterable[_builtins.str] | None = ...,
+        nearest_region: _builtins.bool = ...,
+        exponents: Global___Exponents | None = ...,
+        explore: _builtins.float = ...,
+        sticky: Global___StickyBy.ValueType = ...,
+        cache_affinity: _builtins.float = ...,
+        max_attempts: _builtins.int = ...,
+        timeouts: Global___Timeouts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exponents", b"exponents", "preferences", b"preferences", "timeouts", b"timeouts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_affinity", b"cache_affinity", "explore", b"explore", "exponents", b"exponents", "final", b"final", "max_attempts", b"max_attempts", "name", b"name", "nearest_region", b"nearest_region", "preferences", b"preferences", "region_order", b"region_order", "sticky", b"sticky", "tiers", b"tiers", "timeouts", b"timeouts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
+class Tier(_message.Message):
+    """Deployments of the same priority."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of providers, deployments, or `provider/region`."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tier: _TypeAlias = Tier  # noqa: Y015
+
+@_typing.final
+class Exponents(_message.Message):
+    """Exponents of the score: weight * (1/price)^price * reliability^reliability * (1/latency)^speed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    RELIABILITY_FIELD_NUMBER: _builtins.int
+    SPEED_FIELD_NUMBER: _builtins.int
+    price: _builtins.float
+    """Of the price."""
+    reliability: _builtins.float
+    """Of the success rate."""
+    speed: _builtins.float
+    """Of the latency."""
+    def __init__(
+        self,
+        *,
+        price: _builtins.float = ...,
+        reliability: _builtins.float = ...,
+        speed: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "reliability", b"reliability", "speed", b"speed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Exponents: _TypeAlias = Exponents  # noqa: Y015
 
 @_typing.final
 class Verdict(_message.Message):
@@ -537,6 +1589,72 @@ class Model(_message.Message):
 Global___Model: _TypeAlias = Model  # noqa: Y015
 
 @_typing.final
+class PreviewPolicyRequest(_message.Message):
+    """Asks what a schedule does at a moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the schedule or policy; empty means whatever rules calls that no rule matches."""
+    load: _builtins.float
+    """Calls per second to assume; unset means none of the load rules is on."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The moment; unset means now."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        load: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_load", b"_load", "load", b"load", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_load", b"_load", "load", b"load", "name", b"name", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__load: _TypeAlias = _typing.Literal["load"]  # noqa: Y015
+    _WhichOneofArgType__load: _TypeAlias = _typing.Literal["_load", b"_load"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__load) -> _WhichOneofReturnType__load | None: ...
+
+Global___PreviewPolicyRequest: _TypeAlias = PreviewPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PreviewPolicyResponse(_message.Message):
+    """What rules then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """The policy."""
+    reason: _builtins.str
+    """Why, such as `mon-fri 09:00-18:00 Asia/Shanghai`."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When the calendar changes next; unset when it never does."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "reason", b"reason", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewPolicyResponse: _TypeAlias = PreviewPolicyResponse  # noqa: Y015
+
+@_typing.final
 class GetCatalogStatusRequest(_message.Message):
     """Asks for the catalog's state."""
 
@@ -564,6 +1682,7 @@ class GetCatalogStatusResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     DEPLOYMENTS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version in force."""
     load_time: _builtins.int
@@ -574,6 +1693,10 @@ class GetCatalogStatusResponse(_message.Message):
     """Deployments in it."""
     error: _builtins.str
     """Why the newest source was refused; empty when it is in force."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is allowed and yet probably a mistake, such as a rule that can never fire."""
+
     def __init__(
         self,
         *,
@@ -582,10 +1705,11 @@ class GetCatalogStatusResponse(_message.Message):
         models: _builtins.int = ...,
         deployments: _builtins.int = ...,
         error: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployments", b"deployments", "error", b"error", "load_time", b"load_time", "models", b"models", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployments", b"deployments", "error", b"error", "load_time", b"load_time", "models", b"models", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

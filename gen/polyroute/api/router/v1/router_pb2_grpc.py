@@ -45,6 +45,11 @@ class RouterServiceStub:
                 request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.PreviewPolicy = channel.unary_unary(
+                '/polyroute.api.router.v1.RouterService/PreviewPolicy',
+                request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.PreviewPolicyRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.PreviewPolicyResponse.FromString,
+                _registered_method=True)
         self.GetCatalogStatus = channel.unary_unary(
                 '/polyroute.api.router.v1.RouterService/GetCatalogStatus',
                 request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogStatusRequest.SerializeToString,
@@ -71,6 +76,14 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewPolicy(self, request, context):
+        """Says which policy a schedule makes rule at some moment. Called by operators before they trust a calendar.
+        NOT_FOUND when there is no such schedule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCatalogStatus(self, request, context):
         """Says which catalog is in force and why a newer one was refused. Called by operators and by readiness checks.
         """
@@ -90,6 +103,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'PreviewPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewPolicy,
+                    request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.PreviewPolicyRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.PreviewPolicyResponse.SerializeToString,
             ),
             'GetCatalogStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCatalogStatus,
@@ -152,6 +170,33 @@ class RouterService:
             '/polyroute.api.router.v1.RouterService/ListModels',
             polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.SerializeToString,
             polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.router.v1.RouterService/PreviewPolicy',
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.PreviewPolicyRequest.SerializeToString,
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.PreviewPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

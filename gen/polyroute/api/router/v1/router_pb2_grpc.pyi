@@ -22,6 +22,10 @@ class RouterServiceStub:
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]
     """Lists the models and aliases a caller may name. Called by the edge for GET /v1/models and by gateway.v1."""
+    PreviewPolicy: _aio.UnaryUnaryMultiCallable[_router_pb2.PreviewPolicyRequest, _router_pb2.PreviewPolicyResponse]
+    """Says which policy a schedule makes rule at some moment. Called by operators before they trust a calendar.
+    NOT_FOUND when there is no such schedule.
+    """
     GetCatalogStatus: _aio.UnaryUnaryMultiCallable[_router_pb2.GetCatalogStatusRequest, _router_pb2.GetCatalogStatusResponse]
     """Says which catalog is in force and why a newer one was refused. Called by operators and by readiness checks."""
 
@@ -45,6 +49,16 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_router_pb2.ListModelsRequest, _abc.Awaitable[_router_pb2.ListModelsResponse]],
     ) -> _abc.Awaitable[_router_pb2.ListModelsResponse]:
         """Lists the models and aliases a caller may name. Called by the edge for GET /v1/models and by gateway.v1."""
+
+    @_abc_1.abstractmethod
+    def PreviewPolicy(
+        self,
+        request: _router_pb2.PreviewPolicyRequest,
+        context: _aio.ServicerContext[_router_pb2.PreviewPolicyRequest, _abc.Awaitable[_router_pb2.PreviewPolicyResponse]],
+    ) -> _abc.Awaitable[_router_pb2.PreviewPolicyResponse]:
+        """Says which policy a schedule makes rule at some moment. Called by operators before they trust a calendar.
+        NOT_FOUND when there is no such schedule.
+        """
 
     @_abc_1.abstractmethod
     def GetCatalogStatus(

@@ -1,0 +1,1 @@
+"""Money: budgets, holds, and the ledger in which every nano-dollar is an entry."""

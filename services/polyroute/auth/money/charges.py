@@ -1,0 +1,212 @@
+"""What attempts are charged, and the entries that come of it: worked out first, written at once.
+
+Here is no statement but those of `Work.write`: which entries a batch of charges makes is a matter of what was asked and
+what the ledger has already.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import delete, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth import schema
+from polyroute.auth.money import budgets
+from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post
+from polyroute.mesh.errors import MeshError
+
+INTERRUPTED_RULE: Final = "interrupted/1"  # of attempts that were lost: charged by their last checkpoint
+ALL: Final = 1 << 62  # more than any hold has
+
+_H: Final = schema.holds.c
+
+Known = Mapping[tuple[str, int], list[Any]]
+"""What the ledger has of attempts: their entries, by call and attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one attempt is charged.
+
+    Attributes:
+        cost: Nano-USD; None when the price is unknown.
+        payer: Who pays; None means whoever the hold of the call belongs to.
+        hold_id: The allowance that the call was held from; empty means a hold of the call's own, or none.
+        final: The last attempt: what a hold of the call's own still has goes back.
+        lost_at: Of a checkpoint: when the attempt counts as lost, microseconds since the Unix epoch. None for a charge.
+        revision: 0 for the first figure; higher ones correct it.
+    """
+
+    request_id: str
+    attempt: int
+    cost: int | None
+    payer: Payer | None = None
+    hold_id: str = ""
+    final: bool = False
+    lost_at: int | None = None
+    revision: int = 0
+    rule: str = ""
+    price_version: str = ""
+    estimated: bool = False
+    deployment: str = ""
+    note: str = ""
+
+    def to_json(self) -> bytes:
+        """The charge as a checkpoint keeps it."""
+        return orjson.dumps(self, default=tuple)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Charge":
+        """The charge that `to_json` gave."""
+        tree: dict[str, Any] = orjson.loads(data)
+        return cls(**tree | {"payer": Payer(*tree["payer"]) if tree["payer"] else None})
+
+
+@dataclass(slots=True)
+class Hold:
+    """A hold that is open."""
+
+    payer: Payer
+    left: int
+
+
+@dataclass(slots=True)
+class Work:
+    """What one transaction does, gathered first and written at once."""
+
+    now: int
+    holds: dict[str, Hold]
+    entries: list[Entry] = field(default_factory=list)
+    spent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    held: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    changed: set[str] = field(default_factory=set)
+
+    def charge(self, payer: Payer, amount: int) -> None:
+        """Adds to what a payer has spent."""
+        for scope in payer.path:
+            self.spent[scope] += amount
+
+    def draw(self, hold_id: str, amount: int) -> int:
+        """Takes at most `amount` from a hold; how much that was."""
+        hold = self.holds.get(hold_id)
+        if hold is None or amount <= 0:
+            return 0
+        drawn = min(amount, hold.left)
+        hold.left -= drawn
+        self.changed.add(hold_id)
+        for scope in hold.payer.path:
+            self.held[scope] -= drawn
+        return drawn
+
+    def release(self, hold_id: str, kind: Kind, amount: int, part: int = 0) -> None:
+        """Gives at most `amount` of a hold back."""
+        released = self.draw(hold_id, amount)
+        if released:
+            payer = self.holds[hold_id].payer
+            moved = (Book.HELD, Book.AVAILABLE, released)
+            self.entries.append(Entry(kind, hold_id, 0, part, *moved, *payer, self.now))
+
+    async def write(self, connection: AsyncConnection) -> None:
+        """Writes entries, holds and budgets."""
+        await post(connection, self.entries)
+        for hold_id in self.changed:
+            left = self.holds[hold_id].left
+            which = _H.id == hold_id
+            statement = (
+                update(schema.holds).where(which).values(left=left) if left else delete(schema.holds).where(which)
+            )
+            await connection.execute(statement)
+        await budgets.move(connection, self.spent, self.held, self.now)
+
+
+def charged(charge: Charge, known: Known, work: Work, *, interrupted: bool = False) -> bool:
+    """Posts a charge unless the ledger has it; whether it was posted."""
+    entries = known[charge.request_id, charge.attempt]
+    payer = charge.payer or _payer_of(charge, entries, work)
+    if not entries:
+        new = _first(charge, payer, work, interrupted=interrupted)
+    elif interrupted or not _corrects(charge, entries):
+        return False
+    else:
+        new = [_correction(charge, payer, entries, work)]
+    for entry in new:
+        work.charge(payer, entry.spends)
+    work.entries += new
+    entries += new
+    return True
+
+
+def _payer_of(charge: Charge, entries: Sequence[Any], work: Work) -> Payer:
+    hold = work.holds.get(charge.hold_id or charge.request_id)
+    if hold is not None and hold.payer.key_id:
+        return hold.payer
+    if entries:
+        return Payer(entries[0].account_id, entries[0].project_id, entries[0].key_id)
+    raise MeshError(
+        errors_pb2.REASON_INVALID_REQUEST,
+        "nobody is known who pays for this call",
+        metadata={"param": "caller", "request_id": charge.request_id},
+    )
+
+
+def _first(charge: Charge, payer: Payer, work: Work, *, interrupted: bool) -> list[Entry]:
+    """The entries of a charge: what was held for it, and what goes beyond that."""
+    held = work.draw(charge.hold_id or charge.request_id, charge.cost or 0)
+    beyond = (charge.cost or 0) - held
+    rule = INTERRUPTED_RULE if interrupted else charge.rule
+    moves: list[tuple[Book, int | None]] = []
+    if held:
+        moves.append((Book.HELD, held))
+    if beyond or not held:
+        moves.append((Book.AVAILABLE, None if charge.cost is None else beyond))
+    return [
+        Entry(
+            Kind.SETTLE,
+            charge.request_id,
+            charge.attempt,
+            part,
+            book,
+            Book.SPENT,
+            amount,
+            *payer,
+            work.now,
+            rule,
+            charge.price_version,
+            int(charge.estimated or interrupted),
+            charge.deployment,
+        )
+        for part, (book, amount) in enumerate(moves)
+    ]
+
+
+def _corrects(charge: Charge, entries: Sequence[Any]) -> bool:
+    """Whether a figure is newer than those that were posted: a true one is newer than a guess made for a lost call."""
+    if charge.revision == 0:
+        corrected = any(entry.kind == Kind.CORRECT for entry in entries)
+        return not corrected and any(entry.rule == INTERRUPTED_RULE for entry in entries)
+    return all(entry.kind != Kind.CORRECT or entry.part < charge.revision for entry in entries)
+
+
+def _correction(charge: Charge, payer: Payer, entries: Sequence[Any], work: Work) -> Entry:
+    so_far = sum((entry.amount or 0) * (1 if entry.credit == Book.SPENT else -1) for entry in entries)
+    change = (charge.cost or 0) - so_far
+    books = (Book.AVAILABLE, Book.SPENT) if change >= 0 else (Book.SPENT, Book.AVAILABLE)
+    return Entry(
+        Kind.CORRECT,
+        charge.request_id,
+        charge.attempt,
+        charge.revision,
+        *books,
+        abs(change),
+        *payer,
+        work.now,
+        charge.rule,
+        charge.price_version,
+        int(charge.estimated),
+        charge.deployment,
+        charge.note,
+    )

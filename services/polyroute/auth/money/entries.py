@@ -1,0 +1,106 @@
+"""Entries of the ledger: each moves an amount from one book of an account to another, so that the books always add up.
+
+Four books per account: `paid` is where payments come from, `available` what may be spent (below nothing where an
+account pays later), `held` what is reserved, `spent` what was charged. An entry is never changed; what was wrong is put
+right by another one. Every transaction that posts is sealed with a digest that covers the seal before.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import orjson
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from polyroute.auth import schema
+
+DIGEST_BYTES: Final = 32
+FIRST_SEAL: Final = bytes(DIGEST_BYTES)
+
+
+class Book(IntEnum):
+    """Where money is."""
+
+    PAID = 1
+    AVAILABLE = 2
+    HELD = 3
+    SPENT = 4
+
+
+class Kind(IntEnum):
+    """What an entry does; the values are the contract's."""
+
+    HOLD = 1
+    SETTLE = 2
+    VOID = 3
+    EXPIRE = 4
+    CORRECT = 5
+    CREDIT = 6
+
+
+class Payer(NamedTuple):
+    """Whose money: an account, and the project and the key it is for; empty where it is for all of them."""
+
+    account_id: str
+    project_id: str = ""
+    key_id: str = ""
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """What bounds it, from the bottom up; the order in which budgets are asked."""
+        return tuple(scope for scope in (self.key_id, self.project_id, self.account_id) if scope)
+
+
+class Entry(NamedTuple):
+    """A row of the ledger, in the order of its columns; `posted` in microseconds since the Unix epoch."""
+
+    kind: int
+    request_id: str
+    attempt: int
+    part: int
+    debit: int
+    credit: int
+    amount: int | None
+    account_id: str
+    project_id: str
+    key_id: str
+    posted: int
+    rule: str = ""
+    price_version: str = ""
+    estimated: int = 0
+    deployment: str = ""
+    note: str = ""
+
+    @property
+    def spends(self) -> int:
+        """What it adds to the book of what was spent."""
+        amount = self.amount or 0
+        return amount * ((self.credit == Book.SPENT) - (self.debit == Book.SPENT))
+
+
+# Written here and not by SQLAlchemy, whose way of binding a row by name costs more than SQLite's of storing it.
+_INSERT: Final = "INSERT INTO ledger ({}) VALUES ({})".format(  # noqa: S608 - our names
+    ", ".join(Entry._fields), ", ".join("?" for _ in Entry._fields)
+)
+
+
+def sealed(before: bytes, entries: Iterable[Entry]) -> bytes:
+    """The seal of entries that were posted together."""
+    digest = blake2b(before, digest_size=DIGEST_BYTES)
+    for entry in entries:
+        digest.update(orjson.dumps(tuple(entry)))
+    return digest.digest()
+
+
+async def post(connection: AsyncConnection, entries: list[Entry]) -> None:
+    """Writes entries in their order, and their seal."""
+    if not entries:
+        return
+    await connection.exec_driver_sql(_INSERT, [tuple(entry) for entry in entries])
+    seals = schema.seals.c
+    before = await connection.scalar(select(seals.digest).order_by(seals.id.desc()).limit(1))
+    last = await connection.scalar(select(schema.ledger.c.id).order_by(schema.ledger.c.id.desc()).limit(1))
+    seal = {"last_entry": last, "digest": sealed(before or FIRST_SEAL, entries)}
+    await connection.execute(insert(schema.seals).values(seal))

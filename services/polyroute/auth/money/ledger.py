@@ -1,0 +1,304 @@
+"""The ledger: holds before calls, charges after them, each exactly once, whatever crashes in between.
+
+Every method is one transaction on the database that is the authority: a hold moves every budget above the payer in one
+statement, a charge moves them together with its entry. Repeating anything repeats its outcome.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth import schema
+from polyroute.auth.database import Database
+from polyroute.auth.flights import Shelter
+from polyroute.auth.money import budgets
+from polyroute.auth.money.charges import ALL, Charge, Hold, Known, Work, charged
+from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post
+from polyroute.auth.money.group import Group
+from polyroute.mesh.errors import MeshError
+
+HOLD_SECONDS: Final = 900  # that a hold lasts when nothing else is said: longer than any call
+ALLOWANCE_SECONDS: Final = 60  # that calls may be held from an allowance
+SWEEP_SECONDS: Final = 5.0
+RECALL_SECONDS: Final = 0.3  # to wait for edges that give back what they do not need
+SLICE_DIVISOR: Final = 100  # of a budget goes into one allowance, while there is plenty
+SLICE_LEAST: Final = 50_000_000  # nano-USD: five cents
+SLICE_SHARE: Final = 8  # of what is left goes into one allowance at most: the rest is for the other edges
+
+_C: Final = schema.checkpoints.c
+_H: Final = schema.holds.c
+_L: Final = schema.ledger.c
+
+_log = structlog.get_logger("ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A hold that is asked for; nano-USD.
+
+    Attributes:
+        id: The call, or the allowance.
+        needed: The most it can cost.
+        least: With less it is not worth making.
+        holder: The process that holds an allowance; empty for a call's own hold.
+        expires: When it lapses, microseconds since the Unix epoch; None means in 15 minutes.
+    """
+
+    id: str
+    payer: Payer
+    needed: int
+    least: int
+    holder: str = ""
+    expires: int | None = None
+
+
+class Ledger:
+    """Money, on the database of auth.
+
+    Args:
+        database: Where it is written.
+        recall: Asks every edge to give back what it holds for a purse and does not need.
+        now: Wall clock, seconds since the Unix epoch.
+    """
+
+    def __init__(
+        self, database: Database, recall: Callable[[str], None], *, now: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._recall = recall
+        self._now = now
+        self._latest = 0
+        self._group = Group(database)
+        self._shelter = Shelter()
+        self._freed = asyncio.Event()
+
+    async def close(self) -> None:
+        """Waits for transactions under way."""
+        await self._shelter.close()
+        await self._group.close()
+
+    async def hold(self, wanted: Wanted) -> int:
+        """Reserves money for a call; how much.
+
+        Raises:
+            MeshError: REASON_BUDGET_EXHAUSTED.
+        """
+        return await self._group.run(lambda connection: self._reserve(connection, wanted))
+
+    async def allot(self, wanted: Wanted, purse: str) -> int:
+        """Reserves money for many calls of an edge; how much.
+
+        When there is not enough, the other edges are asked for what they do not need, and given a moment.
+
+        Raises:
+            MeshError: REASON_BUDGET_EXHAUSTED.
+        """
+        if await self._lacks(wanted):
+            self._recall(purse)
+            await self._await_money(wanted)
+        return await self._group.run(lambda connection: self._reserve(connection, wanted, slices=True))
+
+    async def settle(self, charges: Sequence[Charge]) -> int:
+        """Charges attempts and keeps checkpoints; how many charges were new.
+
+        Raises:
+            MeshError: REASON_INVALID_REQUEST, nobody is known who pays for one of them; none was posted.
+        """
+        return await self._group.run(lambda connection: self._settle(connection, charges))
+
+    async def void(self, request_id: str) -> None:
+        """Gives the whole hold of a call back."""
+        await self._group.run(lambda connection: self._release(connection, [(request_id, 0, None)]))
+
+    async def give_back(self, returned: Sequence[tuple[str, int, int]]) -> None:
+        """Gives back of allowances: id, number of the return, and amount."""
+        await self._group.run(lambda connection: self._release(connection, returned))
+
+    async def credit(self, account_id: str, amount: int, request_id: str, note: str = "") -> None:
+        """Pays into an account, or out of it; once per `request_id`."""
+        await self._group.run(lambda connection: self._credit(connection, account_id, amount, request_id, note))
+
+    async def sweep(self) -> int:
+        """Charges lost attempts by their last checkpoint and ends holds that have lapsed; how many of both."""
+        return await self._group.run(lambda connection: self._sweep(connection))
+
+    async def run(self) -> None:
+        """Sweeps for ever."""
+        while True:
+            await self.sweep()
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _await_money(self, wanted: Wanted) -> None:
+        """Returns when there is enough, or when what there is must do."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + RECALL_SECONDS
+        try:
+            while await self._lacks(wanted):
+                async with asyncio.timeout_at(until):
+                    await self._freed.wait()
+        except TimeoutError:
+            _log.info("money was not given back in time", needed=wanted.needed)
+
+    async def _lacks(self, wanted: Wanted) -> bool:
+        """Whether money is short only because it is held: what is spent nobody can give back."""
+        self._freed.clear()
+        return await self._shelter.run(self._short(wanted))
+
+    async def _short(self, wanted: Wanted) -> bool:
+        async with self._database.reading() as connection:
+            hard = [
+                budget for budget in await budgets.look(connection, wanted.payer.path, self._micros()) if budget.hard
+            ]
+        short = [budget for budget in hard if budget.left < wanted.needed]
+        return bool(short) and all(budget.held and budget.amount - budget.spent >= wanted.least for budget in short)
+
+    async def _reserve(self, connection: AsyncConnection, wanted: Wanted, *, slices: bool = False) -> int:
+        earlier = select(_L.amount).where(_L.request_id == wanted.id, _L.attempt == 0, _L.kind == Kind.HOLD)
+        if (known := await connection.scalar(earlier)) is not None:
+            return int(known)
+        now = await self._moment(connection)
+        found = await budgets.of(connection, wanted.payer.path, now)
+        amount = budgets.grantable(found, wanted.needed, wanted.least)
+        if slices and amount == wanted.needed:
+            amount = _slice(found, amount)
+        if await budgets.reserve(connection, wanted.payer.path, amount) != len(found):
+            raise MeshError(errors_pb2.REASON_BUDGET_EXHAUSTED, "the budget cannot pay for the call")
+        await self._open(connection, wanted, amount, now)
+        return amount
+
+    async def _open(self, connection: AsyncConnection, wanted: Wanted, amount: int, now: int) -> None:
+        moved = (Book.AVAILABLE, Book.HELD, amount)
+        await post(connection, [Entry(Kind.HOLD, wanted.id, 0, 0, *moved, *wanted.payer, now)])
+        if amount:
+            row = {
+                "id": wanted.id,
+                **wanted.payer._asdict(),
+                "left": amount,
+                "holder": wanted.holder,
+                "expires": wanted.expires or now + HOLD_SECONDS * 1_000_000,
+            }
+            await connection.execute(insert(schema.holds).values(row))
+
+    async def _settle(self, connection: AsyncConnection, charges: Sequence[Charge]) -> int:
+        work = await self._work(connection, charges)
+        known = await _known(connection, {charge.request_id for charge in charges})
+        posted = 0
+        for charge in charges:
+            if charge.lost_at is None:
+                posted += charged(charge, known, work)
+            if charge.final:
+                work.release(charge.request_id, Kind.VOID, ALL)
+        await work.write(connection)
+        await _note(connection, charges, known)
+        self._freed.set()
+        return posted
+
+    async def _release(self, connection: AsyncConnection, returned: Iterable[tuple[str, int, int | None]]) -> None:
+        listed = list(returned)
+        work = Work(await self._moment(connection), await _holds(connection, {one[0] for one in listed}))
+        known = await _returned(connection, {one[0] for one in listed})
+        for hold_id, part, amount in listed:
+            if (hold_id, part) not in known:
+                work.release(hold_id, Kind.VOID, ALL if amount is None else amount, part)
+                known.add((hold_id, part))
+        await work.write(connection)
+        self._freed.set()
+
+    async def _credit(
+        self, connection: AsyncConnection, account_id: str, amount: int, request_id: str, note: str
+    ) -> None:
+        same = (_L.request_id == request_id, _L.attempt == 0, _L.kind == Kind.CREDIT)
+        if await connection.scalar(select(_L.id).where(*same)) is not None:
+            return
+        now = await self._moment(connection)
+        books = (Book.PAID, Book.AVAILABLE) if amount >= 0 else (Book.AVAILABLE, Book.PAID)
+        entry = Entry(Kind.CREDIT, request_id, 0, 0, *books, abs(amount), account_id, "", "", now, note=note)
+        await post(connection, [entry])
+        table = schema.budgets
+        paid = update(table).where(table.c.scope == account_id, table.c.prepaid)
+        await connection.execute(paid.values(amount=table.c.amount + amount))
+        self._freed.set()
+
+    async def _sweep(self, connection: AsyncConnection) -> int:
+        now = await self._moment(connection)
+        lost = (await connection.execute(select(_C.settlement).where(_C.expires <= now))).scalars().all()
+        charges = [Charge.from_json(data) for data in lost]
+        work = await self._work(connection, charges)
+        known = await _known(connection, {charge.request_id for charge in charges})
+        for charge in charges:
+            charged(charge, known, work, interrupted=True)
+            _log.warning("lost attempt charged", request_id=charge.request_id, attempt=charge.attempt)
+        await connection.execute(delete(schema.checkpoints).where(_C.expires <= now))
+        lapsed = (await connection.execute(select(schema.holds).where(_H.expires <= now))).all()
+        for row in lapsed:
+            work.holds.setdefault(row.id, Hold(Payer(row.account_id, row.project_id, row.key_id), row.left))
+            work.release(row.id, Kind.EXPIRE, ALL)
+        await work.write(connection)
+        if lost or lapsed:
+            self._freed.set()
+        return len(lost) + len(lapsed)
+
+    async def _work(self, connection: AsyncConnection, charges: Sequence[Charge]) -> Work:
+        wanted = {charge.hold_id or charge.request_id for charge in charges}
+        return Work(await self._moment(connection), await _holds(connection, wanted))
+
+    async def _moment(self, connection: AsyncConnection) -> int:
+        """Now, but never before the last entry: a clock that is put back must not move money to another period."""
+        if not self._latest:
+            self._latest = await connection.scalar(select(_L.posted).order_by(_L.id.desc()).limit(1)) or 0
+        self._latest = max(self._latest, self._micros())
+        return self._latest
+
+    def _micros(self) -> int:
+        return round(self._now() * 1e6)
+
+
+def _slice(found: Sequence[budgets.Budget], needed: int) -> int:
+    """What goes into an allowance: a part of the budget while there is plenty, and what is needed when there is not."""
+    hard = [budget for budget in found if budget.hard]
+    if not hard:
+        return needed
+    tightest = min(hard, key=lambda budget: budget.left)
+    wanted = max(SLICE_LEAST, tightest.amount // SLICE_DIVISOR)
+    return max(needed, min(wanted, tightest.left // SLICE_SHARE))
+
+
+async def _known(connection: AsyncConnection, request_ids: Iterable[str]) -> Known:
+    found: dict[tuple[str, int], list[Any]] = defaultdict(list)
+    wanted = select(schema.ledger).where(_L.request_id.in_(list(request_ids)), _L.kind.in_((Kind.SETTLE, Kind.CORRECT)))
+    for row in await connection.execute(wanted):
+        found[row.request_id, row.attempt].append(row)
+    return found
+
+
+async def _returned(connection: AsyncConnection, hold_ids: Iterable[str]) -> set[tuple[str, int]]:
+    wanted = select(_L.request_id, _L.part).where(_L.request_id.in_(list(hold_ids)), _L.kind == Kind.VOID)
+    return {(row.request_id, row.part) for row in await connection.execute(wanted)}
+
+
+async def _holds(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, Hold]:
+    rows = await connection.execute(select(schema.holds).where(_H.id.in_(list(ids))))
+    return {row.id: Hold(Payer(row.account_id, row.project_id, row.key_id), row.left) for row in rows}
+
+
+async def _note(connection: AsyncConnection, charges: Sequence[Charge], known: Known) -> None:
+    """Keeps the last checkpoint of each attempt that is not settled, and forgets those of attempts that are."""
+    kept = select(_C.request_id, _C.attempt).where(_C.request_id.in_({charge.request_id for charge in charges}))
+    old = {(row.request_id, row.attempt) for row in await connection.execute(kept)}
+    latest = {(charge.request_id, charge.attempt): charge for charge in charges if charge.lost_at is not None}
+    new = {place: charge for place, charge in latest.items() if not known[place]}
+    for request_id, attempt in old:
+        if known[request_id, attempt] or (request_id, attempt) in new:
+            same = (_C.request_id == request_id, _C.attempt == attempt)
+            await connection.execute(delete(schema.checkpoints).where(*same))
+    for charge in new.values():
+        row = {"request_id": charge.request_id, "attempt": charge.attempt, "expires": charge.lost_at}
+        await connection.execute(insert(schema.checkpoints).values(**row, settlement=charge.to_json()))

@@ -1,0 +1,129 @@
+"""What a key may do, and whether one key may do no more than another."""
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import orjson
+
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.mesh.errors import MeshError
+
+_LISTS: Final = ("operations", "routes", "source_ranges")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What binds a key beside its models and its end. Whatever is empty does not bind."""
+
+    operations: tuple[int, ...] = ()
+    """Kinds of work, by the contract's numbers."""
+    routes: tuple[str, ...] = ()
+    """Paths; one that ends in `*` stands for all that begin so."""
+    source_ranges: tuple[str, ...] = ()
+    """Networks, such as `203.0.113.0/24`."""
+    provider_defaults: bytes = b""
+    """The `provider` object of calls that bring none, as JSON; opaque here."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any] | None) -> Self:
+        """The scope that `to_json` gave."""
+        if not tree:
+            return cls()
+        lists = {name: tuple(tree.get(name, ())) for name in _LISTS}
+        return cls(**lists, provider_defaults=tree.get("provider_defaults", "").encode(), tags=tree.get("tags", {}))
+
+    def to_json(self) -> dict[str, Any] | None:
+        """The scope as a row keeps it; None when nothing binds."""
+        tree: dict[str, Any] = {name: list(getattr(self, name)) for name in _LISTS if getattr(self, name)}
+        if self.provider_defaults:
+            tree["provider_defaults"] = self.provider_defaults.decode()
+        if self.tags:
+            tree["tags"] = dict(self.tags)
+        return tree or None
+
+    def check(self) -> None:
+        """Refuses what could never be meant.
+
+        Raises:
+            MeshError: REASON_INVALID_REQUEST, metadata `param`.
+        """
+        for text in self.source_ranges:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                raise _invalid("scope.source_ranges", str(error)) from None
+        if self.provider_defaults and not _is_object(self.provider_defaults):
+            raise _invalid("scope.provider_defaults", "the defaults are not a JSON object")
+        for route in self.routes:
+            if not route.startswith(("/", "*")) or "*" in route[:-1]:
+                raise _invalid("scope.routes", f"a route begins with / and has no * but at its end: {route}")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """All that one key is allowed; `expires` in microseconds, None means never."""
+
+    models: tuple[str, ...] = ()
+    expires: int | None = None
+    scope: Scope = field(default_factory=Scope)
+
+
+def excess(wanted: Grant, creator: Grant) -> Iterator[str]:
+    """The fields in which `wanted` allows more than `creator` has."""
+    if not _within(wanted.models, creator.models):
+        yield "models"
+    if creator.expires is not None and (wanted.expires is None or wanted.expires > creator.expires):
+        yield "lifetime"
+    if not _within(wanted.scope.operations, creator.scope.operations):
+        yield "scope.operations"
+    if not _covered(wanted.scope.routes, creator.scope.routes):
+        yield "scope.routes"
+    if not _contained(wanted.scope.source_ranges, creator.scope.source_ranges):
+        yield "scope.source_ranges"
+    if any(wanted.scope.tags.get(name) != value for name, value in creator.scope.tags.items()):
+        yield "scope.tags"  # whatever its creator's calls are attributed to, its own are too
+
+
+def _within(wanted: Sequence[object], had: Sequence[object]) -> bool:
+    return not had or (bool(wanted) and set(wanted) <= set(had))
+
+
+def _covered(wanted: Sequence[str], had: Sequence[str]) -> bool:
+    return not had or (bool(wanted) and all(any(_covers(one, route) for one in had) for route in wanted))
+
+
+def _covers(pattern: str, route: str) -> bool:
+    return route.startswith(pattern[:-1]) if pattern.endswith("*") else route == pattern
+
+
+def _contained(wanted: Sequence[str], had: Sequence[str]) -> bool:
+    if not had:
+        return True
+    outer = [ipaddress.ip_network(text) for text in had]
+    return bool(wanted) and all(
+        any(_inside(ipaddress.ip_network(text), network) for network in outer) for text in wanted
+    )
+
+
+def _inside(inner: Network, outer: Network) -> bool:
+    if isinstance(inner, ipaddress.IPv4Network) and isinstance(outer, ipaddress.IPv4Network):
+        return inner.subnet_of(outer)
+    if isinstance(inner, ipaddress.IPv6Network) and isinstance(outer, ipaddress.IPv6Network):
+        return inner.subnet_of(outer)
+    return False
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _invalid(param: str, message: str) -> MeshError:
+    return MeshError(errors_pb2.REASON_INVALID_REQUEST, message, metadata={"param": param})

@@ -1,0 +1,1 @@
+"""What the `gemini.*` dialects are made of."""

@@ -1,0 +1,1 @@
+"""The parts of which the dialect `xai.grpc` is made; use `xai_grpc`."""

@@ -1,0 +1,89 @@
+"""What a request body says to Polyroute itself, taken out before a vendor sees it.
+
+`provider`, `models`, `region` and `max_latency_ms` are members of the body in every dialect: whoever cannot add members
+through a client's extra-body option can use the forms of the model's name instead.
+"""
+
+from typing import Final, NamedTuple
+
+from polyroute.api.chat.v1.chat_pb2 import CAPABILITY_TOOLS, RequestFacts
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.router.v1.router_pb2 import Hints, Preferences
+from polyroute.dialects import jsontools
+from polyroute.edge.preferences import read_models, read_preferences
+from polyroute.mesh.errors import MeshError
+
+AUTO: Final = "auto"
+_MEMBERS: Final = ("provider", "models", "region", "max_latency_ms")
+_QUOTED: Final = tuple(f'"{name}"'.encode() for name in _MEMBERS)
+_CODE: Final = (b"```", b"def ", b"function ", b"#include", b"public class", b"SELECT ", b"import ", b"</")
+_LEAST_CODE: Final = 2  # of these in a body that holds program code; any text may hold one
+_LONGEST_REGION: Final = 64
+
+
+class Wishes(NamedTuple):
+    """A body and what it asked of routing.
+
+    Attributes:
+        body: Without the members that are not a vendor's.
+        preferences: What the caller wants of the deployments; None when it says nothing.
+        model: The first of `models`, for a body that names no other.
+    """
+
+    body: bytes
+    preferences: Preferences | None = None
+    model: str = ""
+
+
+def taken(body: bytes) -> Wishes:
+    """Takes a caller's wishes out of a JSON body; any other body is left for its reader to refuse.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST; metadata `param` names what is wrong.
+    """
+    if not any(quoted in body for quoted in _QUOTED):
+        return Wishes(body)
+    members = jsontools.members_of(body)
+    said = {name: bytes(members[name]) for name in _MEMBERS if name in members}
+    if not said:
+        return Wishes(body)
+    preferences = read_preferences(said.get("provider", b"null"))
+    models = read_models(said.get("models", b"null"))
+    preferences.models.extend(models)
+    _region(preferences, said.get("region", b"null"))
+    _latency(preferences, said.get("max_latency_ms", b"null"))
+    return Wishes(jsontools.rewrite(body, {}, said), preferences, models[0] if models else "")
+
+
+def _region(preferences: Preferences, raw: bytes) -> None:
+    region = jsontools.loads(raw)
+    if region is None:
+        return
+    if not isinstance(region, str) or not 0 < len(region) <= _LONGEST_REGION:
+        raise MeshError(pb.REASON_INVALID_REQUEST, "region is no name of a region", metadata={"param": "region"})
+    preferences.regions.append(region)
+
+
+def _latency(preferences: Preferences, raw: bytes) -> None:
+    bound = jsontools.loads(raw)
+    if bound is None:
+        return
+    if isinstance(bound, bool) or not isinstance(bound, (int, float)) or bound <= 0:
+        raise MeshError(
+            pb.REASON_INVALID_REQUEST,
+            "max_latency_ms is no number of milliseconds",
+            metadata={"param": "max_latency_ms"},
+        )
+    most = preferences.latency_milliseconds
+    most.max = min(bound, most.max) if most.HasField("max") else bound
+
+
+def hints(body: bytes, facts: RequestFacts) -> Hints | None:
+    """What the content looks like, for a call whose model is to be chosen by it; None for any other."""
+    if facts.model != AUTO and not facts.model.startswith(AUTO + ":"):
+        return None
+    return Hints(
+        code=sum(mark in body for mark in _CODE) >= _LEAST_CODE,
+        tools=body.count(b'"parameters"') if CAPABILITY_TOOLS in facts.needs else 0,
+        messages=body.count(b'"role"'),
+    )

@@ -1,0 +1,110 @@
+"""The full record of a decision, and the decision again out of its record alone.
+
+A full record holds everything that the decision read: the request, the policy, each candidate's facts, figures and
+obstacle. So it can be asked again without the catalog, years later, and must give the same plan byte for byte; and it
+can be asked what another policy would have done.
+"""
+
+from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST
+from polyroute.api.router.v1 import router_pb2 as pb
+from polyroute.mesh.errors import MeshError
+from polyroute.router.catalog import deployment_of
+from polyroute.router.draws import UNIT, numbers
+from polyroute.router.figures import Figures, Spread
+from polyroute.router.filters import Entrant, Judged, kind_of
+from polyroute.router.policies import Policy, policy_of
+from polyroute.router.ranking import Term
+from polyroute.router.routes import sticky_of
+from polyroute.router.slate import Question, Slate, judged, wished
+
+
+def explain(response: pb.DecideResponse, request: pb.DecideRequest, named: pb.Preferences, slate: Slate) -> None:
+    """Writes the record of a decision out in full.
+
+    Args:
+        response: The decision.
+        request: What was asked.
+        named: What the model's name said beside the model.
+        slate: What the decision was made from.
+    """
+    record, question = response.record, slate.question
+    record.request.CopyFrom(request)
+    record.name_preferences.CopyFrom(named)
+    record.policy_rules.CopyFrom(question.policy.message)
+    record.pool.extend(question.models)
+    record.draws.extend(number * UNIT for number in numbers(request.request_id))
+    record.max_attempts = question.max_attempts
+    places = {attempt.deployment: place for place, attempt in enumerate(response.plan.attempts, 1)}
+    terms = {runner.deployment.name: found for runner, found in zip(slate.runners, slate.ranking.terms, strict=True)}
+    exact = question._replace(kind=kind_of(request.facts))  # the slate's is that of the first call of its kind
+    for one in judged(exact, [before.entrant for before in slate.judged]):
+        name = one.entrant.deployment.name
+        record.candidates.append(_candidate(one, places.get(name, 0), terms.get(name, [])))
+
+
+def replay(record: pb.DecisionRecord, policy: Policy | None = None) -> pb.DecideResponse:
+    """The decision again, out of a full record.
+
+    Args:
+        record: As `explain` wrote it.
+        policy: Another policy to decide by; the recorded one without.
+
+    Returns:
+        The plan, and the small record. Under the recorded policy the plan is the same byte for byte.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST when the record is not a full one, or nobody may serve under the other policy.
+    """
+    if not record.HasField("request") or not record.candidates:
+        raise MeshError(REASON_INVALID_REQUEST, "the record does not hold what a replay needs")
+    request = record.request
+    ruling = policy or policy_of(record.policy_rules)
+    question = Question(
+        models=tuple(record.pool),
+        kind=kind_of(request.facts),
+        policy=ruling,
+        wishes=wished(record.name_preferences, request.preferences),
+        max_attempts=record.max_attempts,
+        versions=(record.catalog_version, record.stats_version),
+    )
+    slate = Slate(question, [_entrant(candidate) for candidate in record.candidates])
+    if not slate.runners:
+        raise MeshError(REASON_INVALID_REQUEST, f"under policy {ruling.name!r} nobody may serve this call")
+    return slate.answer(request, sticky_of(request, ruling.message))
+
+
+def _candidate(one: Judged, place: int, terms: list[Term]) -> pb.Candidate:
+    deployment, figures, obstacle = one.entrant
+    return pb.Candidate(
+        deployment=deployment.name,
+        position=place,
+        verdicts=[pb.Verdict(filter=name, passed=passed, observed=observed) for name, passed, observed in one.rulings],
+        terms=[pb.ScoreTerm(name=name, value=value) for name, value in terms],
+        facts=deployment.message,
+        figures=pb.Figures(
+            latency_milliseconds=_percentiles(figures.latency),
+            throughput=_percentiles(figures.throughput),
+            success_rate=figures.success,
+            recent_success_rate=figures.recent,
+        ),
+        obstacle=obstacle,
+    )
+
+
+def _percentiles(spread: Spread | None) -> pb.FigurePercentiles | None:
+    return None if spread is None else pb.FigurePercentiles(**spread._asdict())
+
+
+def _entrant(candidate: pb.Candidate) -> Entrant:
+    said = candidate.figures
+    figures = Figures(
+        latency=_spread(said.latency_milliseconds) if said.HasField("latency_milliseconds") else None,
+        throughput=_spread(said.throughput) if said.HasField("throughput") else None,
+        success=said.success_rate if said.HasField("success_rate") else None,
+        recent=said.recent_success_rate if said.HasField("recent_success_rate") else None,
+    )
+    return Entrant(deployment_of(candidate.facts), figures, candidate.obstacle)
+
+
+def _spread(percentiles: pb.FigurePercentiles) -> Spread:
+    return Spread(percentiles.p50, percentiles.p90, percentiles.p99)

@@ -83,6 +83,7 @@ FAULTS: Final[Mapping[Fault.ValueType, Shape]] = {
 CONTRADICTION: Final = Shape(422, "invalid_request_error", "invalid_request")
 UNKNOWN: Final = Shape(500, "server_error", "internal_error", message="internal error")
 _CALLERS_FAULT: Final = range(400, 500)
+_OVERLOADED: Final = frozenset({503, 529})  # the second is no standard, but in wide use for the same
 
 
 def shape_of(error: MeshError) -> Shape:
@@ -96,7 +97,7 @@ def shape_of(error: MeshError) -> Shape:
     if error.fault == pb.FAULT_CLIENT and status in _CALLERS_FAULT:
         code = error.metadata.get("vendor_code")
         return Shape(status, shape.kind, code if code != shape.kind else None)  # a vendor without one repeats its type
-    if error.fault == pb.FAULT_SERVER and (error.retry_after is not None or status == 503):
+    if error.fault == pb.FAULT_SERVER and (error.retry_after is not None or status in _OVERLOADED):
         return Shape(503, shape.kind, shape.code)
     return shape
 

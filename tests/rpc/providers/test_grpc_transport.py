@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +13,17 @@ import pytest
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import FINISH_REASON_STOP, EncodedRequest, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.providers.v1 import providers_pb2_grpc
+from polyroute.api.providers.v1.providers_pb2 import KnownModel, Target
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.node import Service
 from polyroute.providers.carrier import Carriers
 from polyroute.providers.conversation import converse
 from polyroute.providers.grpc_transport import GrpcTransport
 from polyroute.providers.http import target
-from polyroute.providers.transport import MAX_ANSWER_BYTES, Limits
+from polyroute.providers.roster import Roster
+from polyroute.providers.service import ProvidersService
+from polyroute.providers.transport import MAX_ANSWER_BYTES, Limits, Transport
 from tests.rpc.providers.calls import (
     ANSWER,
     LAST,
@@ -33,7 +39,11 @@ from tests.rpc.providers.calls import (
     piece,
     vendor,
 )
-from tests.rpc.providers.wire import LONG, PATIENT, SHORT, SOON, Heard, request
+from tests.rpc.providers.wire import ANSWER as HTTP_ANSWER
+from tests.rpc.providers.wire import LONG, PATIENT, SHORT, SOON, Heard, request, whole, wire
+from tests.rpc.providers.wire import account as web_account
+
+Link = Callable[..., Awaitable[grpc.aio.Channel]]
 
 QUESTION = chat_pb2.ChatRequest(
     model="m",
@@ -155,11 +165,31 @@ REFUSALS = [
     (Refuse(grpc.StatusCode.PERMISSION_DENIED, "no"), "CREDENTIAL", "403"),
     (Refuse(grpc.StatusCode.INVALID_ARGUMENT, "bad seed"), "CLIENT", "400"),
     (Refuse(grpc.StatusCode.INVALID_ARGUMENT, "this model's maximum context length is 8"), "CONTEXT", "400"),
+    (Refuse(grpc.StatusCode.INVALID_ARGUMENT, "This model's maximum prompt length is 8 but ..."), "CONTEXT", "400"),
     (Refuse(grpc.StatusCode.INVALID_ARGUMENT, "Incorrect API key provided: xx"), "CREDENTIAL", "400"),
     (Refuse(grpc.StatusCode.NOT_FOUND, "no such model"), "MODEL_GONE", "404"),
     (Refuse(grpc.StatusCode.DEADLINE_EXCEEDED, "too slow"), "STALL", "504"),
     (Refuse(grpc.StatusCode.UNIMPLEMENTED, "what"), "SERVER", "501"),
 ]
+
+
+async def test_behind_the_service(link: Link) -> None:
+    """Accounts of both kinds side by side: each request goes the way of its account."""
+    roster, transport, rpc = Roster(), Transport(), GrpcTransport()
+    async with vendor([*ONE_TWO, LAST]) as there, wire([whole(HTTP_ANSWER)]) as web:
+        accounts = {"acme": account(there.url), "web": web_account(web.url)}
+        roster.replace(accounts, {name: [KnownModel(id="up")] for name in accounts})
+        service = ProvidersService(roster, transport, Carriers(transport, rpc))
+        channel = await link("providers", Service(providers_pb2_grpc.add_ProvidersServiceServicer_to_server, service))
+        stub: Any = providers_pb2_grpc.ProvidersServiceStub(channel)
+        heard = Heard([response async for response in stub.Generate(request(chat=QUESTION), timeout=LONG)])
+        to = Target(deployment="web/up", provider="web", upstream_model="up")
+        other = Heard([one async for one in stub.Generate(request(target=to, stream=False), timeout=LONG)])
+        await rpc.close()
+        await transport.close()
+
+    assert "one two" == heard.text
+    assert b"one two" in other.data
 
 
 class TestFaults:

@@ -157,6 +157,7 @@ DOCUMENTED: Final = [
     ("cohere", 498, {"message": "blocked"}, "FILTER"),
     ("cohere", 499, {"message": "request cancelled"}, "SERVER"),
     ("xai", 429, {"code": "x", "error": "Your team has either used all available credits"}, "QUOTA"),
+    ("xai", 400, {"code": "x", "error": "This model's maximum prompt length is 8 but the request ..."}, "CONTEXT"),
     ("openrouter", 404, error("404", "No endpoints found that support tool use."), "UNSUPPORTED"),
     ("openrouter", 403, error("403", "Your chosen model requires moderation"), "FILTER"),
     ("openrouter", 403, error("403", "Key limit exceeded (total limit)"), "QUOTA"),

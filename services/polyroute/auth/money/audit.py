@@ -1,13 +1,12 @@
 """Whether the ledger adds up: its seals, its books, and every counter that is derived from it."""
 
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, select
 
 from polyroute.auth import schema
 from polyroute.auth.database import Database
@@ -41,37 +40,36 @@ class Audit:
 
 async def audit(database: Database) -> Audit:
     """Looks at the whole ledger at one moment, while others go on writing."""
-    async with database.reading() as connection:
-        await connection.exec_driver_sql("BEGIN")  # one snapshot for all that follows
-        try:
-            findings = [finding async for finding in _findings(connection)]
-            entries = int(await connection.scalar(select(func.count()).select_from(schema.ledger)) or 0)
-            books = await _books(connection)
-        finally:
-            await connection.exec_driver_sql("COMMIT")
+    return await database.read(_audited)
+
+
+def _audited(connection: Connection) -> Audit:
+    findings = tuple(_findings(connection))
+    entries = int(connection.scalar(select(func.count()).select_from(schema.ledger)) or 0)
+    books = _books(connection)
     held, spent = (sum(of.get(book, 0) for of in books.values()) for book in (Book.HELD, Book.SPENT))
-    return Audit(tuple(findings), entries, held, spent)
+    return Audit(findings, entries, held, spent)
 
 
-async def _findings(connection: AsyncConnection) -> AsyncGenerator[str]:
-    async for finding in _seals(connection):
+def _findings(connection: Connection) -> Iterator[str]:
+    for finding in _seals(connection):
         yield finding
-    books = await _books(connection)
-    holds = await _open_holds(connection)
+    books = _books(connection)
+    holds = _open_holds(connection)
     for finding in _balances(books, holds):
         yield finding
-    for row in (await connection.execute(select(schema.budgets))).all():
+    for row in (connection.execute(select(schema.budgets))).all():
         budget = budgets.budget_of(row._mapping)  # noqa: SLF001 - the public name of a row's mapping
-        for finding in await _counters(connection, budget):
+        for finding in _counters(connection, budget):
             yield finding
 
 
-async def _seals(connection: AsyncConnection) -> AsyncGenerator[str]:
+def _seals(connection: Connection) -> Iterator[str]:
     """Every seal, against the entries it stands for and the seal before."""
     before, last, place = FIRST_SEAL, 0, 0
     query = select(_S.id, _S.last_entry, _S.digest).order_by(_S.id).limit(SEALS)
-    while rows := (await connection.execute(query.where(_S.id > place))).all():
-        entries = await _between(connection, last, rows[-1].last_entry)
+    while rows := (connection.execute(query.where(_S.id > place))).all():
+        entries = _between(connection, last, rows[-1].last_entry)
         ends = [last, *(row.last_entry for row in rows)]
         numbers = [number for number, _ in entries]
         for row, (start, end) in zip(rows, pairwise(ends), strict=True):
@@ -81,14 +79,14 @@ async def _seals(connection: AsyncConnection) -> AsyncGenerator[str]:
                 yield f"seal {row.id} does not fit entries {start + 1} to {end}"
             before = row.digest
         last, place = rows[-1].last_entry, rows[-1].id
-    unsealed = await connection.scalar(select(func.count()).select_from(schema.ledger).where(_L.id > last))
+    unsealed = connection.scalar(select(func.count()).select_from(schema.ledger).where(_L.id > last))
     if unsealed:
         yield f"{unsealed} entries after {last} have no seal"
 
 
-async def _between(connection: AsyncConnection, after: int, until: int) -> list[tuple[int, Entry]]:
+def _between(connection: Connection, after: int, until: int) -> list[tuple[int, Entry]]:
     query = select(_L.id, *_COLUMNS).where(_L.id > after, _L.id <= until).order_by(_L.id)
-    return [(row[0], _entry(row[1:])) for row in await connection.execute(query)]
+    return [(row[0], _entry(row[1:])) for row in connection.execute(query)]
 
 
 def _entry(values: Sequence[Any]) -> Entry:
@@ -100,20 +98,20 @@ Books = Mapping[str, Mapping[int, int]]
 """Account -> book -> balance."""
 
 
-async def _books(connection: AsyncConnection) -> Books:
+def _books(connection: Connection) -> Books:
     found: dict[str, dict[int, int]] = {}
     for column, sign in ((_L.credit, 1), (_L.debit, -1)):
         query = select(_L.account_id, column, func.coalesce(func.sum(_L.amount), 0)).group_by(_L.account_id, column)
-        for account, book, total in await connection.execute(query):
+        for account, book, total in connection.execute(query):
             of = found.setdefault(account, {})
             of[book] = of.get(book, 0) + sign * total
     return found
 
 
-async def _open_holds(connection: AsyncConnection) -> Mapping[str, int]:
+def _open_holds(connection: Connection) -> Mapping[str, int]:
     table = schema.holds.c
     query = select(table.account_id, func.sum(table.left)).group_by(table.account_id)
-    return {row[0]: row[1] for row in await connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _balances(books: Books, holds: Mapping[str, int]) -> Iterator[str]:
@@ -125,13 +123,13 @@ def _balances(books: Books, holds: Mapping[str, int]) -> Iterator[str]:
             yield f"{account} has {of.get(Book.HELD, 0)} in the book of holds and {holds.get(account, 0)} in open holds"
 
 
-async def _counters(connection: AsyncConnection, budget: Budget) -> list[str]:
+def _counters(connection: Connection, budget: Budget) -> list[str]:
     pairs = [
-        ("spent", budget.spent, await budgets.spent_since(connection, budget.scope, budget.started)),
-        ("held", budget.held, await budgets.held_now(connection, budget.scope)),
+        ("spent", budget.spent, budgets.spent_since(connection, budget.scope, budget.started)),
+        ("held", budget.held, budgets.held_now(connection, budget.scope)),
     ]
     if budget.prepaid:
-        pairs.append(("paid in", budget.amount, await budgets.paid_in(connection, budget.scope)))
+        pairs.append(("paid in", budget.amount, budgets.paid_in(connection, budget.scope)))
     return [
         f"budget {budget.id} of {budget.scope} counts {counted} {what}, the ledger says {true}"
         for what, counted, true in pairs

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, bindparam, func, not_, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, not_, or_, select, update
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
+from polyroute.auth.database import among
 from polyroute.auth.money.entries import Book, Payer
 from polyroute.auth.money.periods import Period, window, zone
 from polyroute.mesh.errors import MeshError
@@ -42,16 +42,16 @@ class Budget:
         return self.amount - self.spent - self.held
 
 
-async def of(connection: AsyncConnection, scopes: Iterable[str], now: int) -> list[Budget]:
+def of(connection: Connection, scopes: Iterable[str], now: int) -> list[Budget]:
     """The budgets of some scopes, in their current periods."""
-    await _turn(connection, scopes, now)
-    rows = await connection.execute(select(schema.budgets).where(_B.scope.in_(list(scopes))))
+    _turn(connection, scopes, now)
+    rows = connection.execute(select(schema.budgets).where(among(_B.scope, scopes)))
     return [budget_of(row._mapping) for row in rows]  # noqa: SLF001 - the public name of a row's mapping
 
 
-async def look(connection: AsyncConnection, scopes: Iterable[str], now: int) -> list[Budget]:
+def look(connection: Connection, scopes: Iterable[str], now: int) -> list[Budget]:
     """As `of`, without writing: a period that is over counts as begun anew."""
-    rows = await connection.execute(select(schema.budgets).where(_B.scope.in_(list(scopes))))
+    rows = connection.execute(select(schema.budgets).where(among(_B.scope, scopes)))
     found = [budget_of(row._mapping) for row in rows]  # noqa: SLF001 - the public name of a row's mapping
     return [current(budget, now) for budget in found]
 
@@ -69,13 +69,13 @@ def budget_of(row: RowMapping) -> Budget:
     return Budget(**{name: row[name] for name in Budget.__slots__} | {"period": Period(row["period"])})
 
 
-async def _turn(connection: AsyncConnection, scopes: Iterable[str], now: int) -> None:
+def _turn(connection: Connection, scopes: Iterable[str], now: int) -> None:
     """Begins the next period of budgets whose period is over; what is held stays held."""
-    over = select(_B.id, _B.period, _B.time_zone).where(_B.scope.in_(list(scopes)), _B.ends <= now)
-    for row in (await connection.execute(over)).all():
+    over = select(_B.id, _B.period, _B.time_zone).where(among(_B.scope, scopes), _B.ends <= now)
+    for row in (connection.execute(over)).all():
         started, ends = window(Period(row.period), zone(row.time_zone), now)
         values = {"started": started, "ends": ends, "spent": 0}
-        await connection.execute(update(schema.budgets).where(_B.id == row.id).values(values))
+        connection.execute(update(schema.budgets).where(_B.id == row.id).values(values))
 
 
 def grantable(budgets: Sequence[Budget], needed: int, least: int) -> int:
@@ -111,11 +111,11 @@ def _exhausted(budget: Budget, least: int) -> MeshError:
     )
 
 
-async def reserve(connection: AsyncConnection, scopes: Sequence[str], amount: int) -> int:
+def reserve(connection: Connection, scopes: Sequence[str], amount: int) -> int:
     """Holds `amount` in every budget of the scopes that can bear it, in one statement; how many budgets did."""
     bears = or_(not_(_B.hard), _B.spent + _B.held + amount <= _B.amount)
-    statement = update(schema.budgets).where(_B.scope.in_(scopes), bears).values(held=_B.held + amount)
-    return (await connection.execute(statement)).rowcount
+    statement = update(schema.budgets).where(among(_B.scope, scopes), bears).values(held=_B.held + amount)
+    return (connection.execute(statement)).rowcount
 
 
 _MOVE: Final = (
@@ -125,40 +125,40 @@ _MOVE: Final = (
 )
 
 
-async def move(connection: AsyncConnection, spent: Mapping[str, int], held: Mapping[str, int], now: int) -> None:
+def move(connection: Connection, spent: Mapping[str, int], held: Mapping[str, int], now: int) -> None:
     """Adds to what was spent and held, by scope; scopes without a budget are left out."""
     scopes = list({**spent, **held})
     if not scopes:
         return
-    touched = {budget.scope for budget in await of(connection, scopes, now)}
+    touched = {budget.scope for budget in of(connection, scopes, now)}
     rows = [
         {"of_scope": scope, "of_spent": spent.get(scope, 0), "of_held": held.get(scope, 0)} for scope in sorted(touched)
     ]
     if rows:
-        await connection.execute(_MOVE, rows)
+        connection.execute(_MOVE, rows)
 
 
-async def spent_since(connection: AsyncConnection, scope: str, started: int) -> int:
+def spent_since(connection: Connection, scope: str, started: int) -> int:
     """What the ledger says was spent by a scope since a moment."""
     owner = _owner(scope, _L)
     where = (owner == scope, _L.posted >= started)
     added = select(func.coalesce(func.sum(_L.amount), 0)).where(*where, _L.credit == Book.SPENT)
     taken = select(func.coalesce(func.sum(_L.amount), 0)).where(*where, _L.debit == Book.SPENT)
-    return int(await connection.scalar(added) or 0) - int(await connection.scalar(taken) or 0)
+    return int(connection.scalar(added) or 0) - int(connection.scalar(taken) or 0)
 
 
-async def held_now(connection: AsyncConnection, scope: str) -> int:
+def held_now(connection: Connection, scope: str) -> int:
     """What open holds reserve of a scope."""
     total = select(func.coalesce(func.sum(_H.left), 0)).where(_owner(scope, _H) == scope)
-    return int(await connection.scalar(total) or 0)
+    return int(connection.scalar(total) or 0)
 
 
-async def paid_in(connection: AsyncConnection, account_id: str) -> int:
+def paid_in(connection: Connection, account_id: str) -> int:
     """What was paid into an account, less what was taken back."""
     where = _L.account_id == account_id
     came = select(func.coalesce(func.sum(_L.amount), 0)).where(where, _L.debit == Book.PAID)
     went = select(func.coalesce(func.sum(_L.amount), 0)).where(where, _L.credit == Book.PAID)
-    return int(await connection.scalar(came) or 0) - int(await connection.scalar(went) or 0)
+    return int(connection.scalar(came) or 0) - int(connection.scalar(went) or 0)
 
 
 def _owner(scope: str, columns: Any) -> ColumnElement[str]:

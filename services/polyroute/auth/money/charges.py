@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import delete, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, update
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
@@ -81,14 +80,9 @@ class Work:
     now: int
     holds: dict[str, Hold]
     entries: list[Entry] = field(default_factory=list)
-    spent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    held: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    spent: dict[Payer, int] = field(default_factory=lambda: defaultdict(int))
+    held: dict[Payer, int] = field(default_factory=lambda: defaultdict(int))
     changed: set[str] = field(default_factory=set)
-
-    def charge(self, payer: Payer, amount: int) -> None:
-        """Adds to what a payer has spent."""
-        for scope in payer.path:
-            self.spent[scope] += amount
 
     def draw(self, hold_id: str, amount: int) -> int:
         """Takes at most `amount` from a hold; how much that was."""
@@ -98,8 +92,7 @@ class Work:
         drawn = min(amount, hold.left)
         hold.left -= drawn
         self.changed.add(hold_id)
-        for scope in hold.payer.path:
-            self.held[scope] -= drawn
+        self.held[hold.payer] -= drawn
         return drawn
 
     def release(self, hold_id: str, kind: Kind, amount: int, part: int = 0) -> None:
@@ -110,17 +103,17 @@ class Work:
             moved = (Book.HELD, Book.AVAILABLE, released)
             self.entries.append(Entry(kind, hold_id, 0, part, *moved, *payer, self.now))
 
-    async def write(self, connection: AsyncConnection) -> None:
+    def write(self, connection: Connection) -> None:
         """Writes entries, holds and budgets."""
-        await post(connection, self.entries)
+        post(connection, self.entries)
         for hold_id in self.changed:
             left = self.holds[hold_id].left
             which = _H.id == hold_id
             statement = (
                 update(schema.holds).where(which).values(left=left) if left else delete(schema.holds).where(which)
             )
-            await connection.execute(statement)
-        await budgets.move(connection, self.spent, self.held, self.now)
+            connection.execute(statement)
+        budgets.move(connection, _by_scope(self.spent), _by_scope(self.held), self.now)
 
 
 def charged(charge: Charge, known: Known, work: Work, *, interrupted: bool = False) -> bool:
@@ -134,7 +127,7 @@ def charged(charge: Charge, known: Known, work: Work, *, interrupted: bool = Fal
     else:
         new = [_correction(charge, payer, entries, work)]
     for entry in new:
-        work.charge(payer, entry.spends)
+        work.spent[payer] += entry.spends
     work.entries += new
     entries += new
     return True
@@ -210,3 +203,11 @@ def _correction(charge: Charge, payer: Payer, entries: Sequence[Any], work: Work
         charge.deployment,
         charge.note,
     )
+
+
+def _by_scope(amounts: Mapping[Payer, int]) -> Mapping[str, int]:
+    found: dict[str, int] = defaultdict(int)
+    for payer, amount in amounts.items():
+        for scope in payer.path:
+            found[scope] += amount
+    return found

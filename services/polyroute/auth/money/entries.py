@@ -11,8 +11,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import orjson
-from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert, select
 
 from polyroute.auth import schema
 
@@ -94,13 +93,13 @@ def sealed(before: bytes, entries: Iterable[Entry]) -> bytes:
     return digest.digest()
 
 
-async def post(connection: AsyncConnection, entries: list[Entry]) -> None:
+def post(connection: Connection, entries: list[Entry]) -> None:
     """Writes entries in their order, and their seal."""
     if not entries:
         return
-    await connection.exec_driver_sql(_INSERT, [tuple(entry) for entry in entries])
+    connection.exec_driver_sql(_INSERT, [tuple(entry) for entry in entries])
     seals = schema.seals.c
-    before = await connection.scalar(select(seals.digest).order_by(seals.id.desc()).limit(1))
-    last = await connection.scalar(select(schema.ledger.c.id).order_by(schema.ledger.c.id.desc()).limit(1))
+    before = connection.scalar(select(seals.digest).order_by(seals.id.desc()).limit(1))
+    last = connection.scalar(select(schema.ledger.c.id).order_by(schema.ledger.c.id.desc()).limit(1))
     seal = {"last_entry": last, "digest": sealed(before or FIRST_SEAL, entries)}
-    await connection.execute(insert(schema.seals).values(seal))
+    connection.execute(insert(schema.seals).values(seal))

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from polyroute.auth.database import Database
 
 MOST: Final = 200  # pieces of work per transaction: the first of them waits for the last
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
+Work = Callable[[Connection], T]
 
 
 @dataclass(slots=True)
@@ -62,8 +63,7 @@ class Group:
     async def _commit(self, batch: list[_Waiting]) -> None:
         outcomes: list[Any]
         try:
-            async with self._database.writing() as connection:
-                outcomes = [await _attempted(connection, waiting.work) for waiting in batch]
+            outcomes = await self._database.write(partial(_all, [waiting.work for waiting in batch]))
         except Exception as error:  # noqa: BLE001 - the boundary of a transaction: each of its callers is told
             outcomes = [error] * len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -73,10 +73,14 @@ class Group:
                 waiting.done.set_result(outcome)
 
 
-async def _attempted(connection: AsyncConnection, work: Work[T]) -> T | Exception:
+def _all(works: list[Work[Any]], connection: Connection) -> list[Any]:
+    return [_attempted(connection, work) for work in works]
+
+
+def _attempted(connection: Connection, work: Work[T]) -> T | Exception:
     try:
-        async with connection.begin_nested():
-            return await work(connection)
+        with connection.begin_nested():
+            return work(connection)
     except Exception as error:  # noqa: BLE001 - handed to the caller, once the others of the transaction are done
         return error
 

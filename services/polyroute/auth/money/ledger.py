@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, insert, select, update
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
-from polyroute.auth.database import Database
-from polyroute.auth.flights import Shelter
+from polyroute.auth.database import Database, among
 from polyroute.auth.money import budgets
 from polyroute.auth.money.charges import ALL, Charge, Hold, Known, Work, charged
 from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post
@@ -77,12 +75,10 @@ class Ledger:
         self._now = now
         self._latest = 0
         self._group = Group(database)
-        self._shelter = Shelter()
         self._freed = asyncio.Event()
 
     async def close(self) -> None:
         """Waits for transactions under way."""
-        await self._shelter.close()
         await self._group.close()
 
     async def hold(self, wanted: Wanted) -> int:
@@ -150,33 +146,30 @@ class Ledger:
     async def _lacks(self, wanted: Wanted) -> bool:
         """Whether money is short only because it is held: what is spent nobody can give back."""
         self._freed.clear()
-        return await self._shelter.run(self._short(wanted))
+        return await self._database.read(lambda connection: self._short(connection, wanted))
 
-    async def _short(self, wanted: Wanted) -> bool:
-        async with self._database.reading() as connection:
-            hard = [
-                budget for budget in await budgets.look(connection, wanted.payer.path, self._micros()) if budget.hard
-            ]
-        short = [budget for budget in hard if budget.left < wanted.needed]
+    def _short(self, connection: Connection, wanted: Wanted) -> bool:
+        found = budgets.look(connection, wanted.payer.path, self._micros())
+        short = [budget for budget in found if budget.hard and budget.left < wanted.needed]
         return bool(short) and all(budget.held and budget.amount - budget.spent >= wanted.least for budget in short)
 
-    async def _reserve(self, connection: AsyncConnection, wanted: Wanted, *, slices: bool = False) -> int:
+    def _reserve(self, connection: Connection, wanted: Wanted, *, slices: bool = False) -> int:
         earlier = select(_L.amount).where(_L.request_id == wanted.id, _L.attempt == 0, _L.kind == Kind.HOLD)
-        if (known := await connection.scalar(earlier)) is not None:
+        if (known := connection.scalar(earlier)) is not None:
             return int(known)
-        now = await self._moment(connection)
-        found = await budgets.of(connection, wanted.payer.path, now)
+        now = self._moment(connection)
+        found = budgets.of(connection, wanted.payer.path, now)
         amount = budgets.grantable(found, wanted.needed, wanted.least)
         if slices and amount == wanted.needed:
             amount = _slice(found, amount)
-        if await budgets.reserve(connection, wanted.payer.path, amount) != len(found):
+        if budgets.reserve(connection, wanted.payer.path, amount) != len(found):
             raise MeshError(errors_pb2.REASON_BUDGET_EXHAUSTED, "the budget cannot pay for the call")
-        await self._open(connection, wanted, amount, now)
+        self._open(connection, wanted, amount, now)
         return amount
 
-    async def _open(self, connection: AsyncConnection, wanted: Wanted, amount: int, now: int) -> None:
+    def _open(self, connection: Connection, wanted: Wanted, amount: int, now: int) -> None:
         moved = (Book.AVAILABLE, Book.HELD, amount)
-        await post(connection, [Entry(Kind.HOLD, wanted.id, 0, 0, *moved, *wanted.payer, now)])
+        post(connection, [Entry(Kind.HOLD, wanted.id, 0, 0, *moved, *wanted.payer, now)])
         if amount:
             row = {
                 "id": wanted.id,
@@ -185,75 +178,73 @@ class Ledger:
                 "holder": wanted.holder,
                 "expires": wanted.expires or now + HOLD_SECONDS * 1_000_000,
             }
-            await connection.execute(insert(schema.holds).values(row))
+            connection.execute(insert(schema.holds).values(row))
 
-    async def _settle(self, connection: AsyncConnection, charges: Sequence[Charge]) -> int:
-        work = await self._work(connection, charges)
-        known = await _known(connection, {charge.request_id for charge in charges})
+    def _settle(self, connection: Connection, charges: Sequence[Charge]) -> int:
+        work = self._work(connection, charges)
+        known = _known(connection, {charge.request_id for charge in charges})
         posted = 0
         for charge in charges:
             if charge.lost_at is None:
                 posted += charged(charge, known, work)
             if charge.final:
                 work.release(charge.request_id, Kind.VOID, ALL)
-        await work.write(connection)
-        await _note(connection, charges, known)
+        work.write(connection)
+        _note(connection, charges, known)
         self._freed.set()
         return posted
 
-    async def _release(self, connection: AsyncConnection, returned: Iterable[tuple[str, int, int | None]]) -> None:
+    def _release(self, connection: Connection, returned: Iterable[tuple[str, int, int | None]]) -> None:
         listed = list(returned)
-        work = Work(await self._moment(connection), await _holds(connection, {one[0] for one in listed}))
-        known = await _returned(connection, {one[0] for one in listed})
+        work = Work(self._moment(connection), _holds(connection, {one[0] for one in listed}))
+        known = _returned(connection, {one[0] for one in listed})
         for hold_id, part, amount in listed:
             if (hold_id, part) not in known:
                 work.release(hold_id, Kind.VOID, ALL if amount is None else amount, part)
                 known.add((hold_id, part))
-        await work.write(connection)
+        work.write(connection)
         self._freed.set()
 
-    async def _credit(
-        self, connection: AsyncConnection, account_id: str, amount: int, request_id: str, note: str
-    ) -> None:
+    def _credit(self, connection: Connection, account_id: str, amount: int, request_id: str, note: str) -> None:
         same = (_L.request_id == request_id, _L.attempt == 0, _L.kind == Kind.CREDIT)
-        if await connection.scalar(select(_L.id).where(*same)) is not None:
+        if connection.scalar(select(_L.id).where(*same)) is not None:
             return
-        now = await self._moment(connection)
+        now = self._moment(connection)
         books = (Book.PAID, Book.AVAILABLE) if amount >= 0 else (Book.AVAILABLE, Book.PAID)
         entry = Entry(Kind.CREDIT, request_id, 0, 0, *books, abs(amount), account_id, "", "", now, note=note)
-        await post(connection, [entry])
+        post(connection, [entry])
         table = schema.budgets
         paid = update(table).where(table.c.scope == account_id, table.c.prepaid)
-        await connection.execute(paid.values(amount=table.c.amount + amount))
+        connection.execute(paid.values(amount=table.c.amount + amount))
         self._freed.set()
 
-    async def _sweep(self, connection: AsyncConnection) -> int:
-        now = await self._moment(connection)
-        lost = (await connection.execute(select(_C.settlement).where(_C.expires <= now))).scalars().all()
+    def _sweep(self, connection: Connection) -> int:
+        now = self._moment(connection)
+        lost = (connection.execute(select(_C.settlement).where(_C.expires <= now))).scalars().all()
         charges = [Charge.from_json(data) for data in lost]
-        work = await self._work(connection, charges)
-        known = await _known(connection, {charge.request_id for charge in charges})
+        work = self._work(connection, charges)
+        known = _known(connection, {charge.request_id for charge in charges})
         for charge in charges:
             charged(charge, known, work, interrupted=True)
             _log.warning("lost attempt charged", request_id=charge.request_id, attempt=charge.attempt)
-        await connection.execute(delete(schema.checkpoints).where(_C.expires <= now))
-        lapsed = (await connection.execute(select(schema.holds).where(_H.expires <= now))).all()
+        connection.execute(delete(schema.checkpoints).where(_C.expires <= now))
+        lapsed = (connection.execute(select(schema.holds).where(_H.expires <= now))).all()
         for row in lapsed:
             work.holds.setdefault(row.id, Hold(Payer(row.account_id, row.project_id, row.key_id), row.left))
             work.release(row.id, Kind.EXPIRE, ALL)
-        await work.write(connection)
+        work.write(connection)
         if lost or lapsed:
             self._freed.set()
         return len(lost) + len(lapsed)
 
-    async def _work(self, connection: AsyncConnection, charges: Sequence[Charge]) -> Work:
+    def _work(self, connection: Connection, charges: Sequence[Charge]) -> Work:
         wanted = {charge.hold_id or charge.request_id for charge in charges}
-        return Work(await self._moment(connection), await _holds(connection, wanted))
+        return Work(self._moment(connection), _holds(connection, wanted))
 
-    async def _moment(self, connection: AsyncConnection) -> int:
+    def _moment(self, connection: Connection) -> int:
         """Now, but never before the last entry: a clock that is put back must not move money to another period."""
         if not self._latest:
-            self._latest = await connection.scalar(select(_L.posted).order_by(_L.id.desc()).limit(1)) or 0
+            self._latest = connection.scalar(select(_L.posted).order_by(_L.id.desc()).limit(1)) or 0
         self._latest = max(self._latest, self._micros())
         return self._latest
 
@@ -271,34 +262,34 @@ def _slice(found: Sequence[budgets.Budget], needed: int) -> int:
     return max(needed, min(wanted, tightest.left // SLICE_SHARE))
 
 
-async def _known(connection: AsyncConnection, request_ids: Iterable[str]) -> Known:
+def _known(connection: Connection, request_ids: Iterable[str]) -> Known:
     found: dict[tuple[str, int], list[Any]] = defaultdict(list)
-    wanted = select(schema.ledger).where(_L.request_id.in_(list(request_ids)), _L.kind.in_((Kind.SETTLE, Kind.CORRECT)))
-    for row in await connection.execute(wanted):
+    wanted = select(schema.ledger).where(among(_L.request_id, request_ids), _L.kind.in_((Kind.SETTLE, Kind.CORRECT)))
+    for row in connection.execute(wanted):
         found[row.request_id, row.attempt].append(row)
     return found
 
 
-async def _returned(connection: AsyncConnection, hold_ids: Iterable[str]) -> set[tuple[str, int]]:
-    wanted = select(_L.request_id, _L.part).where(_L.request_id.in_(list(hold_ids)), _L.kind == Kind.VOID)
-    return {(row.request_id, row.part) for row in await connection.execute(wanted)}
+def _returned(connection: Connection, hold_ids: Iterable[str]) -> set[tuple[str, int]]:
+    wanted = select(_L.request_id, _L.part).where(among(_L.request_id, hold_ids), _L.kind == Kind.VOID)
+    return {(row.request_id, row.part) for row in connection.execute(wanted)}
 
 
-async def _holds(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, Hold]:
-    rows = await connection.execute(select(schema.holds).where(_H.id.in_(list(ids))))
+def _holds(connection: Connection, ids: Iterable[str]) -> dict[str, Hold]:
+    rows = connection.execute(select(schema.holds).where(among(_H.id, ids)))
     return {row.id: Hold(Payer(row.account_id, row.project_id, row.key_id), row.left) for row in rows}
 
 
-async def _note(connection: AsyncConnection, charges: Sequence[Charge], known: Known) -> None:
+def _note(connection: Connection, charges: Sequence[Charge], known: Known) -> None:
     """Keeps the last checkpoint of each attempt that is not settled, and forgets those of attempts that are."""
-    kept = select(_C.request_id, _C.attempt).where(_C.request_id.in_({charge.request_id for charge in charges}))
-    old = {(row.request_id, row.attempt) for row in await connection.execute(kept)}
+    kept = select(_C.request_id, _C.attempt).where(among(_C.request_id, {charge.request_id for charge in charges}))
+    old = {(row.request_id, row.attempt) for row in connection.execute(kept)}
     latest = {(charge.request_id, charge.attempt): charge for charge in charges if charge.lost_at is not None}
     new = {place: charge for place, charge in latest.items() if not known[place]}
     for request_id, attempt in old:
         if known[request_id, attempt] or (request_id, attempt) in new:
             same = (_C.request_id == request_id, _C.attempt == attempt)
-            await connection.execute(delete(schema.checkpoints).where(*same))
+            connection.execute(delete(schema.checkpoints).where(*same))
     for charge in new.values():
         row = {"request_id": charge.request_id, "attempt": charge.attempt, "expires": charge.lost_at}
-        await connection.execute(insert(schema.checkpoints).values(**row, settlement=charge.to_json()))
+        connection.execute(insert(schema.checkpoints).values(**row, settlement=charge.to_json()))

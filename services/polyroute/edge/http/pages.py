@@ -87,7 +87,9 @@ class Pages:
         return _json(DOCUMENT)
 
     async def models(self, request: Request) -> Response:
-        """GET /v1/models, and GET /v1/models/{id} for one; in Anthropic's form for Anthropic's clients."""
+        """GET /v1/models, and GET /v1/models/{id} for one; in the form of the API whose client asks."""
+        if "x-goog-api-key" in request.headers:
+            return await self.gemini_models(request)
         wanted = request.path_params.get("id")
         anthropic = "anthropic-version" in request.headers or "x-api-key" in request.headers
         manners = ANTHROPIC if anthropic else OPENAI

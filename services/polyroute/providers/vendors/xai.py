@@ -26,7 +26,10 @@ VENDOR: Final = Vendor(
         Traits(models=("grok-3-mini*",), refused=frozenset({"presence_penalty", "frequency_penalty", "stop"})),
     ),
     # https://docs.x.ai/docs/key-information/debugging
-    faults=(FaultRule(errors_pb2.FAULT_QUOTA, r"used all available credits|doesn't have any credits"),),
+    faults=(
+        FaultRule(errors_pb2.FAULT_QUOTA, r"used all available credits|doesn't have any credits"),
+        FaultRule(errors_pb2.FAULT_CONTEXT, r"maximum prompt length is \d+"),
+    ),
     recorded=frozenset({"openai.chat", "openai.responses"}),
     price_book="x-ai",
 )

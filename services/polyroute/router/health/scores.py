@@ -27,6 +27,7 @@ _LENGTHS: Final = (60.0, 300.0, 1800.0)  # s, of metrics' windows
 _SMOOTHING: Final = 0.1  # of the average: what one value moves it
 _AT_ONCE: Final = 32
 _HEAVY: Final = 1e6  # times the first weight: time to scale down
+_LATELY: Final = 5  # minutes
 _LEAST_VALUES: Final = 0.5  # of a window; what is left of less has faded away
 _NORMAL: Final = NormalDist()
 _Z50, _Z90, _Z99 = (_NORMAL.inv_cdf(share) for share in SHARES)
@@ -60,7 +61,7 @@ class Figures(NamedTuple):
         success: Share of attempts without a fault of the deployment's, from 0 to 1.
         in_flight: This process's attempts under way.
         retry_after: Seconds that the deployment is still to be left alone; 0 when it is not.
-        weight: Values of the last minute that stand behind the figures; below `FEW` they are stale.
+        weight: Values of a minute that stand behind the figures, of five minutes at most; below `FEW` they are stale.
         age: Seconds since the newest value; infinite when there is none.
     """
 
@@ -227,7 +228,6 @@ def merged(recent: Recent, pushed: DeploymentStats | None, pushed_at: float, poo
     """
     own = recent.figures(now)
     windows = list(_windows(pushed, now - pushed_at))
-    weight = max([own.attempts, *(window.attempts * fade / share for window, fade, share in windows)])
     if own.attempts < _LEAST_VALUES and not windows:
         return UNKNOWN
     return Figures(
@@ -235,7 +235,7 @@ def merged(recent: Recent, pushed: DeploymentStats | None, pushed_at: float, poo
         total=_spread(_totals(windows), own.total, pool.total),
         speed=_spread(_speeds(windows), own.speed, pool.speed),
         success=_success(windows, own.success, own.attempts, pool.success),
-        weight=weight,
+        weight=max(own.attempts, _per_minute(windows, now - pushed_at)),
         age=min(now - recent.last, _age(windows) + now - pushed_at),
     )
 
@@ -263,6 +263,12 @@ def _windows(pushed: DeploymentStats | None, age: float) -> Iterator[_Window]:
         fade = 2.0 ** (-max(age - 1.0, 0.0) / length)  # a push a second is what is usual
         if window.attempts * fade >= _LEAST_VALUES:
             yield window, fade, length / 60
+
+
+def _per_minute(windows: list[_Window], age: float) -> float:
+    """Values per minute, of five minutes at most: what is older is no sign that figures still hold."""
+    counts = [window.attempts / minutes for window, _, minutes in windows if minutes <= _LATELY]
+    return max(counts, default=0.0) * 2.0 ** (-max(age - 1.0, 0.0) / 60)
 
 
 def _age(windows: list[_Window]) -> float:

@@ -1,5 +1,7 @@
 """The breaker: when it opens, for how long, and how it closes again."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import seed, settings
 from hypothesis import strategies as st
@@ -11,6 +13,11 @@ from polyroute.router.health.breaker import Breaker, BreakerRules, Phase
 def even() -> float:
     """Chance that leaves the jitter at nothing."""
     return 0.5
+
+
+def waiting(count: int) -> Callable[[float, float], int]:
+    """That many attempts are overdue, whenever one looks."""
+    return lambda *_: count
 
 
 def opened(now: float = 100.0) -> Breaker:
@@ -92,9 +99,9 @@ class TestOpening:
     def test_silence(self) -> None:
         """Five overdue attempts and nothing heard since open it, though none of them has failed yet."""
         breaker = Breaker()
-        breaker.waited(110.0, 1.0, lambda seconds, now: 4, heard=100.0)
+        breaker.waited(110.0, 1.0, waiting(4), heard=100.0)
         before = breaker.phase
-        breaker.waited(110.0, 1.0, lambda seconds, now: 5, heard=100.0)
+        breaker.waited(110.0, 1.0, waiting(5), heard=100.0)
 
         assert (Phase.CLOSED, Phase.OPEN, "silent") == (before, breaker.phase, breaker.reason)
 
@@ -102,7 +109,7 @@ class TestOpening:
     def test_no_silence(self, usual: float | None, heard: float) -> None:
         """Nothing is overdue where nobody knows how long answers take, they take longer, or one has just come."""
         breaker = Breaker()
-        breaker.waited(110.0, usual, lambda seconds, now: 50, heard)
+        breaker.waited(110.0, usual, waiting(50), heard)
 
         assert Phase.CLOSED is breaker.phase
 
@@ -206,9 +213,9 @@ class TestHalfOpen:
         breaker.tick(130.0)
         breaker.claim("probe", 130.0)
         breaker.begin("probe", 130.0)
-        breaker.waited(135.0, 1.0, lambda seconds, now: 1, heard=130.0)
+        breaker.waited(135.0, 1.0, waiting(1), heard=130.0)
         before = breaker.phase
-        breaker.waited(135.1, 1.0, lambda seconds, now: 1, heard=130.0)
+        breaker.waited(135.1, 1.0, waiting(1), heard=130.0)
 
         assert (Phase.HALF_OPEN, Phase.OPEN, "probe not answered") == (before, breaker.phase, breaker.reason)
 
@@ -219,7 +226,7 @@ class TestHalfOpen:
         breaker.claim("probe", 130.0)
         breaker.begin("probe", 130.0)
         breaker.answered("probe")
-        breaker.waited(180.0, 1.0, lambda seconds, now: 1, heard=131.0)
+        breaker.waited(180.0, 1.0, waiting(1), heard=131.0)
 
         assert Phase.HALF_OPEN is breaker.phase
 
@@ -321,5 +328,5 @@ class Life(RuleBasedStateMachine):
         self.epoch = self.breaker.epoch
 
 
+Life.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestLife = seed(20261122)(Life.TestCase)
-TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

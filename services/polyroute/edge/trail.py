@@ -19,6 +19,7 @@ from polyroute.edge.errors import shape_of
 from polyroute.mesh.errors import MeshError
 
 MILLION: Final = 1_000_000
+_COUNTED: Final = frozenset({"images", "audio_milliseconds"})  # units that usage has fields of their own for
 NANO: Final = 1_000_000_000
 
 
@@ -233,6 +234,8 @@ def cost_of(usage: Usage, price: Price) -> int:
         + usage.reasoning_tokens * reasoning
         + price.request
     )
+    for name, rate in price.other.items():
+        total += rate * (getattr(usage, name) if name in _COUNTED else usage.other.get(name, 0))
     return (total + MILLION // 2) // MILLION
 
 

@@ -3,7 +3,7 @@
 Names, context lengths and prices come from the price data that ships with the package; nothing is asked of a vendor.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -26,6 +26,9 @@ _MEMBERS: Final = {
     "cache_write": "cache_write_mtok",
     "reasoning": "output_reasoning_mtok",
 }
+# Units that answers report beside tokens, and where the price data has them, in USD per thousand.
+_COUNTED: Final = {"web_search_requests": "web_searches_kcount"}
+_HOUR: Final = "ephemeral_1h_input_tokens"  # of the tokens written to the cache, those that stay an hour
 
 
 def known_models(price_book: str, offered: Collection[Operation.ValueType] = _TEXT) -> list[KnownModel]:
@@ -77,7 +80,17 @@ def _price(info: Any, *, needed: Iterable[str]) -> Price | None:
     if not all(value is None or isinstance(value, Decimal) for value in figures.values()):
         return None
     nanos = {name: round(value * NANO) for name, value in figures.items() if value is not None}
-    return Price(version="genai-prices", **nanos)
+    return Price(version="genai-prices", other=_beside(prices, nanos), **nanos)
+
+
+def _beside(prices: Any, nanos: Mapping[str, int]) -> dict[str, int]:
+    """What is charged beside the buckets: things that are counted, and an hour in the cache above the usual time."""
+    told = {unit: getattr(prices, member, None) for unit, member in _COUNTED.items()}
+    other = {unit: round(value * NANO) * 1000 for unit, value in told.items() if isinstance(value, Decimal)}
+    hour = getattr(prices, "cache_write_1h_mtok", None)
+    if isinstance(hour, Decimal) and "cache_write" in nanos:
+        other[_HOUR] = round(hour * NANO) - nanos["cache_write"]
+    return other
 
 
 def _by_the_hour(prices: Any) -> bool:

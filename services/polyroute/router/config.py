@@ -36,6 +36,10 @@ class PriceConfig(Section):
     cache_write: Nanos | None = Field(default=None, description="per million tokens written to cache; unset: as input")
     reasoning: Nanos | None = Field(default=None, description="per million reasoning tokens; unset: as output")
     request: Nanos | None = Field(default=None, description="per million calls; unset: nothing")
+    other: dict[str, Nanos] = Field(
+        default_factory=dict,
+        description="per million of other units: `images`, `audio_milliseconds`, `web_search_requests`, ...",
+    )
     version: str = Field(default="catalog", max_length=128, description="where the price comes from, and as of when")
 
 

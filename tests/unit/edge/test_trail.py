@@ -11,7 +11,7 @@ from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.api.providers.v1.providers_pb2 import Finished, Started
 from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, DecisionRecord, Plan, Price
-from polyroute.edge.trail import Trail, cost_of
+from polyroute.edge.trail import MILLION, Trail, cost_of
 from polyroute.mesh.errors import MeshError
 from tests.unit.edge.peers import CALLER, FACTS, PRICE
 
@@ -257,3 +257,11 @@ def test_grpc_call_has_no_http_status() -> None:
     made.ended(BROKEN)
 
     assert 0 == made.record().http_status
+
+
+def test_units_beside_tokens_have_prices_of_their_own() -> None:
+    """Pictures and sound by their fields, everything else by the name under which it is reported."""
+    price = Price(input=0, output=0, other={"images": 40_000 * MILLION, "web_search_requests": 10 * MILLION, "x": 1})
+    usage = Usage(images=2, audio_milliseconds=5, other={"web_search_requests": 3, "unpriced": 9})
+
+    assert 2 * 40_000 + 3 * 10 == cost_of(usage, price)

@@ -13,6 +13,7 @@ from polyroute.edge.http.exchange import JSON, Exchange
 from polyroute.edge.http.manners import GEMINI
 
 METHODS: Final = ("generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents")
+_KEY: Final = "x-goog-api-key"
 
 
 class GeminiDoor:
@@ -29,6 +30,8 @@ class GeminiDoor:
         """POST /v1beta/models/{model}:{method}."""
 
         async def work(asked: Asked) -> None:
+            if "key" in asked.query:  # where this API's own examples put it
+                asked.headers = {_KEY: asked.query["key"], **asked.headers}
             if method == "countTokens":
                 await self._count(asked, model)
             elif method in ("embedContent", "batchEmbedContents"):

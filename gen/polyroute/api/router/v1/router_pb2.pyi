@@ -203,6 +203,34 @@ STICKY_BY_USER: StickyBy.ValueType  # 3
 """The sticky key of the request: a session or end user; where there is none, nothing."""
 Global___StickyBy: _TypeAlias = StickyBy  # noqa: Y015
 
+class _RolloutState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType  # 0
+    """Not set."""
+    ROLLOUT_STATE_RUNNING: _RolloutState.ValueType  # 1
+    """Its step is being watched."""
+    ROLLOUT_STATE_DONE: _RolloutState.ValueType  # 2
+    """The last step held: the new model has all calls of the alias."""
+    ROLLOUT_STATE_ROLLED_BACK: _RolloutState.ValueType  # 3
+    """A guard was broken: the alias is what it was before."""
+
+class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper):
+    """What has become of a rollout."""
+
+ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType  # 0
+"""Not set."""
+ROLLOUT_STATE_RUNNING: RolloutState.ValueType  # 1
+"""Its step is being watched."""
+ROLLOUT_STATE_DONE: RolloutState.ValueType  # 2
+"""The last step held: the new model has all calls of the alias."""
+ROLLOUT_STATE_ROLLED_BACK: RolloutState.ValueType  # 3
+"""A guard was broken: the alias is what it was before."""
+Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
+
 @_typing.final
 class DecideRequest(_message.Message):
     """Asks for a plan."""
@@ -239,6 +267,7 @@ class DecideRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     PERMITTED_MODELS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7; the same id gives the same choice among equals (weights, canaries)."""
     dialect: _builtins.str
@@ -251,6 +280,8 @@ class DecideRequest(_message.Message):
     """Have the record say everything: candidates, verdicts, figures, and all that a replay needs. Otherwise it holds only
     what is small, and `slate_id` for the rest.
     """
+    dry_run: _builtins.bool
+    """Nothing will be called: the decision is not kept."""
     @_builtins.property
     def facts(self) -> _chat_pb2.RequestFacts:
         """What the call asks for."""
@@ -290,10 +321,11 @@ class DecideRequest(_message.Message):
         explain: _builtins.bool = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         permitted_models: _abc.Iterable[_builtins.str] | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "facts", b"facts", "hints", b"hints", "preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "dialect", b"dialect", "explain", b"explain", "facts", b"facts", "hints", b"hints", "permitted_models", b"permitted_models", "preferences", b"preferences", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "dialect", b"dialect", "dry_run", b"dry_run", "explain", b"explain", "facts", b"facts", "hints", b"hints", "permitted_models", b"permitted_models", "preferences", b"preferences", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -793,6 +825,26 @@ class Price(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class OtherEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INPUT_FIELD_NUMBER: _builtins.int
     CACHE_READ_FIELD_NUMBER: _builtins.int
     CACHE_WRITE_FIELD_NUMBER: _builtins.int
@@ -800,6 +852,7 @@ class Price(_message.Message):
     REASONING_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
     input: _builtins.int
     """Per million uncached prompt tokens."""
     cache_read: _builtins.int
@@ -814,6 +867,12 @@ class Price(_message.Message):
     """Per million calls; unset means nothing."""
     version: _builtins.str
     """Names where the price comes from and as of when."""
+    @_builtins.property
+    def other(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """What units that are reported beside the tokens (`Usage.other`) cost in addition, by their names: nano-USD per million,
+        such as of `web_search_requests`, or what an hour of caching costs above `cache_write`.
+        """
+
     def __init__(
         self,
         *,
@@ -824,10 +883,11 @@ class Price(_message.Message):
         reasoning: _builtins.int | None = ...,
         request: _builtins.int | None = ...,
         version: _builtins.str = ...,
+        other: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_read", b"_cache_read", "_cache_write", b"_cache_write", "_reasoning", b"_reasoning", "_request", b"_request", "cache_read", b"cache_read", "cache_write", b"cache_write", "reasoning", b"reasoning", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_read", b"_cache_read", "_cache_write", b"_cache_write", "_reasoning", b"_reasoning", "_request", b"_request", "cache_read", b"cache_read", "cache_write", b"cache_write", "input", b"input", "output", b"output", "reasoning", b"reasoning", "request", b"request", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_read", b"_cache_read", "_cache_write", b"_cache_write", "_reasoning", b"_reasoning", "_request", b"_request", "cache_read", b"cache_read", "cache_write", b"cache_write", "input", b"input", "other", b"other", "output", b"output", "reasoning", b"reasoning", "request", b"request", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_read: _TypeAlias = _typing.Literal["cache_read"]  # noqa: Y015
     _WhichOneofArgType__cache_read: _TypeAlias = _typing.Literal["_cache_read", b"_cache_read"]  # noqa: Y015
@@ -1683,6 +1743,8 @@ class GetCatalogStatusResponse(_message.Message):
     DEPLOYMENTS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ROLLOUTS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version in force."""
     load_time: _builtins.int
@@ -1693,9 +1755,15 @@ class GetCatalogStatusResponse(_message.Message):
     """Deployments in it."""
     error: _builtins.str
     """Why the newest source was refused; empty when it is in force."""
+    number: _builtins.int
+    """Number of the version in force among those that are kept; 0 while none is."""
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is allowed and yet probably a mistake, such as a rule that can never fire."""
+
+    @_builtins.property
+    def rollouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStatus]:
+        """How far the staged rollouts of the catalog are."""
 
     def __init__(
         self,
@@ -1706,11 +1774,405 @@ class GetCatalogStatusResponse(_message.Message):
         deployments: _builtins.int = ...,
         error: _builtins.str = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        number: _builtins.int = ...,
+        rollouts: _abc.Iterable[Global___RolloutStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployments", b"deployments", "error", b"error", "load_time", b"load_time", "models", b"models", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployments", b"deployments", "error", b"error", "load_time", b"load_time", "models", b"models", "number", b"number", "rollouts", b"rollouts", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCatalogStatusResponse: _TypeAlias = GetCatalogStatusResponse  # noqa: Y015
+
+@_typing.final
+class RolloutStatus(_message.Message):
+    """How far a staged rollout is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The alias."""
+    to: _builtins.str
+    """The model that it is to lead to."""
+    state: Global___RolloutState.ValueType
+    """What has become of it."""
+    percent: _builtins.float
+    """Share of the alias's calls that go to the new model, in per cent."""
+    reason: _builtins.str
+    """What was seen last, or why it was rolled back, such as `error_rate is 0.31 of at most 0.05 in 62 calls`."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When the step began, or when the rollout ended."""
+
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        to: _builtins.str = ...,
+        state: Global___RolloutState.ValueType = ...,
+        percent: _builtins.float = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "percent", b"percent", "reason", b"reason", "since", b"since", "state", b"state", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutStatus: _TypeAlias = RolloutStatus  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """Asks why a call went where it went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The call."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """Why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def record(self) -> Global___DecisionRecord:
+        """The full record."""
+
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """The plan that follows from it; unset when nobody could serve the call."""
+
+    def __init__(
+        self,
+        *,
+        record: Global___DecisionRecord | None = ...,
+        plan: Global___Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class ListDecisionsRequest(_message.Message):
+    """Asks for decisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ONE_OF_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 500, more than 1000 is cut to 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    one_of: _builtins.int
+    """One of so many, chosen by the calls' ids; 0 and 1 mean all."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First moment; unset means the beginning."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """First moment that is not included; unset means now."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        one_of: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "one_of", b"one_of", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsRequest: _TypeAlias = ListDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListDecisionsResponse(_message.Message):
+    """A page of decisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    SHARED_INDICES_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecisionRecord]:
+        """Of each the part that differs from call to call."""
+
+    @_builtins.property
+    def shared_indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For each, which of `shared` it goes with: both merged are a record that can be replayed."""
+
+    @_builtins.property
+    def shared(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecisionRecord]:
+        """What calls of a kind have in common, each once."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___DecisionRecord] | None = ...,
+        shared_indices: _abc.Iterable[_builtins.int] | None = ...,
+        shared: _abc.Iterable[Global___DecisionRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records", "shared", b"shared", "shared_indices", b"shared_indices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class CatalogVersion(_message.Message):
+    """A version of the catalog: what the operator wrote, and who and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts from 1."""
+    version: _builtins.str
+    """The catalog that was made of it then: what answers and records name."""
+    author: _builtins.str
+    """Who applied it; `file` when the file was changed by other means, `rollout` when a rollout did it."""
+    note: _builtins.str
+    """What was said of it."""
+    text: _builtins.str
+    """The sections `models`, `aliases`, `policies`, `routing` and `router` as they were written; only when asked for."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came into force."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        version: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        author: _builtins.str = ...,
+        note: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "note", b"note", "number", b"number", "text", b"text", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogVersion: _TypeAlias = CatalogVersion  # noqa: Y015
+
+@_typing.final
+class ApplyCatalogRequest(_message.Message):
+    """Applies a catalog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """YAML of the sections `models`, `aliases`, `policies`, `routing` and `router`; those that it does not hold are taken
+    out of the file, what is not one of them is refused.
+    """
+    author: _builtins.str
+    """Who applies it."""
+    note: _builtins.str
+    """What for."""
+    validate_only: _builtins.bool
+    """Check it, and change nothing."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        author: _builtins.str = ...,
+        note: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "note", b"note", "text", b"text", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyCatalogRequest: _TypeAlias = ApplyCatalogRequest  # noqa: Y015
+
+@_typing.final
+class ApplyCatalogResponse(_message.Message):
+    """It is in force, or would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """Something changed; false when it was in force already."""
+    @_builtins.property
+    def version(self) -> Global___CatalogVersion:
+        """The version that is in force now, without its text; with `validate_only` only `version` is set."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is allowed and yet probably a mistake."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___CatalogVersion | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyCatalogResponse: _TypeAlias = ApplyCatalogResponse  # noqa: Y015
+
+@_typing.final
+class ListCatalogVersionsRequest(_message.Message):
+    """Asks for the versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 1000 is cut to 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCatalogVersionsRequest: _TypeAlias = ListCatalogVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListCatalogVersionsResponse(_message.Message):
+    """A page of versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogVersion]:
+        """Newest first, without their texts."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___CatalogVersion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCatalogVersionsResponse: _TypeAlias = ListCatalogVersionsResponse  # noqa: Y015
+
+@_typing.final
+class GetCatalogVersionRequest(_message.Message):
+    """Asks for a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Its number, or the version that answers and records name (the newest with that one); empty means the one in force."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCatalogVersionRequest: _TypeAlias = GetCatalogVersionRequest  # noqa: Y015
+
+@_typing.final
+class GetCatalogVersionResponse(_message.Message):
+    """A version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___CatalogVersion:
+        """With its text."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___CatalogVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCatalogVersionResponse: _TypeAlias = GetCatalogVersionResponse  # noqa: Y015

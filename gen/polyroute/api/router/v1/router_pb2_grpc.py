@@ -55,6 +55,31 @@ class RouterServiceStub:
                 request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogStatusRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogStatusResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/polyroute.api.router.v1.RouterService/Explain',
+                request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/polyroute.api.router.v1.RouterService/ListDecisions',
+                request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListDecisionsResponse.FromString,
+                _registered_method=True)
+        self.ApplyCatalog = channel.unary_unary(
+                '/polyroute.api.router.v1.RouterService/ApplyCatalog',
+                request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ApplyCatalogRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ApplyCatalogResponse.FromString,
+                _registered_method=True)
+        self.ListCatalogVersions = channel.unary_unary(
+                '/polyroute.api.router.v1.RouterService/ListCatalogVersions',
+                request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListCatalogVersionsRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListCatalogVersionsResponse.FromString,
+                _registered_method=True)
+        self.GetCatalogVersion = channel.unary_unary(
+                '/polyroute.api.router.v1.RouterService/GetCatalogVersion',
+                request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -91,6 +116,44 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Gives the full record of a decision that was made. Called by operators. NOT_FOUND when none is kept of that call,
+        or not any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDecisions(self, request, context):
+        """Lists decisions in the order in which they were made, each with all that a replay needs. Called by the simulator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyCatalog(self, request, context):
+        """Writes a catalog into the configuration file and puts it in force, whole; other routers of the same file follow.
+        Called by operators. INVALID_ARGUMENT with every fault when it cannot come into force, FAILED_PRECONDITION when
+        there is no file, or it cannot be written.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCatalogVersions(self, request, context):
+        """Lists the versions of the catalog that were in force, newest first. Called by operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCatalogVersion(self, request, context):
+        """Gives one version with its text. Called by operators. NOT_FOUND when there is no such version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +176,31 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.GetCatalogStatus,
                     request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogStatusRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogStatusResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ExplainRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ExplainResponse.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'ApplyCatalog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyCatalog,
+                    request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ApplyCatalogRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ApplyCatalogResponse.SerializeToString,
+            ),
+            'ListCatalogVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCatalogVersions,
+                    request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListCatalogVersionsRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListCatalogVersionsResponse.SerializeToString,
+            ),
+            'GetCatalogVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCatalogVersion,
+                    request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +312,141 @@ class RouterService:
             '/polyroute.api.router.v1.RouterService/GetCatalogStatus',
             polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogStatusRequest.SerializeToString,
             polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.router.v1.RouterService/Explain',
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ExplainRequest.SerializeToString,
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.router.v1.RouterService/ListDecisions',
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListDecisionsRequest.SerializeToString,
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.router.v1.RouterService/ApplyCatalog',
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ApplyCatalogRequest.SerializeToString,
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ApplyCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCatalogVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.router.v1.RouterService/ListCatalogVersions',
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListCatalogVersionsRequest.SerializeToString,
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListCatalogVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCatalogVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.router.v1.RouterService/GetCatalogVersion',
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionRequest.SerializeToString,
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,6 +28,21 @@ class RouterServiceStub:
     """
     GetCatalogStatus: _aio.UnaryUnaryMultiCallable[_router_pb2.GetCatalogStatusRequest, _router_pb2.GetCatalogStatusResponse]
     """Says which catalog is in force and why a newer one was refused. Called by operators and by readiness checks."""
+    Explain: _aio.UnaryUnaryMultiCallable[_router_pb2.ExplainRequest, _router_pb2.ExplainResponse]
+    """Gives the full record of a decision that was made. Called by operators. NOT_FOUND when none is kept of that call,
+    or not any more.
+    """
+    ListDecisions: _aio.UnaryUnaryMultiCallable[_router_pb2.ListDecisionsRequest, _router_pb2.ListDecisionsResponse]
+    """Lists decisions in the order in which they were made, each with all that a replay needs. Called by the simulator."""
+    ApplyCatalog: _aio.UnaryUnaryMultiCallable[_router_pb2.ApplyCatalogRequest, _router_pb2.ApplyCatalogResponse]
+    """Writes a catalog into the configuration file and puts it in force, whole; other routers of the same file follow.
+    Called by operators. INVALID_ARGUMENT with every fault when it cannot come into force, FAILED_PRECONDITION when
+    there is no file, or it cannot be written.
+    """
+    ListCatalogVersions: _aio.UnaryUnaryMultiCallable[_router_pb2.ListCatalogVersionsRequest, _router_pb2.ListCatalogVersionsResponse]
+    """Lists the versions of the catalog that were in force, newest first. Called by operators."""
+    GetCatalogVersion: _aio.UnaryUnaryMultiCallable[_router_pb2.GetCatalogVersionRequest, _router_pb2.GetCatalogVersionResponse]
+    """Gives one version with its text. Called by operators. NOT_FOUND when there is no such version."""
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """The catalog and the decisions made from it."""
@@ -67,5 +82,50 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_router_pb2.GetCatalogStatusRequest, _abc.Awaitable[_router_pb2.GetCatalogStatusResponse]],
     ) -> _abc.Awaitable[_router_pb2.GetCatalogStatusResponse]:
         """Says which catalog is in force and why a newer one was refused. Called by operators and by readiness checks."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _router_pb2.ExplainRequest,
+        context: _aio.ServicerContext[_router_pb2.ExplainRequest, _abc.Awaitable[_router_pb2.ExplainResponse]],
+    ) -> _abc.Awaitable[_router_pb2.ExplainResponse]:
+        """Gives the full record of a decision that was made. Called by operators. NOT_FOUND when none is kept of that call,
+        or not any more.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDecisions(
+        self,
+        request: _router_pb2.ListDecisionsRequest,
+        context: _aio.ServicerContext[_router_pb2.ListDecisionsRequest, _abc.Awaitable[_router_pb2.ListDecisionsResponse]],
+    ) -> _abc.Awaitable[_router_pb2.ListDecisionsResponse]:
+        """Lists decisions in the order in which they were made, each with all that a replay needs. Called by the simulator."""
+
+    @_abc_1.abstractmethod
+    def ApplyCatalog(
+        self,
+        request: _router_pb2.ApplyCatalogRequest,
+        context: _aio.ServicerContext[_router_pb2.ApplyCatalogRequest, _abc.Awaitable[_router_pb2.ApplyCatalogResponse]],
+    ) -> _abc.Awaitable[_router_pb2.ApplyCatalogResponse]:
+        """Writes a catalog into the configuration file and puts it in force, whole; other routers of the same file follow.
+        Called by operators. INVALID_ARGUMENT with every fault when it cannot come into force, FAILED_PRECONDITION when
+        there is no file, or it cannot be written.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCatalogVersions(
+        self,
+        request: _router_pb2.ListCatalogVersionsRequest,
+        context: _aio.ServicerContext[_router_pb2.ListCatalogVersionsRequest, _abc.Awaitable[_router_pb2.ListCatalogVersionsResponse]],
+    ) -> _abc.Awaitable[_router_pb2.ListCatalogVersionsResponse]:
+        """Lists the versions of the catalog that were in force, newest first. Called by operators."""
+
+    @_abc_1.abstractmethod
+    def GetCatalogVersion(
+        self,
+        request: _router_pb2.GetCatalogVersionRequest,
+        context: _aio.ServicerContext[_router_pb2.GetCatalogVersionRequest, _abc.Awaitable[_router_pb2.GetCatalogVersionResponse]],
+    ) -> _abc.Awaitable[_router_pb2.GetCatalogVersionResponse]:
+        """Gives one version with its text. Called by operators. NOT_FOUND when there is no such version."""
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _aio.Server) -> None: ...

@@ -9,7 +9,7 @@ import uvloop
 
 from polyroute.cli.claim import claimed
 from polyroute.cli.roles import Process
-from polyroute.mesh import lifecycle, logs
+from polyroute.mesh import lifecycle, logs, memory
 from polyroute.mesh.node import Node
 
 GC_THRESHOLD: Final = 10_000  # allocations between two collections of the young; the default of 700 is a few calls
@@ -25,6 +25,7 @@ def serve(process: Process, ready: Ready | None = None) -> None:
         ready: Called once everything has started; cancelled when the process stops.
     """
     logs.configure(process.config.log, service=process.instance or "+".join(sorted(process.roles)))
+    memory.keep_large_blocks()
     with claimed(process.run_dir, process.roles):
         uvloop.run(_serve(process, ready))
 

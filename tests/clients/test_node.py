@@ -1,4 +1,4 @@
-"""A client in another language, from the same protos: Node, which reads them at run time.
+"""Clients in another language: one of the gRPC door, which reads the protos at run time, and two SDKs of the HTTP door.
 
 Skipped where Node or its packages cannot be had; never skipped where $CI is set.
 """
@@ -9,13 +9,16 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import pytest
 
 from bench.script import Script, marker
 from tests.clients.conftest import Stage
+from tests.fakes.turns import Call, Turn
+from tests.fakes.works import vector
+from tests.spoken import Stage as SpokenStage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -57,19 +60,11 @@ def _cannot(reason: str) -> None:
     pytest.skip(reason)
 
 
-async def run(packages: Path, stage: Stage, *, key: str = "", model: str = "m", prompt: str = "hello") -> Any:
-    """What the client printed."""
+async def node(packages: Path, script: str, *arguments: str) -> Any:
+    """What a script printed."""
+    pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        "node",
-        str(HERE / "client.mjs"),
-        str(PROTOS),
-        stage.gateway.door,
-        key or stage.gateway.key,
-        model,
-        prompt,
-        cwd=packages,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        "node", str(HERE / script), *arguments, cwd=packages, stdout=pipe, stderr=pipe
     )
     try:
         async with asyncio.timeout(20):
@@ -79,6 +74,11 @@ async def run(packages: Path, stage: Stage, *, key: str = "", model: str = "m", 
             process.kill()
     assert 0 == process.returncode, problems.decode()
     return orjson.loads(out)
+
+
+async def run(packages: Path, stage: Stage, *, key: str = "", model: str = "m", prompt: str = "hello") -> Any:
+    """What the client of the gRPC door printed."""
+    return await node(packages, "client.mjs", str(PROTOS), stage.gateway.door, key or stage.gateway.key, model, prompt)
 
 
 async def test_a_streamed_chat(packages: Path, stage: Stage) -> None:
@@ -107,3 +107,54 @@ async def test_errors(packages: Path, stage: Stage) -> None:
     assert "NOT_FOUND" == unknown["code"]
     assert "MODEL_NOT_FOUND" in unknown["details"]
     assert ("UNAUTHENTICATED", "") == (refused["code"], refused["text"])
+
+
+CALLS: Final = (Call("weather", '{"city":"Oslo"}', "call_a"), Call("weather", '{"city":"Rome"}', "call_b"))
+BROKEN: Final = Turn(text="half of", breaks=True, says="lost my mind")
+CITY: Final = Turn(text='{"name":"Oslo"}')
+both_vendors = pytest.mark.parametrize("vendor", ["openai.chat", "gemini.generate"])
+
+
+def check_loop(stage: SpokenStage, before: int) -> None:
+    """The vendor heard both results and the schema."""
+    heard = [seen.heard for seen in stage.vendors.seen[before:] if seen.dialect]
+    assert ["Oslo is wet", "Rome is wet"] == [result.strip('"') for _, result in heard[3].results]
+    assert ["name"] == heard[4].schema["required"]
+
+
+@both_vendors
+async def test_the_openai_package(packages: Path, spoken: SpokenStage, vendor: str) -> None:
+    """Chat, stream, tools and their results, a parsed answer, the newer API, vectors, errors."""
+    spoken.vendors.say(
+        Turn(text="hi"), Turn(text="good day"), Turn(calls=CALLS), Turn(text="wet"), CITY, Turn(text="new"), BROKEN
+    )
+    before = len(spoken.vendors.seen)
+
+    told = await node(packages, "openai.mjs", spoken.gateway.url, spoken.gateway.key, vendor)
+
+    check_loop(spoken, before)
+    assert (["hi", 19], "good day") == (told["whole"], "".join(told["pieces"]))
+    assert len(told["pieces"]) > 1
+    assert [call.given for call in CALLS] == [orjson.loads(call) for call in told["calls"]]
+    assert ("wet", "Oslo", ["new", "completed"]) == (told["answered"], told["city"], told["response"])
+    assert [vector("one"), vector("three")] == told["vectors"]
+    assert "half of|lost my mind" == told["broken"]
+    assert ["NotFoundError", 404, "model_not_found", True] == told["refused"]
+
+
+@both_vendors
+async def test_the_ai_package(packages: Path, spoken: SpokenStage, vendor: str) -> None:
+    """Chat with thoughts, stream, tools that the package runs, an object, vectors, errors."""
+    first = Turn(text="hi", reasoning="hm")
+    spoken.vendors.say(first, Turn(text="good day"), Turn(calls=CALLS), Turn(text="wet"), CITY, BROKEN)
+    before = len(spoken.vendors.seen)
+
+    told = await node(packages, "ai.mjs", spoken.gateway.url, spoken.gateway.key, vendor)
+
+    check_loop(spoken, before)
+    assert (["hi", "hm", 19, "stop"], "good day", 19) == (told["whole"], "".join(told["pieces"]), told["total"])
+    assert (["Oslo", "Rome"], "wet", "Oslo") == (sorted(told["cities"]), told["answered"], told["city"])
+    assert [vector("one"), vector("three")] == told["vectors"]
+    assert told["broken"].startswith("half of|")
+    assert "lost my mind" in told["broken"]
+    assert (404, False) == (told["refused"][0], told["refused"][2])

@@ -197,7 +197,7 @@ def tree_of(
         "mesh": {"drain_delay": 0, "drain_grace": 2},
         "auth": {"bootstrap_key": key},
         "provider": {"discover": False},
-        "router": {"reload_interval": 0.05},
+        "router": {"reload_interval": 0.05, "health": False},  # or one test's failures would change the next one's plan
         "edge": {"http": {"listen": "127.0.0.1:0"}, "grpc": {"listen": "127.0.0.1:0"}},
         "providers": {
             name: {"vendor": "openai_compatible", "base_url": given, "keys": keys_of(name)}

@@ -1,15 +1,17 @@
-"""The life of a key: created, listed, revoked."""
+"""The life of a key: created, listed, changed, rotated, revoked."""
 
 import base64
 import time
 from collections.abc import Callable
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import keys
 from polyroute.auth.flights import Flights
 from polyroute.auth.keys import Digester, Key, NewKey
 from polyroute.auth.revocations import RevocationFeed
+from polyroute.auth.scopes import Grant, Scope, excess
 from polyroute.auth.store import Store
 from polyroute.auth.verdicts import Verdicts
 from polyroute.mesh.errors import MeshError
@@ -17,13 +19,17 @@ from polyroute.mesh.errors import MeshError
 PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1000
 MAX_LIFETIME_SECONDS: Final = 100 * 365 * 86_400  # beyond this "for ever" is meant
+OVERLAP_SECONDS: Final = 86_400.0  # that a replaced secret works
+MAX_OVERLAP_SECONDS: Final = 90 * 86_400
+NEVER_CHANGED: Final = -1  # for the end of a key, of which None means never
+UNBOUND: Final = Scope()
 
 _NAMED_AT_MOST: Final = 8  # ids in the answer to an ambiguous prefix
 _ID_BYTES: Final = 16
 
 
 class Keyring:
-    """Creates, lists and revokes keys.
+    """Creates, lists, changes and revokes keys.
 
     Args:
         store: Where keys are.
@@ -57,6 +63,8 @@ class Keyring:
         models: tuple[str, ...] = (),
         lifetime: float | None = None,
         request_id: str = "",
+        scope: Scope = UNBOUND,
+        creator: str = "",
     ) -> tuple[Key, str]:
         """Creates a key.
 
@@ -66,15 +74,19 @@ class Keyring:
             models: What it may use; empty means all.
             lifetime: Seconds until it ends by itself; None means never.
             request_id: Repeating a creation under the same one gives the first one's key; empty means do not compare.
+            scope: What else binds it.
+            creator: Id or prefix of the key on whose behalf it is created; empty means an operator's.
 
         Returns:
             The key and its secret; the secret is empty when the key existed.
 
         Raises:
-            MeshError: REASON_INVALID_REQUEST, the lifetime; REASON_NOT_FOUND, the project.
+            MeshError: REASON_INVALID_REQUEST, the lifetime or the scope; REASON_NOT_FOUND, the project or the creator;
+                REASON_NOT_PERMITTED, the creator has not all of this itself.
         """
         if lifetime is not None and not 0 < lifetime <= MAX_LIFETIME_SECONDS:
             raise _invalid("lifetime", "a lifetime is longer than nothing and at most a hundred years")
+        scope.check()
         secret = keys.new_secret()
         created = self._micros()
         new = NewKey(
@@ -86,7 +98,11 @@ class Keyring:
             created=created,
             expires=None if lifetime is None else created + round(lifetime * 1e6),
             request_id=request_id or None,
+            scope=scope,
         )
+        if creator:
+            parent = await self._may_create(creator, new, project_id)
+            new, project_id = replace(new, creator=parent.id), parent.project_id
         key, made_now = await self._store.create(new, project_id)
         return key, secret if made_now else ""
 
@@ -122,6 +138,80 @@ class Keyring:
         # to its end even if the caller goes away: a revocation that was committed must also be pushed
         return await self._revoking.join(key.id, lambda: self._revoke(key.id))
 
+    async def get(self, name: str) -> Key:
+        """The key with this id or prefix.
+
+        Raises:
+            MeshError: As `revoke`.
+        """
+        return await self._named(name)
+
+    async def update(
+        self,
+        key_id: str,
+        *,
+        name: str | None = None,
+        models: tuple[str, ...] | None = None,
+        scope: Scope | None = None,
+        expires: int | None = NEVER_CHANGED,
+    ) -> tuple[Key, Key]:
+        """Changes what a key may do; the key before and after. What is None stays; an end of None means never.
+
+        Raises:
+            MeshError: REASON_INVALID_REQUEST, the scope; REASON_NOT_FOUND, the key.
+        """
+        values: dict[str, Any] = {"name": name, "models": None if models is None else list(models)}
+        values = {column: value for column, value in values.items() if value is not None}
+        if scope is not None:
+            scope.check()
+            values["scope"] = scope.to_json()
+        if expires != NEVER_CHANGED:
+            values["expires"] = expires
+        before, after = await self._store.change(key_id, values)
+        self._tell(key_id)
+        return before, after
+
+    async def rotate(self, name: str, overlap: float = OVERLAP_SECONDS) -> tuple[Key, str]:
+        """Gives a key another secret, which it returns; the old one works for `overlap` seconds yet.
+
+        Raises:
+            MeshError: REASON_INVALID_REQUEST, the overlap, or a key that has ended; else as `revoke`.
+        """
+        if not 0 <= overlap <= MAX_OVERLAP_SECONDS:
+            raise _invalid("overlap", "an overlap is at most ninety days")
+        key = await self._named(name)
+        if key.revoked is not None:
+            raise _invalid("key", "a revoked key has no use for another secret")
+        secret = keys.new_secret()
+        old_until = self._micros() + round(overlap * 1e6)
+        rotated, old = await self._store.rotate(
+            key.id, self._digester(secret), keys.prefix(secret), old_until=old_until
+        )
+        self._verdicts.drop(old)
+        self._tell(key.id)
+        return rotated, secret
+
+    def scope_changed(self, scope: str) -> None:
+        """Has every verdict about this key, project or account asked for anew: its limits or budgets have changed."""
+        self._tell(scope)
+
+    def _tell(self, scope: str) -> None:
+        self._verdicts.drop_scope(scope)
+        self._feed.changed(scope)
+
+    async def _may_create(self, creator: str, new: NewKey, project_id: str) -> Key:
+        """The creator of a key that gets nothing which its creator has not."""
+        parent = await self._named(creator)
+        if parent.revoked is not None or (parent.expires is not None and parent.expires <= new.created):
+            raise _not_permitted("creator_key", "a key that has ended creates no keys")
+        if project_id not in {"", parent.project_id}:
+            raise _not_permitted("project_id", "a key creates keys in its own project only")
+        if await self._store.binds_itself(parent.id):
+            raise _not_permitted("creator_key", "a key with limits or a budget of its own creates no keys")
+        for param in excess(Grant(new.models, new.expires, new.scope), parent.grant):
+            raise _not_permitted(param, f"a key grants no more than its creator has: {param}")
+        return parent
+
     async def close(self) -> None:
         """Waits for revocations under way."""
         await self._revoking.close()
@@ -150,6 +240,10 @@ class Keyring:
 
     def _micros(self) -> int:
         return round(self._now() * 1e6)
+
+
+def _not_permitted(param: str, message: str) -> MeshError:
+    return MeshError(errors_pb2.REASON_NOT_PERMITTED, message, metadata={"param": param})
 
 
 def _invalid(param: str, message: str, **metadata: str) -> MeshError:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -22,24 +23,33 @@ def load_or_create(path: Path) -> bytes:
     Raises:
         PepperError: The file has not the right size, or any user of the machine may use it.
     """
-    if not path.exists():
-        _create(path)
-    if path.stat().st_mode & _OTHERS:
-        raise PepperError(f"{path} is open to every user of this machine: chmod 600 it")
-    pepper = path.read_bytes()
+    pepper = write_once(path, lambda: secrets.token_bytes(PEPPER_BYTES))
     if len(pepper) != PEPPER_BYTES:
         raise PepperError(f"{path} holds {len(pepper)} bytes instead of {PEPPER_BYTES}: restore it from a backup")
     return pepper
 
 
-def _create(path: Path) -> None:
+def write_once(path: Path, make: Callable[[], bytes]) -> bytes:
+    """What is in `path`, made now when there is none; the first of two processes that start at the same moment wins.
+
+    Raises:
+        PepperError: Any user of the machine may use the file.
+    """
+    if not path.exists():
+        _create(path, make())
+    if path.stat().st_mode & _OTHERS:
+        raise PepperError(f"{path} is open to every user of this machine: chmod 600 it")
+    return path.read_bytes()
+
+
+def _create(path: Path, content: bytes) -> None:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
-        _write(draft, secrets.token_bytes(PEPPER_BYTES))
+        _write(draft, content)
         # unlike a rename, a link never replaces a file: the first of two starting processes wins
         path.hardlink_to(draft)
     except FileExistsError:
-        pass  # the other process's pepper is as good as ours
+        pass  # the other process's file is as good as ours
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)

@@ -2,17 +2,16 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import timedelta
 from typing import Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from polyroute.api.auth.v1 import auth_pb2 as pb
 from polyroute.api.auth.v1 import auth_pb2_grpc
+from polyroute.auth import messages
 from polyroute.auth.keyring import Keyring
-from polyroute.auth.keys import Key
+from polyroute.auth.rates.leases import Leases, Want
+from polyroute.auth.rates.limits import Kind, Place, Share
 from polyroute.auth.revocations import RevocationFeed
 from polyroute.auth.verdicts import Verdicts
 
@@ -26,18 +25,27 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
         verdicts: Says whose a credential is.
         keyring: Creates, lists and revokes keys.
         feed: Revocations as they happen.
+        leases: Shares of limits.
         fresh_for: Seconds for which a verdict may be used without asking again.
         usable_for: Seconds for which it may be used while this service does not answer.
     """
 
     def __init__(
-        self, verdicts: Verdicts, keyring: Keyring, feed: RevocationFeed, *, fresh_for: float, usable_for: float
+        self,
+        verdicts: Verdicts,
+        keyring: Keyring,
+        feed: RevocationFeed,
+        leases: Leases,
+        *,
+        fresh_for: float,
+        usable_for: float,
     ) -> None:
         self._verdicts = verdicts
         self._keyring = keyring
         self._feed = feed
-        self._fresh_for = _duration(fresh_for)
-        self._usable_for = _duration(usable_for)
+        self._leases = leases
+        self._fresh_for = messages.duration(fresh_for)
+        self._usable_for = messages.duration(usable_for)
 
     async def Authorize(self, request: pb.AuthorizeRequest, context: Context) -> pb.AuthorizeResponse:  # noqa: N802
         """Says who presents a credential."""
@@ -54,7 +62,10 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
                 fresh_for=self._fresh_for,
                 usable_for=self._usable_for,
                 models=key.models,
-                expire_time=_timestamp(key.expires),
+                expire_time=messages.timestamp(key.expires),
+                scope=messages.scope(key.scope),
+                limits=map(messages.limit, key.limits),
+                purse=key.purse,
             )
         )
 
@@ -64,7 +75,22 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
         """Pushes every revocation as it happens."""
         async with aclosing(self._feed.watch(request.revision)) as batches:
             async for batch in batches:
-                yield pb.WatchRevocationsResponse(revision=batch.revision, key_ids=batch.key_ids, reset=batch.reset)
+                yield pb.WatchRevocationsResponse(
+                    revision=batch.revision,
+                    key_ids=batch.key_ids,
+                    reset=batch.reset,
+                    changed_scopes=batch.changed,
+                    recalled_purses=batch.recalled,
+                )
+
+    async def LeaseLimits(self, request: pb.LeaseLimitsRequest, context: Context) -> pb.LeaseLimitsResponse:  # noqa: N802
+        """Hands out shares of limits."""
+        wants = [
+            Want(Place(claim.scope, Kind(claim.kind), claim.model), claim.needed, claim.wanted, claim.returned)
+            for claim in request.claims
+        ]
+        shares = await self._leases.lease(request.holder, wants)
+        return pb.LeaseLimitsResponse(shares=map(_share, shares))
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: Context) -> pb.CreateKeyResponse:  # noqa: N802
         """Creates a key."""
@@ -72,10 +98,12 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
             project_id=request.project_id,
             name=request.name,
             models=tuple(request.models),
-            lifetime=_seconds(request.lifetime) if request.HasField("lifetime") else None,
+            lifetime=messages.seconds(request.lifetime) if request.HasField("lifetime") else None,
             request_id=request.request_id,
+            scope=messages.to_scope(request.scope),
+            creator=request.creator_key,
         )
-        return pb.CreateKeyResponse(key=_message(key), secret=secret)
+        return pb.CreateKeyResponse(key=messages.key(key), secret=secret)
 
     async def ListKeys(self, request: pb.ListKeysRequest, context: Context) -> pb.ListKeysResponse:  # noqa: N802
         """Lists keys, newest first."""
@@ -85,39 +113,19 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
             token=request.page_token,
             show_ended=request.show_ended,
         )
-        return pb.ListKeysResponse(keys=map(_message, page), next_page_token=next_token)
+        return pb.ListKeysResponse(keys=map(messages.key, page), next_page_token=next_token)
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: Context) -> pb.RevokeKeyResponse:  # noqa: N802
         """Revokes a key for good."""
-        return pb.RevokeKeyResponse(key=_message(await self._keyring.revoke(request.key)))
+        return pb.RevokeKeyResponse(key=messages.key(await self._keyring.revoke(request.key)))
 
 
-def _message(key: Key) -> pb.Key:
-    return pb.Key(
-        id=key.id,
-        project_id=key.project_id,
-        prefix=key.prefix,
-        name=key.name,
-        create_time=_timestamp(key.created),
-        revoke_time=_timestamp(key.revoked),
-        expire_time=_timestamp(key.expires),
-        models=key.models,
+def _share(share: Share) -> pb.LimitShare:
+    return pb.LimitShare(
+        granted=share.granted,
+        valid_for=messages.duration(share.valid_for),
+        retry_after=messages.duration(share.retry_after),
+        remaining=share.remaining,
+        reset_after=messages.duration(share.reset_after),
+        holders=share.holders,
     )
-
-
-def _timestamp(micros: int | None) -> Timestamp | None:
-    if micros is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromMicroseconds(micros)
-    return timestamp
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromTimedelta(timedelta(seconds=seconds))
-    return duration
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9

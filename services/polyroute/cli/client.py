@@ -1,8 +1,9 @@
 """The command line's connections to a running gateway."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import grpc
@@ -14,9 +15,20 @@ from polyroute.mesh.node import Node
 T = TypeVar("T")
 
 
+def routers(config: Config) -> list[str]:
+    """The addresses of every router of this machine beyond the one that is asked: one in each worker."""
+    sockets = sorted((config.data_dir / "run").glob("worker-*/router.sock"))
+    return [] if "router" in config.mesh.peers else [f"unix:{path}" for path in sockets]
+
+
 @asynccontextmanager
-async def connected(config: Config) -> AsyncGenerator[Node]:
-    """The mesh as seen from outside of it: every role is elsewhere."""
+async def connected(config: Config, others: Mapping[str, str] = MappingProxyType({})) -> AsyncGenerator[Node]:
+    """The mesh as seen from outside of it: every role is elsewhere.
+
+    Args:
+        config: Where.
+        others: Addresses that stand instead of those, by role.
+    """
     run = config.data_dir / "run"
     worker = run / "worker-0"
     # with several workers, the router and the providers answer in each of them: the first will do
@@ -25,7 +37,7 @@ async def connected(config: Config) -> AsyncGenerator[Node]:
         if not (worker / "router.sock").exists()
         else {role: f"unix:{worker / role}.sock" for role in ("router", "providers")}
     )
-    mesh = config.mesh.model_copy(update={"peers": {**peers, **config.mesh.peers}})
+    mesh = config.mesh.model_copy(update={"peers": {**peers, **config.mesh.peers, **others}})
     node = Node(mesh, frozenset(), run, peer_run_dir=run)
     try:
         yield node

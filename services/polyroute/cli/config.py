@@ -13,6 +13,7 @@ from polyroute.mesh.config import LogConfig, MeshConfig, Section, read_yaml, val
 from polyroute.metrics.config import MetricsConfig
 from polyroute.providers.config import ProviderConfig, ProvidersConfig
 from polyroute.router.config import CatalogConfig, ModelConfig, Name, RouterConfig, Targets
+from polyroute.router.policyconfig import PolicyConfig, RoutingConfig
 
 DEFAULT_NAMES: Final = ("polyroute.yaml", "polyroute.yml")
 ENV_FILE: Final = "POLYROUTE_CONFIG"
@@ -41,11 +42,19 @@ class Config(Section):
     providers: dict[Name, ProviderConfig] = Field(default_factory=dict, description="vendor accounts, by name")
     models: dict[Name, ModelConfig] = Field(default_factory=dict, description="public models and who serves them")
     aliases: dict[Name, Targets] = Field(default_factory=dict, description="names that stand for models")
+    policies: dict[Name, PolicyConfig] = Field(default_factory=dict, description="how deployments are chosen, by name")
+    routing: RoutingConfig = Field(default_factory=RoutingConfig, description="which policy rules which call")
 
     @property
     def catalog(self) -> CatalogConfig:
         """The router's part."""
-        return CatalogConfig(models=self.models, aliases=self.aliases, router=self.router)
+        return CatalogConfig(
+            models=self.models,
+            aliases=self.aliases,
+            policies=self.policies,
+            routing=self.routing,
+            router=self.router,
+        )
 
 
 def find(given: Path | None, environment: Mapping[str, str] = os.environ) -> Path | None:

@@ -22,9 +22,10 @@ command line says stands above the file.
   an error.
 - An unknown key is an error that names its place and suggests the right one. `polyroute config check` finds every
   mistake without starting anything; `polyroute config schema` prints a JSON Schema for editors.
-- `providers`, `models`, `aliases` and `router` are read again when the file changes and on SIGHUP; a bad file leaves
-  the last good one in force, and the log says why. The other sections are read at the start.
+- `providers`, `models`, `aliases`, `policies`, `routing` and `router` are read again when the file changes and on
+  SIGHUP; a bad file leaves the last good one in force, and the log says why. The other sections are read at the start.
 - Times are seconds, sizes are bytes, prices are USD per million tokens and exact to the nano-dollar.
+- What policies, schedules and rollouts do is told in [routing.md](routing.md).
 
 [polyroute.example.yaml](polyroute.example.yaml) shows a catalog of several vendors.
 """

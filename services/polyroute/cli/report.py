@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from polyroute.api.router.v1.router_pb2 import ListModelsRequest, ListModelsResp
 from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
 from polyroute.cli.client import run
 from polyroute.cli.config import Config
+from polyroute.cli.moments import span
 from polyroute.cli.output import show
 from polyroute.mesh.config import ROLES, ConfigError
 from polyroute.mesh.node import Node
@@ -33,8 +33,6 @@ NANO: Final = 1_000_000_000
 DIMENSIONS: Final = {
     name.removeprefix("USAGE_DIMENSION_").lower(): value for name, value in pb.UsageDimension.items() if value
 }
-_SPAN: Final = re.compile(r"(\d+)([mhd])")
-_UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 
 def models(config: Config) -> None:
@@ -70,10 +68,7 @@ def usage(config: Config, by: str, since: str, *, as_json: bool) -> None:
     unknown = [name for name in names if name not in DIMENSIONS]
     if unknown:
         raise ConfigError(f"--by: unknown {unknown[0]!r} (known: {', '.join(DIMENSIONS)})")
-    span = _SPAN.fullmatch(since)
-    if span is None:
-        raise ConfigError(f"--since: {since!r} is not a span such as 7d, 12h or 30m")
-    start = int(time.time()) - int(span[1]) * _UNITS[span[2]]
+    start = int(time.time()) - span(since, "--since")
 
     async def work(node: Node) -> list[pb.UsageRow]:
         request = pb.QueryUsageRequest(group_by=[DIMENSIONS[name] for name in names])
@@ -155,4 +150,6 @@ def check(path: Path, config: Config) -> None:
         catalog = build(config.catalog, offered.providers())
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+    for warning in catalog.warnings:
+        print(f"{path}: warning: {warning}")
     print(f"{path}: good; {len(config.providers)} providers, {len(config.models)} models, catalog {catalog.version}")

@@ -21,6 +21,7 @@ from polyroute.metrics import wiring as metrics
 from polyroute.providers import wiring as providers
 from polyroute.providers.local.weights import Progress
 from polyroute.router import wiring as router
+from polyroute.router.document import CatalogFile
 
 
 @dataclass
@@ -74,7 +75,13 @@ class Process:
                 progress=self.progress,
             ),
             "router": partial(
-                router.role, node, config.router, load=lambda: self.reread().catalog, source=self._source("router")
+                router.role,
+                node,
+                config.router,
+                load=lambda: self.reread().catalog,
+                source=self._source("router"),
+                data_dir=config.data_dir,
+                file=CatalogFile(self.path, lambda path: load(path, self.overrides).catalog) if self.path else None,
             ),
             "edge": partial(
                 edge.role,

@@ -10,16 +10,17 @@ import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 import structlog
 
 from polyroute.api.auth.v1.auth_pb2 import (
     AuthorizeRequest,
+    Caller,
     Verdict,
     WatchRevocationsRequest,
     WatchRevocationsResponse,
@@ -30,7 +31,21 @@ from polyroute.mesh.errors import MeshError, from_rpc
 REST_SECONDS: Final = 0.25  # between two watches
 MOST: Final = 100_000  # verdicts kept
 
+T = TypeVar("T")
+
 _log = structlog.get_logger("authorizer")
+
+
+async def heard(call: Awaitable[T]) -> T:
+    """What a role answers, or its refusal as the mesh's error."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc(error) from None
+
+
+def _nobody(_purses: Sequence[str]) -> None:
+    """Nobody holds money here."""
 
 
 @dataclass(slots=True)
@@ -39,6 +54,7 @@ class _Kept:
     fresh_until: float
     usable_until: float
     renewing: bool = False
+    changed: bool = False  # auth says that it is no longer right, so it is used only when auth cannot say what is
 
 
 class Authorizer:
@@ -48,9 +64,19 @@ class Authorizer:
         stub: AuthService.
         timeout: Seconds to wait for auth on a key's first call.
         clock: Seconds, monotonic.
+        recalled: Told of purses that are nearly empty.
     """
 
-    def __init__(self, stub: Any, timeout: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        stub: Any,
+        timeout: float,
+        clock: Callable[[], float],
+        *,
+        recalled: Callable[[Sequence[str]], None] = _nobody,
+    ) -> None:
+        self._recalled = recalled
+        self._watched = False
         self._stub = stub
         self._timeout = timeout
         self._clock = clock
@@ -73,6 +99,8 @@ class Authorizer:
         now = self._clock()
         if kept is None or now >= kept.usable_until:
             return await self._ask(credential, digest)
+        if kept.changed:
+            return await self._ask_again(credential, digest, kept)
         if now >= kept.fresh_until and not kept.renewing:
             kept.renewing = True
             renewal = asyncio.get_running_loop().create_task(self._renew(credential, digest, kept))
@@ -89,6 +117,16 @@ class Authorizer:
         if revision == self._revision:  # a key may have been revoked while its verdict was on the way
             self._keep(digest, response.verdict)
         return response.verdict  # type: ignore[no-any-return] # the stub is typed by its generator
+
+    async def _ask_again(self, credential: str, digest: bytes, kept: _Kept) -> Verdict:
+        """The verdict in the place of one that has changed; that one while auth does not answer."""
+        try:
+            return await self._ask(credential, digest)
+        except MeshError as error:
+            if error.reason != pb.REASON_SERVICE_UNAVAILABLE:
+                self._kept.pop(digest, None)
+                raise
+        return kept.verdict
 
     async def _renew(self, credential: str, digest: bytes, kept: _Kept) -> None:
         try:
@@ -117,7 +155,11 @@ class Authorizer:
         while True:
             try:
                 request = WatchRevocationsRequest(revision=self._revision)
+                watching = False
                 async for message in self._stub.WatchRevocations(request):
+                    if not watching and self._watched:  # changes are not repeated for whoever was away
+                        self._stale(lambda _: True)
+                    watching = self._watched = True
                     self._apply(message)
             except grpc.aio.AioRpcError as error:
                 _log.warning("revocations not heard", code=error.code().name)
@@ -128,10 +170,22 @@ class Authorizer:
         if message.reset:
             self._kept.clear()
             return
+        if message.recalled_purses:
+            self._recalled(message.recalled_purses)
+        if message.changed_scopes:
+            changed = frozenset(message.changed_scopes)
+            self._stale(lambda caller: not changed.isdisjoint((caller.key_id, caller.project_id, caller.account_id)))
         ended = set(message.key_ids)
         if ended:
             for digest in [digest for digest, kept in self._kept.items() if kept.verdict.caller.key_id in ended]:
                 del self._kept[digest]
+
+    def _stale(self, concerned: Callable[[Caller], bool]) -> None:
+        """Has verdicts renewed: whoever is asked next waits for the new one."""
+        for digest in [digest for digest, kept in self._kept.items() if concerned(kept.verdict.caller)]:
+            kept = self._kept[digest]
+            kept.fresh_until = self._clock()
+            kept.changed = True
 
 
 def _as_refusal(error: MeshError) -> MeshError:

@@ -6,7 +6,8 @@ From the first content on (the commit point) there is no other attempt; what bre
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -38,6 +39,7 @@ from polyroute.api.providers.v1.providers_pb2 import (
 )
 from polyroute.api.router.v1.router_pb2 import (
     Attempt,
+    AttemptReport,
     DecideRequest,
     Hints,
     ListModelsRequest,
@@ -54,6 +56,7 @@ from polyroute.mesh.errors import MeshError, from_rpc
 
 HELD_MESSAGES: Final = 64  # opening messages that are held back, so that another attempt can still replace them
 HELD_BYTES: Final = 256 * 1024
+MOST_REPORTS: Final = 4096  # on their way to the router; of more only the newest say anything of how vendors are
 CONTENT: Final = frozenset({"text", "reasoning", "tool_call", "refusal", "audio", "image"})
 
 _log = structlog.get_logger("flow")
@@ -134,6 +137,7 @@ class Flow:
         self._router = router
         self._providers = providers
         self._recorder = recorder
+        self._reports: deque[AttemptReport] = deque(maxlen=MOST_REPORTS)
 
     async def generate(self, call: Call) -> AsyncGenerator[GenerateResponse]:
         """Answers a conversation or completion.
@@ -283,6 +287,9 @@ class Flow:
             explain=call.explain,
             permitted_models=call.trail.permitted,  # a name may say more than a model's: the router reads it
         )
+        if self._reports:
+            request.reports.extend(self._reports)
+            self._reports.clear()
         if call.facts.operation == OPERATION_COUNT_TOKENS:  # whoever answers conversations can count their tokens
             request.facts.operation = OPERATION_CHAT
         if isinstance(call.body, EncodedRequest):
@@ -358,6 +365,26 @@ class Flow:
         if not trail.over:
             trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
         self._recorder.keep(trail)
+        self._reports.extend(_reports(trail))
+
+
+def _reports(trail: Trail) -> Iterator[AttemptReport]:
+    """What a call's attempts say of their deployments."""
+    for number, record in enumerate(trail.attempts, 1):
+        report = AttemptReport(
+            request_id=trail.request_id,
+            attempt=number,
+            deployment=record.deployment,
+            fault=record.fault,
+            upstream_status=record.upstream_status,
+            first_token_microseconds=record.first_token_microseconds,
+            total_microseconds=record.total_microseconds,
+            output_tokens=record.output_tokens,
+            cancelled=record.cancelled,
+        )
+        if number in trail.waits:
+            report.retry_after_milliseconds = int(trail.waits[number] * 1000)
+        yield report
 
 
 def _unheard(call: Call, error: MeshError, who: str) -> MeshError:

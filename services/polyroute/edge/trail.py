@@ -37,6 +37,7 @@ class Trail:
         started: What its vendor said at the beginning; None before.
         committed: Content was handed out: from here on there is no other attempt.
         recorded: Its record is written down.
+        waits: Number of an attempt that failed -> seconds that its vendor asked to wait.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class Trail:
     first_token: float = 0.0
     upstream: float = 0.0
     attempts: list[AttemptRecord] = field(default_factory=list)
+    waits: dict[int, float] = field(default_factory=dict)
     _trying: bool = False
     _attempt_began: float = 0.0
     _attempt_ns: int = 0
@@ -117,6 +119,8 @@ class Trail:
     def failed(self, error: MeshError) -> None:
         """The attempt failed."""
         record = self._ended(error.fault, error)
+        if error.retry_after is not None:
+            self.waits[len(self.attempts)] = error.retry_after
         record.cancelled = error.reason != pb.REASON_UPSTREAM  # a failure of the mesh says nothing of the vendor
         if not self.committed:
             self.upstream += perf_counter() - self._attempt_began

@@ -83,7 +83,13 @@ class MetricsService(metrics_pb2_grpc.MetricsServiceServicer):
 
     async def ListCalls(self, request: pb.ListCallsRequest, context: Context) -> pb.ListCallsResponse:  # noqa: N802
         """Lists calls, newest first; see the contract."""
-        wanted = Filter(request_id=request.request_id, project_id=request.project_id)
+        wanted = Filter(
+            start_us=_moment(request, "start_time"),
+            end_us=_moment(request, "end_time"),
+            project_id=request.project_id,
+            model=request.model,
+            request_id=request.request_id,
+        )
         limit = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
         records, place = await self._store.calls(wanted, limit=limit, after=_place(request.page_token))
         return pb.ListCallsResponse(records=records, next_page_token="" if place is None else f"{place[0]}.{place[1]}")
@@ -95,8 +101,8 @@ class MetricsService(metrics_pb2_grpc.MetricsServiceServicer):
         return pb.GetExpositionResponse(text=self._exposition.text())
 
 
-def _moment(request: pb.QueryUsageRequest, name: str) -> int | None:
-    if not request.HasField(name):  # type: ignore[arg-type] # one of this message's own names
+def _moment(request: pb.QueryUsageRequest | pb.ListCallsRequest, name: str) -> int | None:
+    if not request.HasField(name):  # type: ignore[arg-type] # one of these messages' own names
         return None
     moment: Timestamp = getattr(request, name)
     return microseconds(moment)

@@ -173,8 +173,8 @@ class _Builder:
         return tuple(aliases)
 
     def _targets(self, name: str, entries: dict[str, Entry]) -> tuple[tuple[str, int], ...]:
-        targets = self._config.aliases[name].targets
-        for target in targets:
+        targets, rollout = self._config.aliases[name].targets, self._config.aliases[name].rollout
+        for target in (*targets, *([rollout.to] if rollout else ())):
             if target in entries or target in self._config.aliases or self._pass_on(target, entries):
                 continue
             if self._providers is not None:

@@ -10,6 +10,7 @@
       smart: large
       fast: {large: 90, small: 10}      # by weight
       beta: {targets: {large: 95, next: 5}, sticky: key}
+      main: {targets: large, rollout: {to: next, steps: [1, 5, 25, 100], every: 10m, guards: {error_rate: 0.05}}}
     router: {max_attempts: 3, timeouts: {first_token: 60}}
 
 Policies and what chooses among them are in `policyconfig`. These models check what one value can tell; what needs the
@@ -17,14 +18,19 @@ whole catalog (names that must exist, cycles, doubles) is checked by `build`. Pr
 exactly: `"0.2"` is 200_000_000 nano-USD, and a price finer than a nano-dollar is refused. Times are seconds.
 """
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from polyroute.mesh.config import Section
 from polyroute.router.fields import CapabilityWord, Nanos, OperationWord, Quantization, Seconds, Tokens, Weight, Word
 from polyroute.router.fields import Name as Name  # part of this module's face: whoever reads a catalog needs it
 from polyroute.router.policyconfig import PolicyConfig, RoutingConfig
+
+_SPAN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_TIMES: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?x")
 
 
 class PriceConfig(Section):
@@ -105,6 +111,58 @@ def _deployment(value: object) -> object:
     return {"provider": provider, "model": model}
 
 
+def _seconds(value: object) -> object:
+    """A span such as `90`, `30s`, `10m` or `2h`, in seconds."""
+    if not isinstance(value, str):
+        return value
+    found = _SPAN.fullmatch(value.strip())
+    if found is None:
+        raise ValueError(f"{value!r} is not a span such as 30s, 10m or 2h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _limit(value: object) -> object:
+    """A number, or how many times the old model's figure, such as `1.5x`."""
+    if isinstance(value, str) and not _TIMES.fullmatch(value):
+        raise ValueError(f"{value!r} is neither a number nor a factor such as 1.5x")
+    return value
+
+
+Span = Annotated[Seconds, BeforeValidator(_seconds, json_schema_input_type=float | str)]
+Limit = Annotated[Annotated[float, Field(ge=0, allow_inf_nan=False)] | str, BeforeValidator(_limit)]
+Percent = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+
+
+class GuardsConfig(Section):
+    """What the new model's calls must not exceed: a number, or a factor of the old model's figure such as `1.5x`."""
+
+    error_rate: Limit | None = Field(default=0.05, description="share of calls that failed or broke")
+    first_token_p90: Limit | None = Field(default=None, description="seconds to the first content, P90")
+    cost_per_call: Limit | None = Field(default=None, description="USD")
+    refusal_rate: Limit | None = Field(default=None, description="share of calls that a filter or the model refused")
+
+
+class RolloutConfig(Section):
+    """Leads an alias to another model in steps, and back by itself when a guard is broken."""
+
+    to: Name = Field(description="the new model")
+    steps: tuple[Percent, ...] = Field(
+        default=(1.0, 5.0, 25.0, 100.0), min_length=1, max_length=32, description="per cent of the calls, growing"
+    )
+    every: Span = Field(default=600.0, description="how long each step is watched: seconds, or such as `10m`")
+    min_calls: int = Field(
+        default=50, ge=1, le=100_000, description="calls of the new model that a step needs to be judged good"
+    )
+    guards: GuardsConfig = Field(default=GuardsConfig(), description="what is watched")
+    note: str = Field(default="", max_length=256, description="any words; others begin the rollout anew")
+
+    @model_validator(mode="after")
+    def _growing(self) -> Self:
+        if list(self.steps) != sorted(set(self.steps)):
+            raise ValueError("steps must grow")
+        return self
+
+
 class AliasConfig(Section):
     """A name that stands for others; also written as one name, or as a mapping of names to weights."""
 
@@ -113,6 +171,13 @@ class AliasConfig(Section):
         default="call",
         description="whose calls go to the same target: each call for itself, or all of a key, a project, an end user",
     )
+    rollout: RolloutConfig | None = Field(default=None, description="leads it to another model in steps")
+
+    @model_validator(mode="after")
+    def _from_something(self) -> Self:
+        if self.rollout is not None and set(self.targets) == {self.rollout.to}:
+            raise ValueError("rollout.to is the only target already")
+        return self
 
 
 def _alias(value: object) -> object:
@@ -140,15 +205,25 @@ class ModelConfig(Section):
     deployments: tuple[Deployed, ...] = Field(min_length=1, max_length=10_000, description="who serves it")
 
 
-class RouterConfig(Section):
-    """How the router works; the two intervals are read once at the start, the rest with every reload."""
+class JournalConfig(Section):
+    """How long decisions are kept for `polyroute explain` and `polyroute simulate`."""
 
+    days: float = Field(default=14.0, gt=0, le=3650, description="older ones are deleted")
+    max_megabytes: int = Field(default=1024, ge=1, description="the oldest are deleted beyond this")
+
+
+class RouterConfig(Section):
+    """How the router works; intervals and journal are read once at the start, the rest with every reload."""
+
+    health: bool = Field(default=True, description="leave out deployments that fail, and try them again by and by")
     max_attempts: int = Field(default=3, ge=1, le=10, description="most attempts of a call in all")
     timeouts: DefaultTimeouts = Field(default=DefaultTimeouts(), description="times for deployments without their own")
     reload_interval: Seconds = Field(default=1.0, description="seconds between two looks at the file")
     providers_wait: float = Field(
         default=5.0, ge=0, le=300, description="seconds to wait for the providers before being ready without them"
     )
+    rollout_interval: Seconds = Field(default=5.0, description="seconds between two evaluations of a rollout")
+    journal: JournalConfig = Field(default=JournalConfig(), description="what is kept of decisions")
 
 
 class CatalogConfig(Section):

@@ -8,7 +8,7 @@ slate for the calls that follow (`slate`).
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Final, TypeVar, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 from polyroute.api.errors.v1.errors_pb2 import REASON_NO_DEPLOYMENT
 from polyroute.api.router.v1 import router_pb2 as pb
@@ -31,13 +31,37 @@ _NANO: Final = 1_000_000_000
 Thing = TypeVar("Thing")
 
 
-def decide(request: pb.DecideRequest, view: View, now: float = 0.0) -> pb.DecideResponse:
+class Decided(NamedTuple):
+    """A decision and what it was made from: all that its full record needs.
+
+    Args:
+        request: What was asked.
+        response: The plan and the record; no plan when nobody could serve the call.
+        named: What the model's name said beside the model.
+        slate: What all calls of the kind share.
+    """
+
+    request: pb.DecideRequest
+    response: pb.DecideResponse
+    named: pb.Preferences
+    slate: Slate
+
+
+def decide(
+    request: pb.DecideRequest,
+    view: View,
+    now: float = 0.0,
+    keep: Callable[[Decided], None] | None = None,
+    steer: Callable[[pb.DecideResponse, pb.DecideRequest], None] | None = None,
+) -> pb.DecideResponse:
     """The plan for a call, and its record.
 
     Args:
         request: The call.
         view: What is known.
         now: The moment, seconds since 1970 UTC.
+        keep: Given the decision before it is handed out; also when nobody could serve the call.
+        steer: Changes the plan as the health of deployments asks for, and notes that in the record.
 
     Raises:
         MeshError: REASON_MODEL_NOT_FOUND, REASON_NOT_PERMITTED, REASON_INVALID_REQUEST when the model's name says what
@@ -47,8 +71,6 @@ def decide(request: pb.DecideRequest, view: View, now: float = 0.0) -> pb.Decide
     ruled = _ruled(request, way, view, now)
     kind = kind_of(request.facts)
     slate = _slate(request, way, ruled, kind, view)
-    if not slate.runners:
-        raise _no_deployment(slate, kind)
     response = slate.answer(request, sticky_of(request, ruled.policy.message))
     record = response.record
     record.policy_reason = ruled.reason
@@ -59,6 +81,12 @@ def decide(request: pb.DecideRequest, view: View, now: float = 0.0) -> pb.Decide
         record.alias = way.trail
     if way.seen is not None:
         record.content_class, record.class_rule = way.seen
+    if steer is not None:
+        steer(response, request)
+    if keep is not None:
+        keep(Decided(request, response, way.preferences, slate))
+    if not slate.runners:
+        raise _no_deployment(slate, kind)
     if request.explain:
         explain(response, request, way.preferences, slate)
     return response
@@ -159,7 +187,10 @@ def _made(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, view
     )
     return Slate(
         question,
-        [Entrant(one, view.stats.of(one.name), view.obstacle(one.provider)) for one in deployments.values()],
+        [
+            Entrant(one, view.stats.of(one.name), view.obstacle_of(one.name, one.provider))
+            for one in deployments.values()
+        ],
     )
 
 

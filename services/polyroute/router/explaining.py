@@ -29,6 +29,7 @@ def explain(response: pb.DecideResponse, request: pb.DecideRequest, named: pb.Pr
     """
     record, question = response.record, slate.question
     record.request.CopyFrom(request)
+    record.request.ClearField("reports")  # of other calls
     record.name_preferences.CopyFrom(named)
     record.policy_rules.CopyFrom(question.policy.message)
     record.pool.extend(question.models)
@@ -55,10 +56,57 @@ def replay(record: pb.DecisionRecord, policy: Policy | None = None) -> pb.Decide
     Raises:
         MeshError: REASON_INVALID_REQUEST when the record is not a full one, or nobody may serve under the other policy.
     """
+    request = record.request
+    slate = _slate(record, policy or policy_of(record.policy_rules))
+    if not slate.runners:
+        raise MeshError(
+            REASON_INVALID_REQUEST, f"under policy {slate.question.policy.name!r} nobody may serve this call"
+        )
+    response = slate.answer(request, sticky_of(request, slate.question.policy.message))
+    if policy is None:
+        apply(record, response.plan)
+    return response
+
+
+def apply(record: pb.DecisionRecord, plan: pb.Plan) -> None:
+    """Changes a plan as the health of deployments asked for, which the record has noted."""
+    if record.retries_spent:
+        plan.max_attempts = 1
+    if record.steered:
+        places = {name: place for place, name in enumerate(record.steered)}
+        moved = sorted(plan.attempts, key=lambda attempt: places.get(attempt.deployment, len(places)))
+        kept = [pb.Attempt.FromString(attempt.SerializeToString()) for attempt in moved]
+        del plan.attempts[:]
+        plan.attempts.extend(kept)
+
+
+def rebuilt(record: pb.DecisionRecord) -> pb.DecideResponse:
+    """A decision with its full record, out of one that holds no more than what a replay needs.
+
+    Args:
+        record: A full record, or one without verdicts, terms, positions and draws.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST when the record does not hold what a replay needs.
+    """
+    request = record.request
+    slate = _slate(record, policy_of(record.policy_rules))
+    response = slate.answer(request, sticky_of(request, slate.question.policy.message))
+    apply(record, response.plan)
+    explain(response, request, record.name_preferences, slate)
+    told = pb.DecisionRecord()  # what no replay can know, such as when it was decided and why this policy ruled
+    told.CopyFrom(record)
+    for field, _ in response.record.ListFields():
+        told.ClearField(field.name)  # type: ignore[arg-type] # the names are the message's own
+    response.record.MergeFrom(told)
+    return response
+
+
+def _slate(record: pb.DecisionRecord, ruling: Policy) -> Slate:
+    """What a recorded decision was made from, under a policy."""
     if not record.HasField("request") or not record.candidates:
         raise MeshError(REASON_INVALID_REQUEST, "the record does not hold what a replay needs")
     request = record.request
-    ruling = policy or policy_of(record.policy_rules)
     question = Question(
         models=tuple(record.pool),
         kind=kind_of(request.facts),
@@ -67,10 +115,7 @@ def replay(record: pb.DecisionRecord, policy: Policy | None = None) -> pb.Decide
         max_attempts=record.max_attempts,
         versions=(record.catalog_version, record.stats_version),
     )
-    slate = Slate(question, [_entrant(candidate) for candidate in record.candidates])
-    if not slate.runners:
-        raise MeshError(REASON_INVALID_REQUEST, f"under policy {ruling.name!r} nobody may serve this call")
-    return slate.answer(request, sticky_of(request, ruling.message))
+    return Slate(question, [_entrant(candidate) for candidate in record.candidates])
 
 
 def _candidate(one: Judged, place: int, terms: list[Term]) -> pb.Candidate:

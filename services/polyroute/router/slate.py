@@ -90,19 +90,21 @@ class Slate:
         self.head = self._head()
 
     def answer(self, request: pb.DecideRequest, sticky: str) -> pb.DecideResponse:
-        """The plan of one call, and what its record says in any case.
+        """The plan of one call, and what its record says in any case; no plan when nobody may serve it.
 
         Args:
             request: The call.
             sticky: What keeps it together with others; empty when nothing does.
         """
-        picked = self.pick(numbers(request.request_id), sticky)
         response = pb.DecideResponse()
-        response.plan.MergeFromString(self.plan(picked.order))
         record = response.record
         record.MergeFromString(self.head)
         record.request_id = request.request_id
         record.requested_model = request.facts.model
+        if not self.runners:
+            return response
+        picked = self.pick(numbers(request.request_id), sticky)
+        response.plan.MergeFromString(self.plan(picked.order))
         if len(self.question.models) > 1:  # the first of them need not be the first that is tried
             response.plan.model = record.resolved_model = self.runners[picked.order[0]].deployment.model
         if picked.explored:

@@ -65,6 +65,7 @@ class View:
         stats: The live figures.
         providers: Why each provider cannot serve, empty when it can; None while the providers have not been heard.
         busy: The schedules whose switch for busy times is on.
+        ailing: Why deployments are left out for a while, by their names.
         prepared: Room for what decisions prepare once per view; see `decide`.
     """
 
@@ -72,7 +73,12 @@ class View:
     stats: Stats = NO_STATS
     providers: Mapping[str, str] | None = None
     busy: frozenset[str] = frozenset()
+    ailing: Mapping[str, str] = field(default_factory=dict)
     prepared: Prepared = field(default_factory=Prepared)
+
+    def obstacle_of(self, deployment: str, provider: str) -> str:
+        """Why a deployment cannot serve just now; empty when it can."""
+        return self.ailing.get(deployment) or self.obstacle(provider)
 
     def obstacle(self, provider: str) -> str:
         """Why a provider cannot serve; empty when it can, or when nobody knows."""
@@ -119,6 +125,14 @@ class CatalogStore:
         """For operators."""
         return Status(self._view.catalog, self._load_time, self._unreadable or self._refused)
 
+    def trial(self, config: CatalogConfig) -> Catalog:
+        """The catalog that a configuration would make now; nothing changes.
+
+        Raises:
+            CatalogError: With every fault.
+        """
+        return build(config, self._providers)
+
     def configure(self, config: CatalogConfig) -> None:
         """Takes a new configuration, when it is good."""
         self._unreadable = ""
@@ -141,6 +155,11 @@ class CatalogStore:
     def measure(self, stats: Stats) -> None:
         """Takes new live figures."""
         self._view = replace(self._view, stats=stats, busy=self._busy(self._view.catalog, stats), prepared=Prepared())
+
+    def hear(self, ailing: Mapping[str, str]) -> None:
+        """Takes which deployments are left out for a while, and why."""
+        if ailing != self._view.ailing:
+            self._view = replace(self._view, ailing=dict(ailing), prepared=Prepared())
 
     def _rebuild(self) -> None:
         try:

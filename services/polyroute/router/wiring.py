@@ -3,27 +3,41 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
+import grpc
 import structlog
 
-from polyroute.api.metrics.v1.metrics_pb2 import WatchStatsRequest, WatchStatsResponse
+from polyroute.api.metrics.v1.metrics_pb2 import CallRecord, ListCallsRequest, WatchStatsRequest, WatchStatsResponse
 from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
 from polyroute.api.providers.v1.providers_pb2 import WatchProvidersRequest, WatchProvidersResponse
 from polyroute.api.providers.v1.providers_pb2_grpc import ProvidersServiceStub
 from polyroute.api.router.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
 from polyroute.mesh.background import Background
+from polyroute.mesh.errors import from_rpc
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.source import Source
+from polyroute.router.asking import Asking
+from polyroute.router.canary import Calls, Canary
 from polyroute.router.config import CatalogConfig, RouterConfig
+from polyroute.router.document import CatalogFile
 from polyroute.router.figures import NO_STATS, stats_from
+from polyroute.router.health.tracker import Health
+from polyroute.router.journal import Journal, Limits
 from polyroute.router.reload import Reloader
+from polyroute.router.rollout import overlaid
 from polyroute.router.service import RouterService
 from polyroute.router.snapshot import CatalogStore
+from polyroute.router.steering import Steering
+from polyroute.router.store import Store
 from polyroute.router.watch import follow
 
 _STATS_USABLE: Final = 60.0  # seconds without metrics: the figures are of one minute, so older ones say nothing
+_LIST_SECONDS: Final = 5.0
+_JUDGED: Final = 2000  # newest calls of a model that a rollout is judged by
+_MEGABYTE: Final = 1_000_000
 _log = structlog.get_logger("router")
 
 
@@ -34,6 +48,8 @@ async def role(
     *,
     load: Callable[[], CatalogConfig],
     source: Source,
+    data_dir: Path,
+    file: CatalogFile | None = None,
 ) -> AsyncGenerator[None]:
     """Serves RouterService; ready once the providers were heard or `providers_wait` has passed.
 
@@ -42,24 +58,43 @@ async def role(
         config: The intervals of this start.
         load: Reads the catalog; called here once and again when the source changes.
         source: Where the catalog comes from.
+        data_dir: Folder of `router.db`: decisions, versions of the catalog, rollouts.
+        file: The same as a file that operators may have written; None when there is none.
 
     Raises:
         CatalogError: The first catalog is wrong. Whatever `load` raises passes too.
     """
-    store = CatalogStore(await asyncio.to_thread(load))
-    reloader = Reloader(store, load)
-    heard = asyncio.Event()
-    async with node.serve(
-        "router", Service(add_RouterServiceServicer_to_server, RouterService(store, clock=time.time))
-    ):
-        node.set_serving("router", serving=False)
-        # inside of the serving: what may say `ready` has ended before the drain says `not ready`
-        async with Background() as tasks:
-            tasks.start("watch-providers", lambda: _watch_providers(node, store, heard))
-            tasks.start("watch-stats", lambda: _watch_stats(node, store))
-            tasks.start("reload-catalog", lambda: source.follow(reloader.reload, interval=config.reload_interval))
-            tasks.start("become-ready", lambda: _become_ready(node, heard, config.providers_wait))
-            yield
+    async with Store.open(data_dir / "router.db") as store:
+        written = await asyncio.to_thread(load)
+        rows = {row.alias: row for row in await store.rollouts()}
+        catalogs = CatalogStore(overlaid(written, rows))
+        reloader = Reloader(catalogs, written, rows, load, store, clock=time.time, file=file)
+        limits = Limits(config.journal.days, config.journal.max_megabytes * _MEGABYTE)
+        journal = Journal(store, limits, clock=time.time)
+        canary = Canary(reloader, catalogs, store, _calls(node), interval=config.rollout_interval, clock=time.time)
+        heard = asyncio.Event()
+        health = Health()
+        steering = Steering(catalogs, health, enabled=config.health)
+        asking = Asking(health, catalogs, ProvidersServiceStub(node.channel("providers")))
+        service = RouterService(catalogs, journal, reloader, store, steering, clock=time.time)
+        try:
+            async with node.serve("router", Service(add_RouterServiceServicer_to_server, service)):
+                node.set_serving("router", serving=False)
+                # inside of the serving: what may say `ready` has ended before the drain says `not ready`
+                async with Background() as tasks:
+                    tasks.start("watch-providers", lambda: _watch_providers(node, catalogs, heard))
+                    tasks.start("watch-stats", lambda: _watch_stats(node, catalogs, steering))
+                    tasks.start(
+                        "reload-catalog", lambda: source.follow(reloader.reload, interval=config.reload_interval)
+                    )
+                    tasks.start("ask-deployments", asking.run)
+                    tasks.start("journal", journal.run)
+                    tasks.start("trim-journal", journal.trim)
+                    tasks.start("become-ready", lambda: _become_ready(node, heard, config.providers_wait))
+                    tasks.start("canary", lambda: _when_heard(heard, config.providers_wait, canary))
+                    yield
+        finally:
+            await journal.flush()  # after the last decision
 
 
 async def _become_ready(node: Node, heard: asyncio.Event, seconds: float) -> None:
@@ -69,6 +104,35 @@ async def _become_ready(node: Node, heard: asyncio.Event, seconds: float) -> Non
     except TimeoutError:
         _log.warning("providers not heard, the configured ones are taken to be there", waited=seconds)
     node.set_serving("router", serving=True)
+
+
+async def _when_heard(heard: asyncio.Event, seconds: float, canary: Canary) -> None:
+    """Begins with what the providers said of themselves: what is recorded before is not what answers name."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await heard.wait()
+    await canary.run()
+
+
+def _calls(node: Node) -> Calls:
+    stub = MetricsServiceStub(node.channel("metrics"))
+
+    async def newest(model: str, since: float) -> list[CallRecord]:
+        request = ListCallsRequest(model=model, page_size=1000)
+        request.start_time.FromMicroseconds(int(since * 1e6))
+        found: list[CallRecord] = []
+        try:
+            while len(found) < _JUDGED:
+                page = await stub.ListCalls(request, timeout=_LIST_SECONDS)
+                found += page.records
+                request.page_token = page.next_page_token
+                if not page.next_page_token:
+                    break
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from None
+        return found
+
+    return newest
 
 
 async def _watch_providers(node: Node, store: CatalogStore, heard: asyncio.Event) -> None:
@@ -81,13 +145,14 @@ async def _watch_providers(node: Node, store: CatalogStore, heard: asyncio.Event
     await follow("providers", lambda: stub.WatchProviders(WatchProvidersRequest()), accept)
 
 
-async def _watch_stats(node: Node, store: CatalogStore) -> None:
+async def _watch_stats(node: Node, store: CatalogStore, steering: Steering) -> None:
     stub = MetricsServiceStub(node.channel("metrics"))
     last = time.monotonic()
 
     def accept(message: WatchStatsResponse) -> None:
         nonlocal last
         last = time.monotonic()
+        steering.pushed(message)
         store.measure(stats_from(message))
 
     def lost() -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from polyroute.api.auth.v1 import auth_pb2_grpc
+from polyroute.api.auth.v1 import admin_pb2_grpc, auth_pb2_grpc, ledger_pb2_grpc
+from polyroute.auth.admin.secret import METADATA_KEY
 from polyroute.auth.config import AuthConfig
 from polyroute.auth.wiring import Auth, assembled
-from polyroute.mesh.node import Service
 from tests.rpc.conftest import Link
 
 
@@ -26,7 +27,30 @@ def secret(auth: Auth) -> str:
 
 
 @pytest.fixture
-async def auth_stub(auth: Auth, link: Link) -> auth_pb2_grpc.AuthServiceStub:
+async def channel(auth: Auth, link: Link) -> Any:
+    """A channel to the role."""
+    return await link("auth", *auth.services)
+
+
+@pytest.fixture
+def auth_stub(channel: Any) -> auth_pb2_grpc.AuthServiceStub:
     """The role as its callers see it."""
-    channel = await link("auth", Service(auth_pb2_grpc.add_AuthServiceServicer_to_server, auth.service))
     return auth_pb2_grpc.AuthServiceStub(channel)
+
+
+@pytest.fixture
+def ledger_stub(channel: Any) -> ledger_pb2_grpc.LedgerServiceStub:
+    """The ledger as edges see it."""
+    return ledger_pb2_grpc.LedgerServiceStub(channel)
+
+
+@pytest.fixture
+def admin_stub(channel: Any) -> admin_pb2_grpc.AdminServiceStub:
+    """Administration as the command line sees it."""
+    return admin_pb2_grpc.AdminServiceStub(channel)
+
+
+@pytest.fixture
+def admin(auth: Auth) -> tuple[tuple[str, str]]:
+    """What an administrator presents."""
+    return ((METADATA_KEY, auth.admin_secret),)

@@ -82,6 +82,7 @@ class Mesh:
                     RouterConfig(providers_wait=wait),
                     load=lambda: read(self.text),
                     source=self.source,
+                    data_dir=self.run,
                 )
             )
             client = self.node if self.kind == "local" else self._node(frozenset(), self.node.bound)

@@ -9,10 +9,13 @@ from pathlib import Path
 from sqlalchemy import insert, select
 
 from polyroute.auth import keys, schema
+from polyroute.auth.admin.directory import Directory
 from polyroute.auth.bootstrap import bootstrap
 from polyroute.auth.config import AuthConfig
 from polyroute.auth.keyring import Keyring
 from polyroute.auth.keys import Digester
+from polyroute.auth.rates.leases import Leases
+from polyroute.auth.rates.limits import LocalCounters
 from polyroute.auth.revocations import RevocationFeed
 from polyroute.auth.store import Store
 from polyroute.auth.verdicts import Verdicts
@@ -41,6 +44,8 @@ class Installation:
     feed: RevocationFeed
     verdicts: Verdicts
     keyring: Keyring
+    directory: Directory
+    leases: Leases
     clock: Clock
     first_secret: str | None
 
@@ -55,7 +60,9 @@ async def installation(
         first_secret = await bootstrap(store, digester, config or AuthConfig(), now=clock)
         verdicts = Verdicts(digester, store.find, feed, now=clock, clock=clock)
         keyring = Keyring(store, digester, feed, verdicts, now=clock)
-        yield Installation(store, feed, verdicts, keyring, clock, first_secret)
+        directory = Directory(store.database, keyring.scope_changed, now=clock)
+        leases = Leases(LocalCounters(), directory.limit)
+        yield Installation(store, feed, verdicts, keyring, directory, leases, clock, first_secret)
         await keyring.close()
         await verdicts.close()
 

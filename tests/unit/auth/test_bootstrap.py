@@ -1,6 +1,7 @@
 """The first start, and starts after it."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import create_engine, func, select, update
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import keys, schema
 from polyroute.auth.config import AuthConfig
+from polyroute.auth.scopes import Scope
 from polyroute.auth.store import UnusableDatabaseError
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.installation import installation
@@ -121,3 +123,25 @@ async def test_database_of_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableDatabaseError, match="another version"):
         async with installation(tmp_path):
             pass
+
+
+async def test_database_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+    """Its keys go on working, and can be bound."""
+    async with installation(tmp_path) as before:
+        key, secret = await before.keyring.create(name="old")
+    connection = sqlite3.connect(tmp_path / "auth.db")
+    for table in ("limits", "budgets", "holds", "checkpoints", "ledger", "seals", "audit_events", "former_secrets"):
+        connection.execute(f"DROP TABLE {table}")
+    for column in ("scope", "creator"):
+        connection.execute(f"ALTER TABLE keys DROP COLUMN {column}")
+    connection.execute("ALTER TABLE accounts DROP COLUMN billing_mode")
+    connection.execute("UPDATE properties SET value = '1' WHERE name = 'schema_version'")
+    connection.commit()
+    connection.close()
+    async with installation(tmp_path) as after:
+        found = await after.verdicts.authorize(secret)
+        await after.keyring.update(key.id, scope=Scope(routes=("/v1/*",)))
+        bound = await after.verdicts.authorize(secret)
+
+    assert ("old", ()) == (found.name, found.limits)
+    assert ("/v1/*",) == bound.scope.routes

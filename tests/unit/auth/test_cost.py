@@ -30,7 +30,7 @@ async def test_known_key_costs_less_than_20_us_among_ten_thousand(auth: Installa
         return table.get(digest)
 
     verdicts = Verdicts(digester, find, RevocationFeed())
-    service = AuthService(verdicts, auth.keyring, auth.feed, fresh_for=30, usable_for=300)
+    service = AuthService(verdicts, auth.keyring, auth.feed, auth.leases, fresh_for=30, usable_for=300)
     requests = [pb.AuthorizeRequest(credential=secret) for secret in secrets]
     context: Any = None  # not looked at
     for request in requests:

@@ -120,7 +120,8 @@ def test_vendors_refusal_of_a_request_keeps_its_status_and_code(status: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("status", "retry_after", "expected"), [("500", None, 502), ("503", None, 503), ("500", 2.0, 503), ("", None, 502)]
+    ("status", "retry_after", "expected"),
+    [("500", None, 502), ("503", None, 503), ("529", None, 503), ("500", 2.0, 503), ("", None, 502)],
 )
 def test_failing_vendor_that_says_when_to_come_back(status: str, retry_after: float | None, expected: int) -> None:
     """503 invites another try, 502 does not say."""

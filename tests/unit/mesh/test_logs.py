@@ -14,6 +14,7 @@ import pytest
 from polyroute.mesh import logs
 from polyroute.mesh.logs import MANY, BufferedLines
 
+SECRET = "pr-ivate"
 PROGRAM = """
 import asyncio, sys, structlog
 from pydantic import SecretStr
@@ -22,6 +23,7 @@ from polyroute.mesh.config import LogConfig
 logs.configure(LogConfig(level="{level}", format="{format}"), service="edge")
 log = structlog.get_logger()
 async def main():
+    prompt = "what is {secret}?"
     log.debug("quiet")
     log.info("rpc", method="/a/B", key=SecretStr("pr-secret"), text="a\\nb", size=2**63)
     try:
@@ -39,7 +41,7 @@ raise SystemExit('bye')
 @functools.cache
 def run(level: str, form: str) -> list[str]:
     """What a process writes to standard error until it has ended."""
-    program = PROGRAM.format(level=level, format=form)
+    program = PROGRAM.format(level=level, format=form, secret=SECRET)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert "" == done.stdout
     return done.stderr.splitlines()
@@ -80,6 +82,15 @@ def test_line_is_json() -> None:
 def test_secrets_are_not_written() -> None:
     """A SecretStr is what it says."""
     assert "pr-secret" not in "\n".join(run("info", "json") + run("debug", "console"))
+
+
+@pytest.mark.parametrize(("level", "form"), [("info", "json"), ("debug", "console")])
+def test_exceptions_show_no_variables(level: str, form: str) -> None:
+    """They hold keys and prompts."""
+    written = "\n".join(run(level, form))
+
+    assert "OSError: gone" in written
+    assert SECRET not in written
 
 
 def test_level() -> None:

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection, delete, insert, select, update
@@ -34,6 +34,8 @@ SLICE_SHARE: Final = 8  # of what is left goes into one allowance at most: the r
 _C: Final = schema.checkpoints.c
 _H: Final = schema.holds.c
 _L: Final = schema.ledger.c
+
+T = TypeVar("T")
 
 _log = structlog.get_logger("ledger")
 
@@ -108,29 +110,35 @@ class Ledger:
         Raises:
             MeshError: REASON_INVALID_REQUEST, nobody is known who pays for one of them; none was posted.
         """
-        return await self._group.run(lambda connection: self._settle(connection, charges))
+        return await self._freeing(lambda connection: self._settle(connection, charges))
 
     async def void(self, request_id: str) -> None:
         """Gives the whole hold of a call back."""
-        await self._group.run(lambda connection: self._release(connection, [(request_id, 0, None)]))
+        await self._freeing(lambda connection: self._release(connection, [(request_id, 0, None)]))
 
     async def give_back(self, returned: Sequence[tuple[str, int, int]]) -> None:
         """Gives back of allowances: id, number of the return, and amount."""
-        await self._group.run(lambda connection: self._release(connection, returned))
+        await self._freeing(lambda connection: self._release(connection, returned))
 
     async def credit(self, account_id: str, amount: int, request_id: str, note: str = "") -> None:
         """Pays into an account, or out of it; once per `request_id`."""
-        await self._group.run(lambda connection: self._credit(connection, account_id, amount, request_id, note))
+        await self._freeing(lambda connection: self._credit(connection, account_id, amount, request_id, note))
 
     async def sweep(self) -> int:
         """Charges lost attempts by their last checkpoint and ends holds that have lapsed; how many of both."""
-        return await self._group.run(lambda connection: self._sweep(connection))
+        return await self._freeing(lambda connection: self._sweep(connection))
 
     async def run(self) -> None:
         """Sweeps for ever."""
         while True:
             await self.sweep()
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _freeing(self, work: Callable[[Connection], T]) -> T:
+        """The outcome of work after which there may be money again for those who wait for some."""
+        outcome = await self._group.run(work)
+        self._freed.set()
+        return outcome
 
     async def _await_money(self, wanted: Wanted) -> None:
         """Returns when there is enough, or when what there is must do."""
@@ -191,7 +199,6 @@ class Ledger:
                 work.release(charge.request_id, Kind.VOID, ALL)
         work.write(connection)
         _note(connection, charges, known)
-        self._freed.set()
         return posted
 
     def _release(self, connection: Connection, returned: Iterable[tuple[str, int, int | None]]) -> None:
@@ -203,7 +210,6 @@ class Ledger:
                 work.release(hold_id, Kind.VOID, ALL if amount is None else amount, part)
                 known.add((hold_id, part))
         work.write(connection)
-        self._freed.set()
 
     def _credit(self, connection: Connection, account_id: str, amount: int, request_id: str, note: str) -> None:
         same = (_L.request_id == request_id, _L.attempt == 0, _L.kind == Kind.CREDIT)
@@ -216,7 +222,6 @@ class Ledger:
         table = schema.budgets
         paid = update(table).where(table.c.scope == account_id, table.c.prepaid)
         connection.execute(paid.values(amount=table.c.amount + amount))
-        self._freed.set()
 
     def _sweep(self, connection: Connection) -> int:
         now = self._moment(connection)
@@ -226,6 +231,8 @@ class Ledger:
         known = _known(connection, {charge.request_id for charge in charges})
         for charge in charges:
             charged(charge, known, work, interrupted=True)
+            if not charge.hold_id:
+                work.release(charge.request_id, Kind.VOID, ALL)
             _log.warning("lost attempt charged", request_id=charge.request_id, attempt=charge.attempt)
         connection.execute(delete(schema.checkpoints).where(_C.expires <= now))
         lapsed = (connection.execute(select(schema.holds).where(_H.expires <= now))).all()
@@ -233,8 +240,6 @@ class Ledger:
             work.holds.setdefault(row.id, Hold(Payer(row.account_id, row.project_id, row.key_id), row.left))
             work.release(row.id, Kind.EXPIRE, ALL)
         work.write(connection)
-        if lost or lapsed:
-            self._freed.set()
         return len(lost) + len(lapsed)
 
     def _work(self, connection: Connection, charges: Sequence[Charge]) -> Work:

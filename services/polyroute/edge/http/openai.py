@@ -1,19 +1,15 @@
 """OpenAI's doors: chat completions, completions, embeddings, responses; the same under Azure's paths."""
 
-from collections.abc import Callable
 from typing import Final
 
-from polyroute.api.chat.v1.chat_pb2 import RequestFacts
 from polyroute.api.router.v1.router_pb2 import Preferences
 from polyroute.dialects import openai_chat, openai_completions, openai_embeddings, openai_responses
 from polyroute.edge.http import manners
 from polyroute.edge.http.body import Receive, Scope, Send
 from polyroute.edge.http.door import Asked, Door
-from polyroute.edge.http.manners import Manners
 from polyroute.edge.http.pins import Pin, unpinned
 
 EMBEDDINGS: Final = "openai.embeddings"
-_Read = Callable[..., RequestFacts]
 _CHAT: Final = (openai_chat.DIALECT.name, openai_chat.DIALECT.read_facts, manners.OPENAI)
 _COMPLETIONS: Final = (openai_completions.DIALECT.name, openai_completions.DIALECT.read_facts, manners.OPENAI)
 _RESPONSES: Final = (openai_responses.DIALECT.name, openai_responses.DIALECT.read_facts, manners.RESPONSES)
@@ -31,13 +27,27 @@ class OpenAiDoor:
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    async def chat(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """POST /v1/chat/completions."""
-        await self._conversation(scope, receive, *_CHAT)
+    async def chat(self, scope: Scope, receive: Receive, send: Send, model: str = "") -> None:
+        """POST /v1/chat/completions; some editors send the body of a response here, and want chat's answer."""
+        door, (dialect, read, how) = self._door, _CHAT
 
-    async def completions(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def work(asked: Asked) -> None:
+            if b'"messages"' not in asked.body and b'"input"' in asked.body:
+                asked.body = _as_chat(asked.body)
+            facts = read(asked.body, default_model=model or asked.model)
+            await door.generate(door.call(asked, dialect, facts), asked.exchange)
+
+        await door.exchange(scope, receive, how, work)
+
+    async def completions(self, scope: Scope, receive: Receive, send: Send, model: str = "") -> None:
         """POST /v1/completions."""
-        await self._conversation(scope, receive, *_COMPLETIONS)
+        door, (dialect, read, how) = self._door, _COMPLETIONS
+
+        async def work(asked: Asked) -> None:
+            facts = read(asked.body, default_model=model or asked.model)
+            await door.generate(door.call(asked, dialect, facts), asked.exchange)
+
+        await door.exchange(scope, receive, how, work)
 
     async def responses(self, scope: Scope, receive: Receive, send: Send, model: str = "") -> None:
         """POST /v1/responses; one that follows another answer goes to the vendor that keeps that one."""
@@ -70,16 +80,14 @@ class OpenAiDoor:
             await self.embeddings(scope, receive, send, model)
         elif rest == "/responses":
             await self.responses(scope, receive, send, model)
+        elif rest == "/chat/completions":
+            await self.chat(scope, receive, send, model)
         else:
-            await self._conversation(scope, receive, *(_CHAT if rest == "/chat/completions" else _COMPLETIONS), model)
+            await self.completions(scope, receive, send, model)
 
-    async def _conversation(
-        self, scope: Scope, receive: Receive, dialect: str, read: _Read, how: Manners, model: str = ""
-    ) -> None:
-        door = self._door
 
-        async def work(asked: Asked) -> None:
-            facts = read(asked.body, default_model=model or asked.model)
-            await door.generate(door.call(asked, dialect, facts), asked.exchange)
-
-        await door.exchange(scope, receive, how, work)
+def _as_chat(body: bytes) -> bytes:
+    """The body of a response as that of a chat completion."""
+    request = openai_responses.DIALECT.read_request(body)
+    stream = openai_responses.DIALECT.read_facts(body).stream
+    return openai_chat.DIALECT.write_request(request, model=request.model, stream=stream)[0]

@@ -24,8 +24,8 @@ class HedgeRules:
         saved: Hedges that can be saved up.
         shortest: Least delay in seconds.
         delayed: The share of calls whose first content comes within the delay, from 0 to 1: no less than all but those
-            that may be hedged. Waiting shorter spends the budget on calls that were about to be answered: with 0.95
-            and 0.02, the 99th percentile of a long tail fell by a fifth, with 0.98 by four fifths (bench/simulation).
+            that may be hedged. Waiting shorter spends the budget on calls that were about to be answered: where one
+            call in fifty is twenty times as late, the 99th percentile falls by 22 % with 0.95 and by 81 % with 0.98.
         failing: Share of a model's attempts that may fail while it is still hedged, from 0 to 1.
         values: Calls of a size that speak for themselves.
     """

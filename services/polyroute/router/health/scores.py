@@ -19,13 +19,13 @@ from polyroute.router.health.sketch import Sketch
 
 HALF_LIFE: Final = 20.0  # s, of the own attempts' weight
 PRIOR: Final = 10.0  # k: values that weigh as much as what was known before
+A_SECOND: Final = 32  # own values a second that are looked at; of more, these stand for all
 FEW: Final = 5.0  # values of the last minute; fewer make a figure stale
 TRUSTED: Final = 20.0  # values that make a deployment's figures a part of the pool
 SHARES: Final = (0.5, 0.9, 0.99)
 LEAST_GENERATION: Final = 10.0  # ms; a shorter answer came in one read, and its speed would be the network's
 _LENGTHS: Final = (60.0, 300.0, 1800.0)  # s, of metrics' windows
 _SMOOTHING: Final = 0.1  # of the average: what one value moves it
-_AT_ONCE: Final = 32
 _HEAVY: Final = 1e6  # times the first weight: time to scale down
 _LATELY: Final = 5  # minutes
 _LEAST_VALUES: Final = 0.5  # of a window; what is left of less has faded away
@@ -98,31 +98,32 @@ NO_POOL: Final = Pool()
 class Recent:
     """The own attempts at one deployment, the newest weighing most.
 
+    The work of a second is bounded: of many attempts the first `A_SECOND` stand for all.
+
     Attributes:
         last: When the newest value came; negative infinity when there is none.
-        streamed: How many first-token times there were.
-        smoothed: First-token time as an exponentially weighted average, ms.
     """
 
     __slots__ = (
         "_all",
+        "_count",
         "_first",
         "_good",
         "_new",
         "_since",
+        "_smoothed",
         "_speed",
+        "_streamed",
         "_total",
         "_unit",
         "_until",
         "last",
-        "smoothed",
-        "streamed",
     )
 
     def __init__(self, now: float) -> None:
         self.last = -math.inf
-        self.streamed = 0
-        self.smoothed = 0.0
+        self._streamed = 0
+        self._smoothed = 0.0
         self._first = Sketch()
         self._total = Sketch()
         self._speed = Sketch()
@@ -131,20 +132,17 @@ class Recent:
         self._since = now
         self._unit = 1.0  # what a value of now weighs
         self._until = now  # when that is next looked at
-        self._new: list[Outcome] = []  # good ones that are not in the sketches yet: many at once cost less
+        self._count = 0  # good ones that were not taken in yet
+        self._new: list[Outcome] = []  # the first of them, which stand for all
 
     def good(self, outcome: Outcome, now: float) -> None:
         """An attempt ended without a fault."""
-        if now >= self._until or len(self._new) >= _AT_ONCE:
+        if now >= self._until:
             self._advance(now)
         self.last = now
-        self._good += self._unit
-        self._all += self._unit
-        self._new.append(outcome)
-        first = outcome.first_token_ms
-        if first > 0:
-            self.streamed += 1
-            self.smoothed += (first - self.smoothed) * _SMOOTHING if self.streamed > 1 else first
+        self._count += 1
+        if len(self._new) < A_SECOND:
+            self._new.append(outcome)
 
     def bad(self, now: float) -> None:
         """One ended with a fault: it is no measure of time."""
@@ -156,7 +154,18 @@ class Recent:
     @property
     def success(self) -> float:
         """Share of attempts without a fault; 1 when there were none."""
+        self._take()
         return self._good / self._all if self._all else 1.0
+
+    def smoothed(self) -> tuple[int, float]:
+        """How many first-token times there were, and their exponentially weighted average in ms."""
+        self._take()
+        return self._streamed, self._smoothed
+
+    def counts(self, now: float) -> tuple[float, float]:
+        """How many attempts of now went well, and how many there were."""
+        self._advance(now)
+        return self._good / self._unit, self._all / self._unit
 
     def figures(self, now: float) -> "Own":
         """What the own attempts say now."""
@@ -191,13 +200,34 @@ class Recent:
             self._unit = 1.0
 
     def _take(self) -> None:
-        new, unit = self._new, self._unit
-        self._new = []
-        self._total.add([one.total_ms for one in new if one.total_ms > 0], unit)
-        streamed = [one for one in new if one.first_token_ms > 0]
-        self._first.add([one.first_token_ms for one in streamed], unit)
-        spans = [(one.output_tokens - 1, one.total_ms - one.first_token_ms) for one in streamed]
-        self._speed.add([tokens * 1e3 / ms for tokens, ms in spans if tokens > 0 and ms >= LEAST_GENERATION], unit)
+        """Takes in what is new."""
+        if not self._count:
+            return
+        new, weight = self._new, self._count * self._unit
+        self._new, self._count = [], 0
+        self._good += weight
+        self._all += weight
+        weight /= len(new)
+        totals: list[float] = []
+        firsts: list[float] = []
+        speeds: list[float] = []
+        for one in new:
+            first, total, tokens = one.first_token_ms, one.total_ms, one.output_tokens
+            if total > 0:
+                totals.append(total)
+            if first > 0:
+                firsts.append(first)
+                if tokens > 1 and total - first >= LEAST_GENERATION:
+                    speeds.append((tokens - 1) * 1e3 / (total - first))
+        self._total.add(totals, weight)
+        self._first.add(firsts, weight)
+        self._speed.add(speeds, weight)
+        self._smooth(firsts)
+
+    def _smooth(self, firsts: list[float]) -> None:
+        for first in firsts:
+            self._smoothed += (first - self._smoothed) * (_SMOOTHING if self._streamed else 1.0)
+            self._streamed += 1
 
 
 class Own(NamedTuple):
@@ -260,7 +290,7 @@ def _windows(pushed: DeploymentStats | None, age: float) -> Iterator[_Window]:
         return
     windows = (pushed.thirty_minutes, pushed.five_minutes, pushed.one_minute)
     for window, length in zip(windows, reversed(_LENGTHS), strict=True):
-        fade = 2.0 ** (-max(age - 1.0, 0.0) / length)  # a push a second is what is usual
+        fade = _faded(age, length)
         if window.attempts * fade >= _LEAST_VALUES:
             yield window, fade, length / 60
 
@@ -268,7 +298,12 @@ def _windows(pushed: DeploymentStats | None, age: float) -> Iterator[_Window]:
 def _per_minute(windows: list[_Window], age: float) -> float:
     """Values per minute, of five minutes at most: what is older is no sign that figures still hold."""
     counts = [window.attempts / minutes for window, _, minutes in windows if minutes <= _LATELY]
-    return max(counts, default=0.0) * 2.0 ** (-max(age - 1.0, 0.0) / 60)
+    return max(counts, default=0.0) * _faded(age, 60.0)
+
+
+def _faded(age: float, seconds: float) -> float:
+    """What is left of a value's weight so many seconds after the push; one push a second is what is usual."""
+    return math.exp2(-max(age - 1.0, 0.0) / seconds)
 
 
 def _age(windows: list[_Window]) -> float:

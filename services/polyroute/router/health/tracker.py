@@ -207,6 +207,7 @@ class Health:
         for unit in self._units.values():
             if unit.member.provider == provider:
                 unit.cooldown.forget()
+                self._touch((unit,))
         self._changed = True
 
     # ---- what comes in
@@ -353,9 +354,20 @@ class Health:
 
     def _rest(self, unit: Unit, outcome: Outcome, now: float) -> None:
         rested = unit.resting(now) is not None
-        place = unit.house if of_provider(outcome) else unit.cooldown
-        place.rest(outcome, now)
-        self._changed |= not rested
+        if of_provider(outcome):
+            unit.house.rest(outcome, now)
+        else:
+            unit.cooldown.rest(outcome, now)
+        if not rested:
+            self._changed = True
+            self._touch(one for one in self._units.values() if one.house is unit.house)
+
+    def _touch(self, units: Iterable[Unit]) -> None:
+        """Has them looked at in the next review."""
+        for unit in units:
+            if not unit.touched:
+                unit.touched = True
+                self._touched.append(unit)
 
     # ---- what is known
 

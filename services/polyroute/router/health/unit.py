@@ -90,6 +90,12 @@ class Group:
     Args:
         name: The model.
         rules: The numbers.
+
+    Attributes:
+        members: Its deployments.
+        budget: Of retries, and of calls while all of them are bad.
+        hedges: Of hedges; None when hedging is off.
+        failing: Share of the own recent attempts that failed, from 0 to 1, as of the last review.
     """
 
     __slots__ = ("_pool", "_pool_at", "budget", "failing", "hedges", "members", "name")
@@ -113,10 +119,11 @@ class Group:
     def review(self, now: float) -> None:
         """Compares its deployments with each other."""
         windows = {unit.name: unit.breaker.window(now) for unit in self.members}
-        calls = sum(calls for calls, _ in windows.values())
-        self.failing = sum(bad for _, bad in windows.values()) / calls if calls else 0.0
+        counts = [unit.recent.counts(now) for unit in self.members]
+        attempts = sum(attempts for _, attempts in counts)
+        self.failing = 1 - sum(good for good, _ in counts) / attempts if attempts else 0.0
         far = ejection.outliers({unit.name: windows[unit.name] for unit in self.members if unit.closed})
-        slow = ejection.slowness({unit.name: (unit.recent.streamed, unit.recent.smoothed) for unit in self.members})
+        slow = ejection.slowness({unit.name: unit.recent.smoothed() for unit in self.members})
         for unit in self.members:
             unit.breaker.tick(now)
             unit.breaker.waited(now, unit.usual, unit.throttle.overdue, unit.heard)

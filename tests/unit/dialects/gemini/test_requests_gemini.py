@@ -120,6 +120,10 @@ def test_nothing_said_is_nothing_set() -> None:
             pb.CAPABILITY_AUDIO_INPUT,
         ),
         ({"contents": [{"parts": [{"fileData": {"fileUri": "https://x/a.pdf"}}]}]}, pb.CAPABILITY_FILES),
+        (
+            {"contents": [{"role": "user", "parts": [{"inlineData": {"mimeType": "image/png", "data": PIXEL}}]}]},
+            pb.CAPABILITY_VISION,
+        ),
     ],
 )
 def test_what_a_request_needs(members: dict[str, Any], need: pb.Capability.ValueType | None) -> None:
@@ -138,6 +142,7 @@ def test_what_a_request_needs(members: dict[str, Any], need: pb.Capability.Value
         (b'{"contents": []}', "contents"),
         (b'{"contents": "hello"}', "contents"),
         (b'{"contents": [{"parts": [{"text": 1}]}]}', "contents[0].parts[0].text"),
+        (b'{"contents": [{"parts": [{"inlineData": {"data": 1}}]}]}', "contents[].parts[].inlineData.data"),
         (b'{"contents": [{"parts": [{"text": "a"}]}], "contents": [{"parts": [{"text": "b"}]}]}', "contents"),
         (b'{"contents": [{"parts": [{"text": "a"}]}], "\\u0063ontents": [{"parts": []}]}', "contents"),
         (b'{"contents": [{"parts": []}], "generationConfig": {}, "generation_config": {}}', "generation_config"),

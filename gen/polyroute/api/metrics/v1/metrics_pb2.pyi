@@ -634,6 +634,9 @@ class ListCallsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PROJECT_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100, more than 1000 is cut to 1000."""
     page_token: _builtins.str
@@ -642,6 +645,16 @@ class ListCallsRequest(_message.Message):
     """Only this call; empty means all."""
     project_id: _builtins.str
     """Only this project; empty means all."""
+    model: _builtins.str
+    """Only this model; empty means all."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First moment; unset means the beginning."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """First moment that is not included; unset means now."""
+
     def __init__(
         self,
         *,
@@ -649,10 +662,13 @@ class ListCallsRequest(_message.Message):
         page_token: _builtins.str = ...,
         request_id: _builtins.str = ...,
         project_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "request_id", b"request_id", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from polyroute.api.auth.v1 import auth_pb2 as _auth_pb2
 from polyroute.api.chat.v1 import chat_pb2 as _chat_pb2
+from polyroute.api.errors.v1 import errors_pb2 as _errors_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -268,6 +269,7 @@ class DecideRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     PERMITTED_MODELS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7; the same id gives the same choice among equals (weights, canaries)."""
     dialect: _builtins.str
@@ -308,6 +310,10 @@ class DecideRequest(_message.Message):
         must be among them, without what a name may say beside it. PERMISSION_DENIED otherwise.
         """
 
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptReport]:
+        """What became of attempts since the caller's last request: a decision knows of everything that its edge has seen."""
+
     def __init__(
         self,
         *,
@@ -322,10 +328,11 @@ class DecideRequest(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         permitted_models: _abc.Iterable[_builtins.str] | None = ...,
         dry_run: _builtins.bool = ...,
+        reports: _abc.Iterable[Global___AttemptReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "facts", b"facts", "hints", b"hints", "preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "dialect", b"dialect", "dry_run", b"dry_run", "explain", b"explain", "facts", b"facts", "hints", b"hints", "permitted_models", b"permitted_models", "preferences", b"preferences", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "dialect", b"dialect", "dry_run", b"dry_run", "explain", b"explain", "facts", b"facts", "hints", b"hints", "permitted_models", b"permitted_models", "preferences", b"preferences", "reports", b"reports", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -698,6 +705,66 @@ class Hints(_message.Message):
 Global___Hints: _TypeAlias = Hints  # noqa: Y015
 
 @_typing.final
+class AttemptReport(_message.Message):
+    """How an attempt ended, for the health of its deployment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    UPSTREAM_STATUS_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    TOTAL_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The call."""
+    attempt: _builtins.int
+    """Which try of it; counts from 1."""
+    deployment: _builtins.str
+    """The deployment's name in the catalog."""
+    fault: _errors_pb2.Fault.ValueType
+    """What went wrong; unset when nothing did."""
+    upstream_status: _builtins.int
+    """The vendor's HTTP status of a failure; 0 when there was none."""
+    first_token_microseconds: _builtins.int
+    """From the attempt's start to its first content, microseconds; 0 when there was none."""
+    total_microseconds: _builtins.int
+    """From the attempt's start to its end, microseconds."""
+    output_tokens: _builtins.int
+    """Tokens of the answer, reasoning included."""
+    cancelled: _builtins.bool
+    """The caller ended it: it says nothing of the deployment."""
+    retry_after_milliseconds: _builtins.int
+    """Time that the vendor asked to wait, milliseconds; unset when it did not say."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        deployment: _builtins.str = ...,
+        fault: _errors_pb2.Fault.ValueType = ...,
+        upstream_status: _builtins.int = ...,
+        first_token_microseconds: _builtins.int = ...,
+        total_microseconds: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        cancelled: _builtins.bool = ...,
+        retry_after_milliseconds: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds", "retry_after_milliseconds", b"retry_after_milliseconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds", "attempt", b"attempt", "cancelled", b"cancelled", "deployment", b"deployment", "fault", b"fault", "first_token_microseconds", b"first_token_microseconds", "output_tokens", b"output_tokens", "request_id", b"request_id", "retry_after_milliseconds", b"retry_after_milliseconds", "total_microseconds", b"total_microseconds", "upstream_status", b"upstream_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__retry_after_milliseconds: _TypeAlias = _typing.Literal["retry_after_milliseconds"]  # noqa: Y015
+    _WhichOneofArgType__retry_after_milliseconds: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_after_milliseconds) -> _WhichOneofReturnType__retry_after_milliseconds | None: ...
+
+Global___AttemptReport: _TypeAlias = AttemptReport  # noqa: Y015
+
+@_typing.final
 class DecideResponse(_message.Message):
     """The plan and how it came about."""
 
@@ -979,6 +1046,9 @@ class DecisionRecord(_message.Message):
     NAME_PREFERENCES_FIELD_NUMBER: _builtins.int
     DRAWS_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
+    STEERED_FIELD_NUMBER: _builtins.int
+    RETRIES_SPENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call."""
     catalog_version: _builtins.str
@@ -1011,6 +1081,10 @@ class DecisionRecord(_message.Message):
     """The deployment that calls of the same sticky key share; empty when none is kept together."""
     max_attempts: _builtins.int
     """Most attempts where neither policy nor caller says. Only when asked for."""
+    probe: _builtins.str
+    """The deployment that this call tries out, first, after it was ejected; empty for nearly every call."""
+    retries_spent: _builtins.bool
+    """No retry may follow: too many of the model's calls are retries already."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Every deployment of the model, in catalog order; only when asked for."""
@@ -1041,6 +1115,10 @@ class DecisionRecord(_message.Message):
         equals, one after the other. Only when asked for.
         """
 
+    @_builtins.property
+    def steered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The order in which deployments are tried where their health asks for another one than the ranking's; mostly empty."""
+
     def __init__(
         self,
         *,
@@ -1067,10 +1145,13 @@ class DecisionRecord(_message.Message):
         name_preferences: Global___Preferences | None = ...,
         draws: _abc.Iterable[_builtins.float] | None = ...,
         max_attempts: _builtins.int = ...,
+        probe: _builtins.str = ...,
+        steered: _abc.Iterable[_builtins.str] | None = ...,
+        retries_spent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "name_preferences", b"name_preferences", "policy_rules", b"policy_rules", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "candidates", b"candidates", "catalog_version", b"catalog_version", "class_rule", b"class_rule", "content_class", b"content_class", "decide_time", b"decide_time", "draws", b"draws", "explored", b"explored", "max_attempts", b"max_attempts", "name_preferences", b"name_preferences", "policy", b"policy", "policy_reason", b"policy_reason", "policy_rules", b"policy_rules", "policy_version", b"policy_version", "pool", b"pool", "relaxed", b"relaxed", "request", b"request", "request_id", b"request_id", "requested_model", b"requested_model", "resolved_model", b"resolved_model", "seat", b"seat", "slate_id", b"slate_id", "stats_version", b"stats_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "candidates", b"candidates", "catalog_version", b"catalog_version", "class_rule", b"class_rule", "content_class", b"content_class", "decide_time", b"decide_time", "draws", b"draws", "explored", b"explored", "max_attempts", b"max_attempts", "name_preferences", b"name_preferences", "policy", b"policy", "policy_reason", b"policy_reason", "policy_rules", b"policy_rules", "policy_version", b"policy_version", "pool", b"pool", "probe", b"probe", "relaxed", b"relaxed", "request", b"request", "request_id", b"request_id", "requested_model", b"requested_model", "resolved_model", b"resolved_model", "retries_spent", b"retries_spent", "seat", b"seat", "slate_id", b"slate_id", "stats_version", b"stats_version", "steered", b"steered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

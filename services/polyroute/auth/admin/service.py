@@ -1,0 +1,263 @@
+"""AdminService: messages into what administrators do, and its outcome into messages."""
+
+from typing import Any, Final
+
+import grpc
+
+from polyroute.api.auth.v1 import admin_pb2 as pb
+from polyroute.api.auth.v1 import admin_pb2_grpc, limits_pb2
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth import messages
+from polyroute.auth.admin import directory
+from polyroute.auth.admin.directory import Billing, Directory
+from polyroute.auth.admin.journal import FIELDS as EVENT_FIELDS
+from polyroute.auth.admin.journal import Journal
+from polyroute.auth.admin.keydesk import KEY_FIELDS, KeyDesk
+from polyroute.auth.admin.paging import Page
+from polyroute.auth.admin.secret import METADATA_KEY, Gate
+from polyroute.auth.admin.treasurer import Treasurer
+from polyroute.auth.money.statement import FIELDS as ENTRY_FIELDS
+from polyroute.mesh.errors import MeshError
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+ACCOUNT_MASK: Final = frozenset({"name", "billing_mode"})
+PROJECT_MASK: Final = frozenset({"name"})
+KEY_MASK: Final = frozenset({"name", "models", "scope", "expire_time"})
+
+
+class AdminService(admin_pb2_grpc.AdminServiceServicer):
+    """Administration, over the contract.
+
+    Args:
+        gate: Lets administrators through.
+        things: Accounts, projects, limits, budgets.
+        keys: Keys.
+        money: The ledger.
+        journal: What was changed.
+    """
+
+    def __init__(self, gate: Gate, things: Directory, keys: KeyDesk, money: Treasurer, journal: Journal) -> None:
+        self._gate = gate
+        self._things = things
+        self._keys = keys
+        self._money = money
+        self._journal = journal
+
+    async def CreateAccount(self, request: pb.CreateAccountRequest, context: Context) -> pb.CreateAccountResponse:  # noqa: N802
+        """Creates an account."""
+        billing = Billing(request.billing_mode or Billing.POSTPAID)
+        made = await self._things.create_account(self._admit(context), request.name, billing)
+        return pb.CreateAccountResponse(account=messages.account(made))
+
+    async def GetAccount(self, request: pb.GetAccountRequest, context: Context) -> pb.GetAccountResponse:  # noqa: N802
+        """Shows an account."""
+        self._admit(context)
+        return pb.GetAccountResponse(account=messages.account(await self._things.account(request.account_id)))
+
+    async def ListAccounts(self, request: pb.ListAccountsRequest, context: Context) -> pb.ListAccountsResponse:  # noqa: N802
+        """Lists accounts."""
+        self._admit(context)
+        found, token = await self._things.accounts(_page(request, directory.ACCOUNT_FIELDS))
+        return pb.ListAccountsResponse(accounts=map(messages.account, found), next_page_token=token)
+
+    async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Context) -> pb.UpdateAccountResponse:  # noqa: N802
+        """Changes an account."""
+        fields = _fields(request, request.account, ACCOUNT_MASK)
+        changed = await self._things.update_account(
+            self._admit(context),
+            request.account.id,
+            request.account.name if "name" in fields else None,
+            Billing(request.account.billing_mode or Billing.POSTPAID) if "billing_mode" in fields else None,
+        )
+        return pb.UpdateAccountResponse(account=messages.account(changed))
+
+    async def CreateProject(self, request: pb.CreateProjectRequest, context: Context) -> pb.CreateProjectResponse:  # noqa: N802
+        """Creates a project."""
+        made = await self._things.create_project(self._admit(context), request.account_id, request.name)
+        return pb.CreateProjectResponse(project=messages.project(made))
+
+    async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.GetProjectResponse:  # noqa: N802
+        """Shows a project."""
+        self._admit(context)
+        return pb.GetProjectResponse(project=messages.project(await self._things.project(request.project_id)))
+
+    async def ListProjects(self, request: pb.ListProjectsRequest, context: Context) -> pb.ListProjectsResponse:  # noqa: N802
+        """Lists projects."""
+        self._admit(context)
+        found, token = await self._things.projects(_page(request, directory.PROJECT_FIELDS))
+        return pb.ListProjectsResponse(projects=map(messages.project, found), next_page_token=token)
+
+    async def UpdateProject(self, request: pb.UpdateProjectRequest, context: Context) -> pb.UpdateProjectResponse:  # noqa: N802
+        """Changes a project."""
+        fields = _fields(request, request.project, PROJECT_MASK)
+        name = request.project.name if "name" in fields else None
+        changed = await self._things.update_project(self._admit(context), request.project.id, name)
+        return pb.UpdateProjectResponse(project=messages.project(changed))
+
+    async def IssueKey(self, request: pb.IssueKeyRequest, context: Context) -> pb.IssueKeyResponse:  # noqa: N802
+        """Creates a key."""
+        wanted = request.key
+        made, secret = await self._keys.issue(
+            self._admit(context),
+            project_id=wanted.project_id,
+            name=wanted.name,
+            models=tuple(wanted.models),
+            lifetime=messages.seconds(wanted.lifetime) if wanted.HasField("lifetime") else None,
+            request_id=wanted.request_id,
+            scope=messages.to_scope(wanted.scope),
+            creator=wanted.creator_key,
+        )
+        return pb.IssueKeyResponse(key=messages.key(made), secret=secret)
+
+    async def GetKey(self, request: pb.GetKeyRequest, context: Context) -> pb.GetKeyResponse:  # noqa: N802
+        """Shows a key."""
+        self._admit(context)
+        return pb.GetKeyResponse(key=messages.key(await self._keys.get(request.key)))
+
+    async def SearchKeys(self, request: pb.SearchKeysRequest, context: Context) -> pb.SearchKeysResponse:  # noqa: N802
+        """Lists keys."""
+        self._admit(context)
+        page = _page(request, KEY_FIELDS, own_token=True)
+        found, token = await self._keys.search(page, request.page_token, show_ended=request.show_ended)
+        return pb.SearchKeysResponse(keys=map(messages.key, found), next_page_token=token)
+
+    async def UpdateKey(self, request: pb.UpdateKeyRequest, context: Context) -> pb.UpdateKeyResponse:  # noqa: N802
+        """Changes what a key may do."""
+        actor, wanted = self._admit(context), request.key
+        fields = _fields(request, wanted, KEY_MASK)
+        values: dict[str, Any] = {}
+        if "name" in fields:
+            values["name"] = wanted.name
+        if "models" in fields:
+            values["models"] = tuple(wanted.models)
+        if "scope" in fields:
+            values["scope"] = messages.to_scope(wanted.scope)
+        if "expire_time" in fields:
+            values["expires"] = messages.micros(wanted, "expire_time")
+        return pb.UpdateKeyResponse(key=messages.key(await self._keys.update(actor, wanted.id, **values)))
+
+    async def RotateKey(self, request: pb.RotateKeyRequest, context: Context) -> pb.RotateKeyResponse:  # noqa: N802
+        """Gives a key a new secret."""
+        overlap = messages.seconds(request.overlap) if request.HasField("overlap") else None
+        key, secret = await self._keys.rotate(self._admit(context), request.key, overlap)
+        return pb.RotateKeyResponse(key=messages.key(key), secret=secret)
+
+    async def EndKey(self, request: pb.EndKeyRequest, context: Context) -> pb.EndKeyResponse:  # noqa: N802
+        """Revokes a key."""
+        return pb.EndKeyResponse(key=messages.key(await self._keys.end(self._admit(context), request.key)))
+
+    async def SetLimit(self, request: pb.SetLimitRequest, context: Context) -> pb.SetLimitResponse:  # noqa: N802
+        """Sets a limit."""
+        actor = self._admit(context)
+        _check_kind(request.limit)
+        done = await self._things.set_limit(actor, messages.to_limit(request.limit))
+        return pb.SetLimitResponse(limit=messages.limit(done))
+
+    async def ListLimits(self, request: pb.ListLimitsRequest, context: Context) -> pb.ListLimitsResponse:  # noqa: N802
+        """Lists limits."""
+        self._admit(context)
+        found, token = await self._things.limits(_page(request, directory.LIMIT_FIELDS))
+        return pb.ListLimitsResponse(limits=map(messages.limit, found), next_page_token=token)
+
+    async def DeleteLimit(self, request: pb.DeleteLimitRequest, context: Context) -> pb.DeleteLimitResponse:  # noqa: N802
+        """Lifts a limit."""
+        actor = self._admit(context)
+        _check_kind(request.limit)
+        await self._things.delete_limit(actor, messages.to_limit(request.limit).place)
+        return pb.DeleteLimitResponse()
+
+    async def SetBudget(self, request: pb.SetBudgetRequest, context: Context) -> pb.SetBudgetResponse:  # noqa: N802
+        """Sets a budget."""
+        actor = self._admit(context)
+        _check_budget(request.budget)
+        done = await self._things.set_budget(actor, messages.to_budget(request.budget))
+        return pb.SetBudgetResponse(budget=messages.budget(done))
+
+    async def ListBudgets(self, request: pb.ListBudgetsRequest, context: Context) -> pb.ListBudgetsResponse:  # noqa: N802
+        """Lists budgets."""
+        self._admit(context)
+        found, token = await self._things.budgets(_page(request, directory.BUDGET_FIELDS))
+        return pb.ListBudgetsResponse(budgets=map(messages.budget, found), next_page_token=token)
+
+    async def DeleteBudget(self, request: pb.DeleteBudgetRequest, context: Context) -> pb.DeleteBudgetResponse:  # noqa: N802
+        """Lifts a budget."""
+        await self._things.delete_budget(self._admit(context), request.budget_id)
+        return pb.DeleteBudgetResponse()
+
+    async def PostCredit(self, request: pb.PostCreditRequest, context: Context) -> pb.PostCreditResponse:  # noqa: N802
+        """Pays money into an account."""
+        row = await self._money.credit(
+            self._admit(context), request.account_id, request.amount_nanos, request.request_id, request.note
+        )
+        return pb.PostCreditResponse(entry=messages.entry(row))
+
+    async def PostCorrection(self, request: pb.PostCorrectionRequest, context: Context) -> pb.PostCorrectionResponse:  # noqa: N802
+        """Changes what an attempt was charged."""
+        row = await self._money.correct(
+            self._admit(context),
+            request.request_id,
+            request.attempt,
+            request.cost_nanos,
+            revision=request.revision,
+            note=request.note,
+        )
+        return pb.PostCorrectionResponse(entry=messages.entry(row))
+
+    async def ListEntries(self, request: pb.ListEntriesRequest, context: Context) -> pb.ListEntriesResponse:  # noqa: N802
+        """Lists entries of the ledger."""
+        self._admit(context)
+        found, token = await self._money.entries(_page(request, ENTRY_FIELDS))
+        return pb.ListEntriesResponse(entries=map(messages.entry, found), next_page_token=token)
+
+    async def AuditLedger(self, request: pb.AuditLedgerRequest, context: Context) -> pb.AuditLedgerResponse:  # noqa: N802
+        """Adds the whole ledger up."""
+        self._admit(context)
+        found = await self._money.audit()
+        return pb.AuditLedgerResponse(
+            findings=found.findings, entries=found.entries, held_nanos=found.held, spent_nanos=found.spent
+        )
+
+    async def ListAuditEvents(  # noqa: N802
+        self, request: pb.ListAuditEventsRequest, context: Context
+    ) -> pb.ListAuditEventsResponse:
+        """Lists what administrators changed."""
+        self._admit(context)
+        found, token = await self._journal.page(_page(request, EVENT_FIELDS))
+        return pb.ListAuditEventsResponse(events=map(messages.event, found), next_page_token=token)
+
+    def _admit(self, context: Context) -> str:
+        presented = dict(context.invocation_metadata() or ()).get(METADATA_KEY, "")
+        return self._gate.admit(presented if isinstance(presented, str) else "")
+
+
+def _page(request: Any, fields: tuple[str, ...], *, own_token: bool = False) -> Page:
+    return Page.of(request.page_size, "" if own_token else request.page_token, request.filter, fields)
+
+
+def _fields(request: Any, resource: Any, known: frozenset[str]) -> frozenset[str]:
+    """The fields that an update changes: those of its mask, or all that are set when it has none."""
+    if not request.update_mask.paths:
+        return frozenset(field.name for field, _ in resource.ListFields()) & known
+    paths = frozenset(request.update_mask.paths)
+    if not paths <= known:
+        raise _invalid("update_mask", f"cannot change {', '.join(sorted(paths - known))}")
+    return paths
+
+
+def _check_kind(limit: limits_pb2.Limit) -> None:
+    if not limit.kind:
+        raise _invalid("limit.kind", "a limit counts something")
+
+
+def _check_budget(budget: limits_pb2.Budget) -> None:
+    if not budget.period:
+        raise _invalid("budget.period", "a budget is for a period")
+    if budget.amount_nanos < 0:
+        raise _invalid("budget.amount_nanos", "an amount is not below nothing")
+    if budget.prepaid:
+        raise _invalid("budget.prepaid", "the balance of an account comes of its billing mode")
+
+
+def _invalid(param: str, message: str) -> MeshError:
+    return MeshError(errors_pb2.REASON_INVALID_REQUEST, message, metadata={"param": param})

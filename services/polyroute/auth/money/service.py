@@ -1,0 +1,71 @@
+"""LedgerService: messages into holds and charges, and their outcome into messages."""
+
+from typing import Any
+
+import grpc
+
+from polyroute.api.auth.v1 import auth_pb2, ledger_pb2_grpc
+from polyroute.api.auth.v1 import ledger_pb2 as pb
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth import messages
+from polyroute.auth.money.budgets import payer_of
+from polyroute.auth.money.entries import Payer
+from polyroute.auth.money.ledger import ALLOWANCE_SECONDS, Ledger, Wanted
+from polyroute.mesh.errors import MeshError
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
+    """Holds and charges, over the contract.
+
+    Args:
+        ledger: Where they are made.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def Hold(self, request: pb.HoldRequest, context: Context) -> pb.HoldResponse:  # noqa: N802
+        """Reserves the most a call can cost."""
+        needed = request.amount_nanos
+        wanted = Wanted(
+            request.request_id,
+            _payer(request.caller),
+            needed,
+            request.least_nanos if request.HasField("least_nanos") else needed,
+            expires=messages.micros(request, "expire_time"),
+        )
+        return pb.HoldResponse(held_nanos=await self._ledger.hold(wanted))
+
+    async def Settle(self, request: pb.SettleRequest, context: Context) -> pb.SettleResponse:  # noqa: N802
+        """Charges what attempts did cost."""
+        posted = await self._ledger.settle([messages.charge(settlement) for settlement in request.settlements])
+        return pb.SettleResponse(posted=posted)
+
+    async def Void(self, request: pb.VoidRequest, context: Context) -> pb.VoidResponse:  # noqa: N802
+        """Gives a whole hold back."""
+        await self._ledger.void(request.request_id)
+        return pb.VoidResponse()
+
+    async def Allot(self, request: pb.AllotRequest, context: Context) -> pb.AllotResponse:  # noqa: N802
+        """Reserves money for many calls."""
+        payer = payer_of(*_payer(request.caller), request.purse)
+        least = min(request.least_nanos, request.needed_nanos)
+        wanted = Wanted(request.allowance_id, payer, request.needed_nanos, least, holder=request.holder)
+        granted = await self._ledger.allot(wanted, request.purse)
+        return pb.AllotResponse(granted_nanos=granted, usable_for=messages.duration(ALLOWANCE_SECONDS))
+
+    async def GiveBack(self, request: pb.GiveBackRequest, context: Context) -> pb.GiveBackResponse:  # noqa: N802
+        """Gives back of allowances what no call needs."""
+        await self._ledger.give_back([(one.allowance_id, one.sequence, one.amount_nanos) for one in request.returned])
+        return pb.GiveBackResponse()
+
+
+def _payer(caller: auth_pb2.Caller) -> Payer:
+    payer = messages.payer(caller)
+    if payer is None:
+        raise MeshError(
+            errors_pb2.REASON_INVALID_REQUEST, "nobody is named who pays", metadata={"param": "caller.account_id"}
+        )
+    return payer

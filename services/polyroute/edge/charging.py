@@ -1,0 +1,173 @@
+"""What an attempt is charged: one table, by how the attempt ended and what its vendor is known to bill.
+
+Three rules stand above the table. What the vendor reports is charged as reported, however the attempt ended. What
+nobody reported is an estimate, and is marked as one, so that the vendor's own figure can correct it. An error is never
+charged: neither its text, nor a prompt that was answered with nothing but an error, unless the vendor reports usage.
+
+A change of the table is a new version; the version stands on every charge.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from polyroute.api.chat.v1.chat_pb2 import Usage
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.errors.v1.errors_pb2 import Fault
+
+VERSION: Final = 1
+QUARANTINED: Final = "quarantined"
+
+_COUNTS: Final = (
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "images",
+    "audio_milliseconds",
+)
+
+
+class Ending(Enum):
+    """How an attempt ended."""
+
+    UNSENT = "unsent"
+    """Nothing reached the vendor."""
+    COMPLETED = "completed"
+    """The whole answer came."""
+    CANCELLED = "cancelled"
+    """The caller went away, or the gateway stopped."""
+    BROKEN = "broken"
+    """It broke, or stalled, after content had come."""
+    SILENT = "silent"
+    """It was sent, and nothing came back: the vendor may have worked on it."""
+    FAILED = "failed"
+    """The vendor said no, or something that is no answer."""
+
+
+class Bills(Enum):
+    """What a vendor bills for an answer that nobody read to its end."""
+
+    DELIVERED = "delivered"
+    """The prompt and what it had sent: it stops when the connection does."""
+    WHOLE = "whole"
+    """The prompt and the whole answer: it goes on by itself."""
+    NOTHING = "nothing"
+    """Only answers that were delivered whole."""
+
+
+class Basis(Enum):
+    """What is charged when the vendor reports nothing."""
+
+    NOTHING = "nothing"
+    DELIVERED = "delivered"
+    VENDOR = "vendor"
+    """Whatever the vendor bills for an answer that was cut."""
+
+
+RULES: Final[Mapping[Ending, Basis]] = {
+    Ending.UNSENT: Basis.NOTHING,
+    Ending.COMPLETED: Basis.DELIVERED,
+    Ending.CANCELLED: Basis.VENDOR,
+    Ending.BROKEN: Basis.VENDOR,
+    Ending.SILENT: Basis.NOTHING,
+    Ending.FAILED: Basis.NOTHING,
+}
+# Before any content: what a fault says of whether the vendor had the request.
+_ENDINGS: Final[Mapping[Fault.ValueType, Ending]] = {
+    pb.FAULT_CONNECT: Ending.UNSENT,
+    pb.FAULT_UNSUPPORTED: Ending.UNSENT,
+    pb.FAULT_AMBIGUOUS: Ending.SILENT,
+    pb.FAULT_STALL: Ending.SILENT,
+    pb.FAULT_TRUNCATED: Ending.SILENT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One attempt that is over.
+
+    Attributes:
+        number: Which try; counts from 1.
+        ending: How it ended.
+        reported: What the vendor said it used; None when it said nothing.
+        prompt_tokens: Estimate of the prompt.
+        delivered_tokens: Tokens of the answer that came.
+        most_tokens: Bound of the answer; 0 when there is none.
+        bills: What the vendor bills for an answer that was cut.
+    """
+
+    number: int
+    ending: Ending
+    reported: Usage | None = None
+    prompt_tokens: int = 0
+    delivered_tokens: int = 0
+    most_tokens: int = 0
+    bills: Bills = Bills.DELIVERED
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRow:
+    """What an attempt is charged.
+
+    Attributes:
+        attempt: Which try.
+        usage: What is charged for; `estimated` unless the vendor reported it.
+        cost: Nano-USD; None when the price, or the usage, is unknown.
+        rule: The rule and its version, such as `cancelled/1`.
+    """
+
+    attempt: int
+    usage: Usage
+    cost: int | None
+    rule: str
+
+
+Priced = Callable[[Usage], int]
+
+
+def ending_of(fault: Fault.ValueType, *, content: bool) -> Ending:
+    """How an attempt ended that failed with `fault`, after content or before any."""
+    return Ending.BROKEN if content else _ENDINGS.get(fault, Ending.FAILED)
+
+
+def charge(attempted: Attempted, priced: Priced | None) -> ChargeRow | None:
+    """What an attempt is charged; None when nothing is.
+
+    Args:
+        attempted: How it ended and what it used.
+        priced: What usage costs at its deployment, nano-USD; None when the price is unknown.
+    """
+    rule = f"{attempted.ending.value}/{VERSION}"
+    usage = attempted.reported
+    if usage is not None and any(getattr(usage, name) < 0 for name in _COUNTS):
+        # a vendor's figures that cannot be true are nobody's debt: kept without an amount, for a person to look at
+        return ChargeRow(attempted.number, usage, None, f"{QUARANTINED}/{VERSION}")
+    if usage is None:
+        usage = _estimated(attempted)
+    if usage is None:
+        return None
+    return ChargeRow(attempted.number, usage, None if priced is None else priced(usage), rule)
+
+
+def charges(attempts: Iterable[tuple[Attempted, Priced | None]]) -> list[ChargeRow]:
+    """What all attempts of a call are charged, each a row of its own."""
+    return [row for attempted, priced in attempts if (row := charge(attempted, priced)) is not None]
+
+
+def total(rows: Iterable[ChargeRow]) -> int | None:
+    """What a call costs, nano-USD; None when the cost of one of its attempts is unknown."""
+    costs = [row.cost for row in rows]
+    return None if None in costs else sum(cost or 0 for cost in costs)
+
+
+def _estimated(attempted: Attempted) -> Usage | None:
+    basis = RULES[attempted.ending]
+    if basis is Basis.NOTHING or (basis is Basis.VENDOR and attempted.bills is Bills.NOTHING):
+        return None
+    answer = attempted.delivered_tokens
+    if basis is Basis.VENDOR and attempted.bills is Bills.WHOLE:
+        answer = max(answer, attempted.most_tokens)
+    return Usage(input_tokens=attempted.prompt_tokens, output_tokens=answer, estimated=True)

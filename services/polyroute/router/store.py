@@ -1,0 +1,288 @@
+"""The router's own file, `router.db`: every statement that touches it.
+
+Several router processes of one machine share it: one writes at a time, readers never wait.
+"""
+
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import structlog
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from polyroute.api.errors.v1.errors_pb2 import REASON_USAGE_UNAVAILABLE
+from polyroute.mesh.errors import MeshError
+from polyroute.mesh.sqlite import open_engine
+from polyroute.router import schema
+
+KEPT_VERSIONS: Final = 1000
+_READERS: Final = 2
+_STEP: Final = 5000  # decisions that one statement deletes: nobody waits long for the file
+_D: Final = schema.decisions.c
+_S: Final = schema.slates.c
+_V: Final = schema.versions.c
+_R: Final = schema.rollouts.c
+
+_log = structlog.get_logger("router")
+
+
+class DecisionRow(NamedTuple):
+    """A decision as it is stored: microseconds since 1970, the digest of its slate, a `DecisionRecord`."""
+
+    request_id: str
+    time_us: int
+    slate: bytes
+    record: bytes
+
+
+class SlateRow(NamedTuple):
+    """What decisions share: its digest, the time of the last of them, a compressed `DecisionRecord`."""
+
+    digest: bytes
+    used_us: int
+    record: bytes
+
+
+class VersionRow(NamedTuple):
+    """A version of the catalog; the columns of `schema.versions`, `number` being 0 until it is stored."""
+
+    number: int
+    source: str
+    version: str
+    time_us: int
+    author: str
+    note: str
+    text: str
+
+
+class RolloutRow(NamedTuple):
+    """How far a rollout is; the columns of `schema.rollouts`."""
+
+    alias: str
+    plan: str
+    state: str
+    step: int
+    began_us: int
+    since_us: int
+    reason: str
+    judged: float
+
+
+class Store:
+    """The file.
+
+    Every method raises `MeshError` with REASON_USAGE_UNAVAILABLE when the database does not do its part.
+    """
+
+    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
+        self._writer = writer
+        self._readers = readers
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path) -> AsyncGenerator[Self]:
+        """The store in the file `path`, created when missing and readable by its owner only."""
+        _create(path)
+        writer = open_engine(path, pool_size=1, driver_begins=False)
+        readers = open_engine(path, pool_size=_READERS, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
+        store = cls(writer, readers)
+        try:
+            async with store._writing() as connection:
+                await connection.run_sync(schema.metadata.create_all)
+            yield store
+        finally:
+            await readers.dispose()
+            await writer.dispose()
+
+    # --- decisions
+
+    async def keep(self, decisions: Sequence[DecisionRow], slates: Sequence[SlateRow]) -> None:
+        """Stores decisions and what they share, in one transaction. A call that is decided again replaces its own."""
+        shared = upsert(schema.slates)
+        shared = shared.on_conflict_do_update(
+            index_elements=[_S.digest], set_={"used_us": func.max(_S.used_us, shared.excluded.used_us)}
+        )
+        each = upsert(schema.decisions)
+        each = each.on_conflict_do_update(
+            index_elements=[_D.request_id],
+            set_={name: getattr(each.excluded, name) for name in ("time_us", "slate", "record")},
+        )
+        async with self._writing() as connection:
+            if slates:
+                await connection.execute(shared, [row._asdict() for row in slates])
+            if decisions:
+                await connection.execute(each, [row._asdict() for row in decisions])
+
+    async def decision(self, request_id: str) -> tuple[bytes, bytes] | None:
+        """A decision's own record and what it shares; None when none is kept."""
+        query = select(_D.record, _S.record).join(schema.slates, _S.digest == _D.slate)
+        found = await self._read(query.where(_D.request_id == request_id))
+        return (found[0][0], found[0][1]) if found else None
+
+    async def decisions(self, start_us: int, end_us: int, after: int, limit: int) -> list[tuple[int, bytes, bytes]]:
+        """Number, digest of the slate and record of decisions in the order of their storing, from `after` on."""
+        query = (
+            select(_D.number, _D.slate, _D.record)
+            .where(_D.number > after, _D.time_us >= start_us, _D.time_us < end_us)
+            .order_by(_D.number)
+            .limit(limit)
+        )
+        return [(row[0], row[1], row[2]) for row in await self._read(query)]
+
+    async def slates(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What decisions share, by digest."""
+        query = select(_S.digest, _S.record).where(_S.digest.in_(digests))
+        return {row[0]: row[1] for row in await self._read(query)}
+
+    async def forget(self, before_us: int, max_bytes: int) -> int:
+        """Deletes decisions that are too old, and the oldest while the file holds too much; gives how many."""
+        deleted = await self._forget_older(before_us)
+        while await self._bytes() > max_bytes:
+            oldest = select(_D.number).order_by(_D.number).limit(_STEP)
+            gone = await self._delete_decisions(oldest)
+            deleted += gone
+            if not gone:
+                break
+        return deleted
+
+    async def _forget_older(self, before_us: int) -> int:
+        deleted = 0
+        while True:
+            gone = await self._delete_decisions(select(_D.number).where(_D.time_us < before_us).limit(_STEP))
+            deleted += gone
+            if gone < _STEP:
+                return deleted
+
+    async def _delete_decisions(self, numbers: Any) -> int:
+        """Deletes decisions, and the slates that none of those that are left can name."""
+        async with self._writing() as connection:
+            gone = (await connection.execute(delete(schema.decisions).where(_D.number.in_(numbers)))).rowcount
+            if gone:
+                oldest = (await connection.execute(select(func.min(_D.time_us)))).scalar()
+                unused = delete(schema.slates)
+                await connection.execute(unused if oldest is None else unused.where(_S.used_us < oldest))
+            return gone
+
+    async def _bytes(self) -> int:
+        """What the file holds, without the room that deleted rows left in it."""
+        pages, free, size = [
+            (await self._read(text(f"PRAGMA {name}")))[0][0] for name in ("page_count", "freelist_count", "page_size")
+        ]
+        return int((pages - free) * size)
+
+    # --- versions of the catalog
+
+    @asynccontextmanager
+    async def recording(self, row: VersionRow) -> AsyncGenerator[int]:
+        """Stores a version unless the newest one says the same, when the body succeeds; gives the newest number.
+
+        Nobody else can write while the body runs.
+        """
+        async with self._writing() as connection:
+            newest = (
+                await connection.execute(select(_V.number, _V.source).order_by(_V.number.desc()).limit(1))
+            ).one_or_none()
+            if newest is not None and newest.source == row.source:
+                yield int(newest.number)
+                return
+            stored = await connection.execute(insert(schema.versions), [row._asdict() | {"number": None}])
+            number = int(stored.lastrowid)
+            yield number
+            await connection.execute(delete(schema.versions).where(_V.number <= number - KEPT_VERSIONS))
+
+    async def versions(self, before: int, limit: int) -> list[VersionRow]:
+        """Versions, newest first, those before a number; 0 means from the newest on."""
+        query = select(schema.versions).order_by(_V.number.desc()).limit(limit)
+        if before:
+            query = query.where(_V.number < before)
+        return [VersionRow(*row) for row in await self._read(query)]
+
+    async def version(self, name: str) -> VersionRow | None:
+        """A version by its number, or the newest that has this digest; the newest of all without a name."""
+        query = select(schema.versions).order_by(_V.number.desc()).limit(1)
+        if name.isdecimal() and len(name) < 10:  # twelve digits are a digest
+            query = query.where(_V.number == int(name))
+        elif name:
+            query = query.where(_V.version == name)
+        found = await self._read(query)
+        return VersionRow(*found[0]) if found else None
+
+    # --- rollouts
+
+    async def rollouts(self) -> list[RolloutRow]:
+        """How far each rollout is."""
+        return [RolloutRow(*row) for row in await self._read(select(schema.rollouts))]
+
+    async def begin_rollout(self, row: RolloutRow) -> None:
+        """Stores a rollout that begins, unless it has begun already."""
+        each = upsert(schema.rollouts)
+        each = each.on_conflict_do_update(
+            index_elements=[_R.alias],
+            set_={name: getattr(each.excluded, name) for name in RolloutRow._fields[1:]},
+            where=_R.plan != each.excluded.plan,
+        )
+        async with self._writing() as connection:
+            await connection.execute(each, [row._asdict()])
+
+    async def claim_rollout(self, alias: str, now: float, interval: float) -> bool:
+        """Whether this process is the one to evaluate a rollout now: one in each interval, for all processes."""
+        mine = update(schema.rollouts).where(_R.alias == alias, _R.judged <= now - interval).values(judged=now)
+        async with self._writing() as connection:
+            return bool((await connection.execute(mine)).rowcount)
+
+    async def move_rollout(self, before: RolloutRow, after: RolloutRow) -> bool:
+        """Stores how far a rollout is now, unless somebody else has moved it since `before`."""
+        mine = (
+            update(schema.rollouts)
+            .where(
+                _R.alias == before.alias,
+                _R.plan == before.plan,
+                _R.state == before.state,
+                _R.step == before.step,
+            )
+            .values(after._asdict())
+        )
+        async with self._writing() as connection:
+            return bool((await connection.execute(mine)).rowcount)
+
+    # --- the file
+
+    async def _read(self, query: Any) -> Sequence[Any]:
+        with _answering():
+            async with self._readers.connect() as connection:
+                return (await connection.execute(query)).all()
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncGenerator[AsyncConnection]:
+        """A transaction that nobody else writes beside."""
+        with _answering():
+            async with self._writer.connect() as connection:
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    await connection.rollback()
+                    raise
+                await connection.commit()
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)  # SQLite gives its -wal and -shm files the same mode
+
+
+@contextmanager
+def _answering() -> Generator[None]:
+    """Turns a database that does not do its part into the refusal that callers may repeat."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeoutError) as error:
+        _log.error("router database failed", error=str(error))
+        raise MeshError(
+            REASON_USAGE_UNAVAILABLE, "the database of decisions does not answer", retry_after=1.0
+        ) from error

@@ -11,6 +11,7 @@ import aiohttp
 import orjson
 import yaml
 
+from bench.gateways import log_tail
 from bench.script import Script
 from bench.vendor import Vendor
 from tests.process.sites import SECONDS, TICK, Site, command, ready, site, started
@@ -28,20 +29,21 @@ MODELS: Final = {
 }
 
 
+def written(tree: dict[str, Any]) -> str:
+    """A configuration file; the same content twice is written twice, as people do."""
+    return yaml.safe_dump(orjson.loads(orjson.dumps(tree)), sort_keys=False)
+
+
 @asynccontextmanager
 async def gateway(tmp_path: Path, *options: str, **sections: Any) -> AsyncGenerator[tuple[Site, Vendor, Vendor]]:
     """A gateway between its command line and two vendors."""
     async with Vendor() as east, Vendor() as west:
-        providers = {
-            name: {"vendor": "openai_compatible", "base_url": vendor.url, "keys": ["k"], "allow_private": True}
-            for name, vendor in (("east", east), ("west", west))
-        }
         where = site(tmp_path, east.origin)
         tree = yaml.safe_load(where.config.read_text())
-        template = next(iter(tree["providers"].values()))
-        providers = {name: {**template, "base_url": one["base_url"]} for name, one in providers.items()}
+        like = next(iter(tree["providers"].values()))
+        providers = {name: {**like, "base_url": one.url} for name, one in (("east", east), ("west", west))}
         tree.update(providers=providers, models=MODELS, aliases={"fast": "old"}, policies=POLICIES, **sections)
-        where.config.write_text(yaml.safe_dump(tree, sort_keys=False))
+        where.config.write_text(written(tree))
         async with started(where, ["up", *options]):
             await ready(where)
             yield where, east, west
@@ -123,7 +125,7 @@ async def test_why_where_and_what_if(tmp_path: Path) -> None:
 async def test_catalogs_are_applied_and_rolled_back(tmp_path: Path) -> None:
     """Every worker has the new catalog when the command returns; a bad one changes nothing; one command goes back."""
     fresh, bad = tmp_path / "fresh.yaml", tmp_path / "bad.yaml"
-    fresh.write_text(yaml.safe_dump({"models": {**MODELS, "more": MODELS["new"]}, "aliases": {"fast": "more"}}))
+    fresh.write_text(written({"models": {**MODELS, "more": MODELS["new"]}, "aliases": {"fast": "more"}}))
     bad.write_text("aliases: {fast: nobody}\n")
     async with gateway(tmp_path, "--workers", "2") as (where, _, _):
         await until(where, "file", "catalog", "history")
@@ -166,9 +168,8 @@ async def test_a_canary_rolls_back_by_itself(tmp_path: Path) -> None:
     async with gateway(tmp_path, router={"rollout_interval": 0.3, "max_attempts": 1}) as (where, _, west):
         west.script = Script(status=500)
         catalog = tmp_path / "led.yaml"
-        catalog.write_text(
-            yaml.safe_dump({"models": MODELS, "aliases": led, "router": {"rollout_interval": 0.3, "max_attempts": 1}})
-        )
+        router = {"rollout_interval": 0.3, "max_attempts": 1}
+        catalog.write_text(written({"models": MODELS, "aliases": led, "policies": POLICIES, "router": router}))
         await said(where, "catalog", "apply", str(catalog))
         await until(where, "50 %", "catalog", "status")
         async with aiohttp.ClientSession() as session:
@@ -180,5 +181,5 @@ async def test_a_canary_rolls_back_by_itself(tmp_path: Path) -> None:
 
     assert "error_rate is" in status
     assert "rolled back from new: error_rate is" in history
-    assert ["east/a"] == orjson.loads(route)["plan"] or "old" == orjson.loads(route)["decision"]["resolved_model"]
-    assert "rollout rolled back" in "".join(path.read_text() for path in tmp_path.glob("up*.log"))
+    assert "old" == orjson.loads(route)["decision"]["resolved_model"]
+    assert "rollout rolled back" in log_tail(tmp_path)

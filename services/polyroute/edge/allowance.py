@@ -6,6 +6,7 @@ two looks at its verdict.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,13 +14,16 @@ from uuid import uuid4
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from polyroute.api.auth.v1.auth_pb2 import Verdict
+from polyroute.api.auth.v1.auth_pb2 import Caller, Verdict
 from polyroute.api.auth.v1.ledger_pb2 import Settlement
 from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_TOKENS
 from polyroute.api.chat.v1.chat_pb2 import (
     OPERATION_CHAT,
     OPERATION_COMPLETION,
+    OPERATION_IMAGE,
     OPERATION_RELAY,
+    OPERATION_SPEECH,
+    OPERATION_TRANSCRIPTION,
     RequestFacts,
     Usage,
 )
@@ -37,8 +41,13 @@ ANSWER_TOKENS: Final = 16_384  # held for an answer without a bound; what is not
 COUNTED_ANSWER: Final = 512  # counted of such an answer against limits of tokens, until it is known
 LEAST_ANSWER: Final = 16  # an answer that is cut shorter than this is not worth asking for
 MILLION: Final = 1_000_000
+AUDIO_MILLISECONDS: Final = 60_000  # held for sound, whose length is known when it is over
+CHARACTERS_PER_TOKEN: Final = 4
+CALLERS_KEPT: Final = 100_000
+UNCHARGED: Final = "uncharged/1"  # of attempts that cost nothing
 
 _ANSWERS: Final = frozenset({OPERATION_CHAT, OPERATION_COMPLETION, OPERATION_RELAY})
+_SOUNDS: Final = frozenset({OPERATION_SPEECH, OPERATION_TRANSCRIPTION})
 _HEADERS: Final = {"requests": b"requests", "tokens": b"tokens"}
 
 
@@ -84,7 +93,7 @@ def bill_of(attempts: Iterable[Attempt], facts: RequestFacts) -> Bill:
     answer = facts.max_output_tokens if bounded else ANSWER_TOKENS
     prompt = token = 0
     for attempt in attempts:
-        prompt = max(prompt, _prompt_of(attempt.price, facts.input_tokens_estimate))
+        prompt = max(prompt, _prompt_of(attempt.price, facts.input_tokens_estimate) + _beside(attempt.price, facts))
         token = max(token, attempt.price.output, attempt.price.reasoning)
     return Bill(prompt, token * choices, answer, bounded)
 
@@ -111,6 +120,20 @@ def payable(verdict: Verdict, attempts: Iterable[Attempt]) -> list[Attempt]:
 def _prompt_of(price: Price, tokens: int) -> int:
     dearest = max(price.input, price.cache_read, price.cache_write)
     return -(-(tokens * dearest + price.request) // MILLION)
+
+
+def _beside(price: Price, facts: RequestFacts) -> int:
+    """What units beside the tokens are likely to cost: as many as the request can tell, and one of each other kind."""
+    if not price.other:
+        return 0
+    tokens = facts.input_tokens_estimate
+    units = {
+        "images": max(1, facts.choices) if facts.operation == OPERATION_IMAGE else 0,
+        "audio_milliseconds": AUDIO_MILLISECONDS if facts.operation in _SOUNDS else 0,
+        "input_characters": tokens * CHARACTERS_PER_TOKEN,
+    }
+    likely = (rate * units.get(name, tokens if name.endswith("tokens") else 1) for name, rate in price.other.items())
+    return -(-sum(likely) // MILLION)
 
 
 def tokens_of(facts: RequestFacts) -> int:
@@ -140,10 +163,11 @@ class Admission:
     paid: Hold | None = None
     over: bool = False
     _request_id: str = ""
+    _caller: bytes = b""  # who pays, as every settlement of the call says it
     _lost_at: Timestamp | None = None
     _facts: RequestFacts | None = None
     _bound: int = 0  # the most that one attempt can cost
-    _prices: dict[int, Attempt] = field(default_factory=dict)
+    _tried: dict[int, Attempt] = field(default_factory=dict)
 
     async def hold(
         self, request_id: str, attempts: Sequence[Attempt], facts: RequestFacts, deadline_seconds: float
@@ -169,6 +193,7 @@ class Admission:
         purse = self.house.purses.of(self.verdict.purse, self.verdict.caller)
         self.paid = await purse.hold(bill.needed, bill.least)
         self._request_id, self._facts, self._bound = request_id, facts, self.paid.amount
+        self._caller = self.house.caller(self.verdict.caller)
         self._lost_at = self.house.moment(deadline_seconds + LOST_SECONDS)
         return None if bill.bounded else bill.affordable(self.paid.amount)
 
@@ -190,19 +215,23 @@ class Admission:
         """
         if self.paid is None or self._facts is None:
             return
-        payable(self.verdict, [attempt])
-        self._prices[number] = attempt
-        usage = Usage(input_tokens=self._facts.input_tokens_estimate, estimated=True)
-        self.house.settler.intend(self._checkpoint(number, usage, _prompt_of(attempt.price, usage.input_tokens)))
+        if not attempt.HasField("price"):
+            payable(self.verdict, [attempt])
+        self._tried[number] = attempt
+        self.checkpoint(number, _prompt_of(attempt.price, self._facts.input_tokens_estimate))
 
-    def checkpoint(self, number: int, usage: Usage, cost: int) -> None:
-        """Writes down how far an attempt has come; for calls that last, every few seconds.
+    def checkpoint(self, number: int, cost: int) -> None:
+        """Writes down what an attempt has cost so far, nano-USD; for calls that last, every few seconds.
 
         Raises:
             MeshError: REASON_USAGE_UNAVAILABLE; the last checkpoint stands.
         """
-        if self.paid is not None:
-            self.house.settler.intend(self._checkpoint(number, usage, cost))
+        if self.paid is None:
+            return
+        settlement = Settlement(
+            request_id=self._request_id, attempt=number, cost_nanos=cost, checkpoint=True, expire_time=self._lost_at
+        )
+        self.house.settler.intend(self._caller + self.paid.allowance.head, settlement)
 
     def close(self, rows: Sequence[ChargeRow], usage: Usage | None) -> None:
         """Settles the call, once: its charges, its money, its shares.
@@ -218,7 +247,7 @@ class Admission:
         for share, taken in self.taken:
             share.settle(taken, used if share.limit.kind == LIMIT_KIND_TOKENS else taken)
         if self.paid is not None:
-            self.house.settler.keep(self._settlements(rows))
+            self.house.settler.keep(self._caller + self.paid.allowance.head, self._settlements(rows))
             self.paid.settle(sum(row.cost or 0 for row in rows))
 
     def figures(self) -> list[Figure]:
@@ -236,34 +265,19 @@ class Admission:
 
     def _settlements(self, rows: Sequence[ChargeRow]) -> list[Settlement]:
         """The charges; attempts that were written down and cost nothing are settled as well."""
-        by_number = {row.attempt: row for row in rows}
-        nothing = Usage()
-        found = []
-        for number in sorted({*by_number, *self._prices}):
-            row = by_number.get(number) or ChargeRow(number, nothing, 0, "nothing/1")
-            settlement = self._settlement(number, row.usage, row.cost)
-            settlement.rule = row.rule
-            found.append(settlement)
-        return found
+        found = [self._settlement(row.attempt, row.cost, row.usage, row.rule) for row in rows]
+        charged = {row.attempt for row in rows}
+        return found + [self._settlement(number, 0, None, UNCHARGED) for number in self._tried if number not in charged]
 
-    def _checkpoint(self, number: int, usage: Usage, cost: int) -> Settlement:
-        settlement = self._settlement(number, usage, cost)
-        settlement.checkpoint = True
-        settlement.expire_time.CopyFrom(self._lost_at)  # type: ignore[arg-type] # set with the hold
+    def _settlement(self, number: int, cost: int | None, usage: Usage | None, rule: str) -> Settlement:
+        attempt = self._tried.get(number)
+        settlement = Settlement(request_id=self._request_id, attempt=number, cost_nanos=cost, rule=rule)
+        if usage is not None:
+            settlement.usage.CopyFrom(usage)
+        if attempt is not None:
+            settlement.price_version = attempt.price.version
+            settlement.deployment = attempt.deployment
         return settlement
-
-    def _settlement(self, number: int, usage: Usage, cost: int | None) -> Settlement:
-        attempt = self._prices.get(number)
-        return Settlement(
-            request_id=self._request_id,
-            attempt=number,
-            usage=usage,
-            cost_nanos=cost,
-            caller=self.verdict.caller,
-            allowance_id=self.paid.allowance.id if self.paid is not None else "",
-            price_version=attempt.price.version if attempt is not None else "",
-            deployment=attempt.deployment if attempt is not None else "",
-        )
 
 
 class Allowances:
@@ -294,6 +308,8 @@ class Allowances:
         self.purses = Purses(ledger, holder, clock, timeout)
         self._wall = wall
         self._recalled = asyncio.Event()
+        self._callers: dict[str, bytes] = {}
+        self._moment = Timestamp()  # asked for by many calls of the same second
         self._free = Admission(self, Verdict(), over=True)  # of every call that nothing bounds
 
     async def admit(self, verdict: Verdict, facts: RequestFacts) -> Admission:
@@ -334,11 +350,21 @@ class Allowances:
         self.purses.recall_all()
         await self.purses.give_back()
 
+    def caller(self, caller: Caller) -> bytes:
+        """The part of a settlement that says who pays, as bytes."""
+        head = self._callers.get(caller.key_id)
+        if head is None:
+            if len(self._callers) >= CALLERS_KEPT:
+                self._callers.clear()
+            head = self._callers[caller.key_id] = Settlement(caller=caller).SerializeToString()
+        return head
+
     def moment(self, seconds: float) -> Timestamp:
-        """So many seconds from now."""
-        moment = Timestamp()
-        moment.FromNanoseconds(int((self._wall() + seconds) * 1e9))
-        return moment
+        """So many seconds from now, to the next second."""
+        at = math.ceil(self._wall() + seconds)
+        if self._moment.seconds != at:
+            self._moment = Timestamp(seconds=at)
+        return self._moment
 
     async def _rest(self) -> None:
         try:

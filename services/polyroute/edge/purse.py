@@ -14,7 +14,7 @@ from uuid import uuid4
 import structlog
 
 from polyroute.api.auth.v1.auth_pb2 import Caller
-from polyroute.api.auth.v1.ledger_pb2 import AllotRequest, AllotResponse, GiveBackRequest, Returned
+from polyroute.api.auth.v1.ledger_pb2 import AllotRequest, AllotResponse, GiveBackRequest, Returned, Settlement
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.edge.authorizer import heard
 from polyroute.mesh.errors import MeshError
@@ -34,12 +34,14 @@ class Allowance:
         calls: Held from it and not settled.
         usable_until: When no more calls may be held from it.
         taken_at: When the last call was.
+        head: The part of a settlement that is the same for all calls held from it, as bytes.
     """
 
     id: str
     free: int
     usable_until: float
     taken_at: float
+    head: bytes = b""
     calls: int = 0
     returns: int = 0
 
@@ -217,7 +219,8 @@ class Purse:
     def _put(self, request: AllotRequest, response: AllotResponse, wish: _Wish | None) -> None:
         now, granted = self.clock(), response.granted_nanos
         usable = response.usable_for.ToNanoseconds() / 1e9
-        allowance = Allowance(request.allowance_id, granted, now + usable, now)
+        head = Settlement(allowance_id=request.allowance_id).SerializeToString()
+        allowance = Allowance(request.allowance_id, granted, now + usable, now, head)
         self.allowances.append(allowance)
         self._plenty = granted > request.needed_nanos
         if wish is not None and not wish.left:

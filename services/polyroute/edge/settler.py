@@ -44,19 +44,24 @@ class Settler:
             self._spool.append(self._unwritten[0])
             self._unwritten.popleft()
 
-    def intend(self, settlement: Settlement) -> None:
+    def intend(self, head: bytes, settlement: Settlement) -> None:
         """Writes down what an attempt will be charged if it is lost.
+
+        Args:
+            head: What is the same in many settlements, as bytes; messages are merged when their bytes are joined
+                (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+            settlement: The rest.
 
         Raises:
             MeshError: REASON_USAGE_UNAVAILABLE, it could not be: the attempt must not be made.
         """
         self.check()
-        self._spool.append(settlement.SerializeToString())
+        self._spool.append(head + settlement.SerializeToString())
 
-    def keep(self, settlements: Iterable[Settlement]) -> None:
+    def keep(self, head: bytes, settlements: Iterable[Settlement]) -> None:
         """Writes charges down; those that cannot be wait in memory, and no other attempt is made before they could."""
         for settlement in settlements:
-            payload = settlement.SerializeToString()
+            payload = head + settlement.SerializeToString()
             try:
                 self.check()
                 self._spool.append(payload)

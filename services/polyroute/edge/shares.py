@@ -26,6 +26,7 @@ from polyroute.edge.authorizer import heard
 from polyroute.mesh.errors import MeshError
 
 AHEAD_SECONDS: Final = 0.5  # of demand that a share is filled up for
+PACE_SECONDS: Final = 0.05  # that demand is judged by at least
 LOW: Final = 0.25  # of the last filling: time for the next one
 RENEW_SECONDS: Final = 3.0  # before a share of concurrency ends
 AWAY_SECONDS: Final = 1.0  # between two questions to an auth that does not answer
@@ -128,7 +129,7 @@ class Share:
         self.has(0, now)
         claim.returned, self.returned = self.returned, 0
         claim.needed = max(0, math.ceil(units - self.left)) if units else 0
-        pace = self.used / max(now - self.since, AHEAD_SECONDS)
+        pace = self.used / max(now - self.since, PACE_SECONDS)
         ahead = max(pace * AHEAD_SECONDS, self.waiting) - max(0.0, self.left)
         claim.wanted = max(claim.needed, math.ceil(ahead))
         return claim
@@ -189,16 +190,17 @@ class Share:
         return self.calls > 1 and self.left < self.filled * LOW
 
     def idle(self, now: float) -> bool:
-        """Whether auth should have something back."""
+        """Whether auth should have something back; asked about twice a second."""
         if self.counts_calls:
-            return self.left > self.peak + SPARE_CALLS * bool(self.peak) and now < self.until
+            peak, self.peak = self.peak, self.under_way  # what was not used between two looks is not needed
+            return self.left > peak + SPARE_CALLS * bool(peak) and now < self.until
         self.has(0, now)
         return bool(self.returned)
 
     def figure(self) -> Figure:
         """How the limit stands, as far as it is known here."""
         own = self.left - (self.under_way if self.counts_calls else 0)
-        return Figure(_NAMES[self.limit.kind], self.limit.amount, max(0, int(own)) + self.remaining, self.reset)
+        return Figure(_NAMES[self.limit.kind], self.limit.amount, max(0, int(own) + self.remaining), self.reset)
 
     def refusal(self, now: float) -> MeshError:
         """Says that the limit is reached."""

@@ -5,11 +5,8 @@ up by all callers would stay out for the whole of its ejection; a question of on
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
-
-import grpc
-import structlog
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from polyroute.api.chat.v1 import chat_pb2 as chat
 from polyroute.api.providers.v1.providers_pb2 import GenerateRequest, Target
@@ -19,9 +16,8 @@ from polyroute.router.health.tracker import Health
 from polyroute.router.snapshot import CatalogStore
 
 EVERY: Final = 0.5  # s between two looks at who is to be asked
-PATIENCE: Final = 10.0  # s for an answer of one token
 
-_log = structlog.get_logger("router")
+Ping = Callable[[GenerateRequest], Awaitable[bool]]
 
 
 class Asking:
@@ -30,13 +26,13 @@ class Asking:
     Args:
         health: Says whom, and is told what came of it.
         catalogs: Knows where they are.
-        providers: ProvidersService.
+        ping: Asks, and says whether there was an answer.
     """
 
-    def __init__(self, health: Health, catalogs: CatalogStore, providers: Any) -> None:
+    def __init__(self, health: Health, catalogs: CatalogStore, ping: Ping) -> None:
         self._health = health
         self._catalogs = catalogs
-        self._providers = providers
+        self._ping = ping
 
     async def run(self) -> None:
         """Asks for ever."""
@@ -48,15 +44,7 @@ class Asking:
                 await asyncio.gather(*(self._ask(known[name]) for name in names if name in known))
 
     async def _ask(self, attempt: Attempt) -> None:
-        there = False
-        stream = self._providers.Generate(_question(attempt), timeout=PATIENCE)
-        try:
-            async for response in stream:
-                there = there or any(event.HasField("chat") for event in response.events)
-        except grpc.aio.AioRpcError as error:
-            _log.info("deployment still out", deployment=attempt.deployment, reason=error.details())
-        finally:
-            stream.cancel()
+        there = await self._ping(question(attempt))
         self._health.told(attempt.deployment, there=there)
 
 
@@ -65,7 +53,8 @@ def _attempts(catalogs: CatalogStore) -> Mapping[str, Attempt]:
     return {one.name: Plan.FromString(one.attempt).attempts[0] for model in models for one in model.deployments}
 
 
-def _question(attempt: Attempt) -> GenerateRequest:
+def question(attempt: Attempt) -> GenerateRequest:
+    """What costs a vendor next to nothing: a word, and one token for an answer."""
     words = chat.Message(role=chat.ROLE_USER, parts=[chat.Part(text=chat.TextPart(text="ping"))])
     model = attempt.upstream_model
     return GenerateRequest(

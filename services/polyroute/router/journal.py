@@ -24,7 +24,7 @@ from polyroute.mesh.errors import MeshError
 from polyroute.router.decide import Decided
 from polyroute.router.explaining import explain, rebuilt
 from polyroute.router.slate import Slate
-from polyroute.router.store import DecisionRow, SlateRow
+from polyroute.router.store import DecisionRow, Kept, SlateRow
 
 ROOM: Final = 20_000  # decisions that wait: ten seconds of a busy router, about 40 MB
 INTERVAL: Final = 0.5  # s between two batches
@@ -35,7 +35,8 @@ _DAY: Final = 86_400
 _MICROSECONDS: Final = 1_000_000
 _DIGEST_BYTES: Final = 12
 _END: Final = 2**62  # microseconds: beyond every decision
-_WHOLE: Final = ("candidates", "policy_rules", "pool", "name_preferences", "max_attempts", "draws")  # full records only
+# Members that only full records have.
+_WHOLE: Final = ("candidates", "policy_rules", "pool", "name_preferences", "max_attempts", "draws", "request")
 _DERIVED: Final = ("verdicts", "terms", "position")  # of a candidate; made again from the rest
 
 _log = structlog.get_logger("router")
@@ -47,8 +48,8 @@ class Archive(Protocol):
     async def keep(self, decisions: Sequence[DecisionRow], slates: Sequence[SlateRow]) -> None:
         """Stores them, in one transaction."""
 
-    async def decision(self, request_id: str) -> tuple[bytes, bytes] | None:
-        """A decision's own record and what it shares."""
+    async def decision(self, request_id: str) -> Kept | None:
+        """A decision; None when none is kept."""
 
     async def decisions(self, start_us: int, end_us: int, after: int, limit: int) -> list[tuple[int, bytes, bytes]]:
         """Number, digest of the slate and own record, from `after` on."""
@@ -141,14 +142,11 @@ class Journal:
                 f"no decision of call {request_id!r} is kept",
                 metadata={"resource": request_id},
             )
-        own, shared = found
-        record = pb.DecisionRecord.FromString(own)
-        planned = [one.deployment for one in record.candidates]
-        del record.candidates[:]
-        response = rebuilt(merged(record, _unpacked(shared)))
-        again = [attempt.deployment for attempt in response.plan.attempts]
-        if again != planned:
-            _log.error("a decision does not replay", request_id=request_id, planned=planned, replayed=again)
+        record = pb.DecisionRecord.FromString(found.record)
+        response = rebuilt(merged(record, _unpacked(found.shared)))
+        again = _planned(response)
+        if again != found.planned:  # another version of this program ranks otherwise
+            _log.error("a decision does not replay", request_id=request_id, planned=found.planned, replayed=again)
         return response
 
     async def page(self, start: float, end: float, size: int, token: str, one_of: int) -> pb.ListDecisionsResponse:
@@ -172,7 +170,6 @@ class Journal:
             record = pb.DecisionRecord.FromString(own)
             if one_of > 1 and _drawn(record.request_id) % one_of:
                 continue
-            del record.candidates[:]
             response.records.append(record)
             response.shared_indices.append(places.setdefault(digest, len(places)))
         shared = await self._archive.slates(list(places))
@@ -185,10 +182,12 @@ class Journal:
         rows: dict[str, DecisionRow] = {}
         for decided in batch:
             digest, body = self._packed(decided)
-            record = _own(decided)
-            time_us = record.decide_time.ToMicroseconds()
-            slates[digest] = SlateRow(digest, max(time_us, slates[digest].used_us if digest in slates else 0), body)
-            rows[record.request_id] = DecisionRow(record.request_id, time_us, digest, record.SerializeToString())
+            name = decided.request.request_id
+            time = decided.response.record.decide_time
+            time_us = time.seconds * _MICROSECONDS + time.nanos // 1000
+            if digest not in slates or slates[digest].used_us < time_us:
+                slates[digest] = SlateRow(digest, time_us, body)
+            rows[name] = DecisionRow(name, time_us, digest, _planned(decided.response), _own(decided))
         return list(rows.values()), list(slates.values())
 
     def _packed(self, decided: Decided) -> tuple[bytes, bytes]:
@@ -222,19 +221,26 @@ def _common(decided: Decided) -> pb.DecisionRecord:
     return record
 
 
-def _own(decided: Decided) -> pb.DecisionRecord:
-    """What differs from call to call; of the candidates only the names of those in the plan, in its order."""
-    request, response, _, _ = decided
-    record = pb.DecisionRecord()
-    record.CopyFrom(response.record)
-    for name in _WHOLE:
-        record.ClearField(name)
-    record.request.CopyFrom(request)
-    record.request.ClearField("reports")  # of other calls
-    record.request.explain = False
-    for place, attempt in enumerate(response.plan.attempts, 1):
-        record.candidates.add(deployment=attempt.deployment, position=place)
-    return record
+def _planned(response: pb.DecideResponse) -> str:
+    """Whom a decision tries, one a line."""
+    return "\n".join([attempt.deployment for attempt in response.plan.attempts])
+
+
+def _own(decided: Decided) -> bytes:
+    """What differs from call to call: the small record, and the request as its member."""
+    request, record = decided.request, decided.response.record
+    if request.explain:  # the record is a full one by now
+        record = pb.DecisionRecord()
+        record.CopyFrom(decided.response.record)
+        for name in _WHOLE:
+            record.ClearField(name)
+    if request.explain or request.reports:
+        request = pb.DecideRequest()
+        request.CopyFrom(decided.request)
+        request.explain = False
+        request.ClearField("reports")  # of other calls
+    # messages that are joined end to end parse as their merge (https://protobuf.dev/programming-guides/encoding/)
+    return record.SerializeToString() + pb.DecisionRecord(request=request).SerializeToString()
 
 
 def _unpacked(body: bytes) -> pb.DecisionRecord:

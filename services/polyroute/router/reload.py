@@ -130,8 +130,8 @@ class Reloader:
                 await self._follow_rollouts()
             if self._source != self._recorded and not self._catalogs.status.error:
                 async with self._versions.recording(self._version(self._catalogs.view.catalog, self._said)) as number:
-                    self.number = number
-                self._recorded = self._source
+                    pass
+                self._recorded, self.number = self._source, number
 
     async def apply(self, text: str, said: Said, *, validate_only: bool) -> Applied:
         """Writes a catalog into the configuration file and puts it in force.

@@ -20,6 +20,7 @@ decisions: Final = Table(
     Column("request_id", String(64), nullable=False, unique=True),
     Column("time_us", BigInteger, nullable=False, index=True),
     Column("slate", LargeBinary, nullable=False),
+    Column("planned", Text, nullable=False),  # whom it tried, one a line: a replay must come to the same
     Column("record", LargeBinary, nullable=False),  # a DecisionRecord
 )
 

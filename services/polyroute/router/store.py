@@ -27,17 +27,36 @@ _D: Final = schema.decisions.c
 _S: Final = schema.slates.c
 _V: Final = schema.versions.c
 _R: Final = schema.rollouts.c
+# Written here and not by SQLAlchemy, whose way of binding a row by name costs more than SQLite's of storing it.
+_KEEP_DECISION: Final = (
+    "INSERT INTO decisions (request_id, time_us, slate, planned, record) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (request_id) DO UPDATE SET time_us = excluded.time_us, slate = excluded.slate, "
+    "planned = excluded.planned, record = excluded.record"
+)
+_KEEP_SLATE: Final = (
+    "INSERT INTO slates (digest, used_us, record) VALUES (?, ?, ?) "
+    "ON CONFLICT (digest) DO UPDATE SET used_us = max(used_us, excluded.used_us)"
+)
 
 _log = structlog.get_logger("router")
 
 
 class DecisionRow(NamedTuple):
-    """A decision as it is stored: microseconds since 1970, the digest of its slate, a `DecisionRecord`."""
+    """A decision as it is stored: microseconds since 1970, the digest of its slate, its plan, a `DecisionRecord`."""
 
     request_id: str
     time_us: int
     slate: bytes
+    planned: str
     record: bytes
+
+
+class Kept(NamedTuple):
+    """A decision as it is read: its plan, its own record, and the compressed record that it shares."""
+
+    planned: str
+    record: bytes
+    shared: bytes
 
 
 class SlateRow(NamedTuple):
@@ -103,26 +122,17 @@ class Store:
 
     async def keep(self, decisions: Sequence[DecisionRow], slates: Sequence[SlateRow]) -> None:
         """Stores decisions and what they share, in one transaction. A call that is decided again replaces its own."""
-        shared = upsert(schema.slates)
-        shared = shared.on_conflict_do_update(
-            index_elements=[_S.digest], set_={"used_us": func.max(_S.used_us, shared.excluded.used_us)}
-        )
-        each = upsert(schema.decisions)
-        each = each.on_conflict_do_update(
-            index_elements=[_D.request_id],
-            set_={name: getattr(each.excluded, name) for name in ("time_us", "slate", "record")},
-        )
         async with self._writing() as connection:
             if slates:
-                await connection.execute(shared, [row._asdict() for row in slates])
+                await connection.exec_driver_sql(_KEEP_SLATE, list(slates))
             if decisions:
-                await connection.execute(each, [row._asdict() for row in decisions])
+                await connection.exec_driver_sql(_KEEP_DECISION, list(decisions))
 
-    async def decision(self, request_id: str) -> tuple[bytes, bytes] | None:
-        """A decision's own record and what it shares; None when none is kept."""
-        query = select(_D.record, _S.record).join(schema.slates, _S.digest == _D.slate)
+    async def decision(self, request_id: str) -> Kept | None:
+        """A decision; None when none is kept."""
+        query = select(_D.planned, _D.record, _S.record).join(schema.slates, _S.digest == _D.slate)
         found = await self._read(query.where(_D.request_id == request_id))
-        return (found[0][0], found[0][1]) if found else None
+        return Kept(*found[0]) if found else None
 
     async def decisions(self, start_us: int, end_us: int, after: int, limit: int) -> list[tuple[int, bytes, bytes]]:
         """Number, digest of the slate and record of decisions in the order of their storing, from `after` on."""

@@ -12,14 +12,14 @@ import structlog
 
 from polyroute.api.metrics.v1.metrics_pb2 import CallRecord, ListCallsRequest, WatchStatsRequest, WatchStatsResponse
 from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
-from polyroute.api.providers.v1.providers_pb2 import WatchProvidersRequest, WatchProvidersResponse
+from polyroute.api.providers.v1.providers_pb2 import GenerateRequest, WatchProvidersRequest, WatchProvidersResponse
 from polyroute.api.providers.v1.providers_pb2_grpc import ProvidersServiceStub
 from polyroute.api.router.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
 from polyroute.mesh.background import Background
 from polyroute.mesh.errors import from_rpc
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.source import Source
-from polyroute.router.asking import Asking
+from polyroute.router.asking import Asking, Ping
 from polyroute.router.canary import Calls, Canary
 from polyroute.router.config import CatalogConfig, RouterConfig
 from polyroute.router.document import CatalogFile
@@ -35,6 +35,7 @@ from polyroute.router.store import Store
 from polyroute.router.watch import follow
 
 _STATS_USABLE: Final = 60.0  # seconds without metrics: the figures are of one minute, so older ones say nothing
+_PING_SECONDS: Final = 10.0  # for an answer of one token
 _LIST_SECONDS: Final = 5.0
 _JUDGED: Final = 2000  # newest calls of a model that a rollout is judged by
 _MEGABYTE: Final = 1_000_000
@@ -75,7 +76,7 @@ async def role(
         heard = asyncio.Event()
         health = Health()
         steering = Steering(catalogs, health, enabled=config.health)
-        asking = Asking(health, catalogs, ProvidersServiceStub(node.channel("providers")))
+        asking = Asking(health, catalogs, _ping(node))
         service = RouterService(catalogs, journal, reloader, store, steering, clock=time.time)
         try:
             async with node.serve("router", Service(add_RouterServiceServicer_to_server, service)):
@@ -112,6 +113,22 @@ async def _when_heard(heard: asyncio.Event, seconds: float, canary: Canary) -> N
         async with asyncio.timeout(seconds):
             await heard.wait()
     await canary.run()
+
+
+def _ping(node: Node) -> Ping:
+    stub = ProvidersServiceStub(node.channel("providers"))
+
+    async def there(question: GenerateRequest) -> bool:
+        stream = stub.Generate(question, timeout=_PING_SECONDS)
+        try:
+            return any([event.HasField("chat") async for response in stream for event in response.events])
+        except grpc.aio.AioRpcError as error:
+            _log.info("deployment still out", deployment=question.target.deployment, reason=error.details())
+            return False
+        finally:
+            stream.cancel()
+
+    return there
 
 
 def _calls(node: Node) -> Calls:

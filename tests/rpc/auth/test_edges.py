@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,9 +134,9 @@ async def bench(
         yield Bench(edges, admin_stub, admin, verdict.caller)
 
 
-def refusals(outcomes: list[BaseException | int | None]) -> list[int]:
+def refusals(outcomes: Sequence[BaseException | int | None]) -> list[int]:
     """The reasons of calls that were refused; anything else that failed is raised."""
-    found = []
+    found: list[int] = []
     for outcome in outcomes:
         if isinstance(outcome, MeshError):
             found.append(outcome.reason)

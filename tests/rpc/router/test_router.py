@@ -26,6 +26,7 @@ from polyroute.mesh.errors import MeshError, from_rpc
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.source import Source
 from polyroute.router.config import RouterConfig
+from polyroute.router.document import CatalogFile
 from polyroute.router.explaining import replay
 from polyroute.router.wiring import role
 from tests.fakes.catalogs import ask, read
@@ -33,7 +34,7 @@ from tests.fakes.metrics import FakeMetrics
 from tests.fakes.providers import FakeProviders
 
 TIMEOUT = 5
-CATALOG = """
+CATALOG = """\
 models:
   m:
     deployments:
@@ -61,9 +62,16 @@ class Mesh:
     node: Node = field(init=False)
     stub: RouterServiceStub = field(init=False)
 
+    @property
+    def file(self) -> Path:
+        """The configuration file as operators' commands see it."""
+        return self.run / "polyroute.yaml"
+
     @asynccontextmanager
     async def running(self, *, peers: bool = True, wait: float = 5.0) -> AsyncGenerator[None]:
         """Starts the router and, unless told otherwise, the roles it watches."""
+        self.run.mkdir(exist_ok=True)
+        self.file.write_text(self.text)
         async with AsyncExitStack() as stack:
             around = self._node(frozenset({"providers", "metrics"} | ({"router"} if self.kind == "local" else set())))
             stack.push_async_callback(around.close)
@@ -83,6 +91,7 @@ class Mesh:
                     load=lambda: read(self.text),
                     source=self.source,
                     data_dir=self.run,
+                    file=CatalogFile(self.file, lambda path: read(path.read_text())),
                 )
             )
             client = self.node if self.kind == "local" else self._node(frozenset(), self.node.bound)
@@ -332,3 +341,77 @@ async def test_role_does_not_start_on_a_catalog_that_lies(mesh: Mesh) -> None:
     with pytest.raises(ValueError, match="stands for itself"):
         async with mesh.running():
             pass
+
+
+async def test_decisions_are_kept(mesh: Mesh) -> None:
+    """Each decision can be asked for by its call, replays, and is in the list; a dry run is not."""
+    dry = ask("m", "r-dry")
+    dry.dry_run = True
+    async with mesh.running():
+        await mesh.until(lambda: ready(mesh))
+        issued = await mesh.stub.Decide(ask("m:price", "r-1"), timeout=TIMEOUT)
+        await mesh.stub.Decide(dry, timeout=TIMEOUT)
+        kept = await mesh.stub.Explain(pb.ExplainRequest(request_id="r-1"), timeout=TIMEOUT)
+        listed = await mesh.stub.ListDecisions(pb.ListDecisionsRequest(), timeout=TIMEOUT)
+        unknown = await refused(mesh.stub.Explain(pb.ExplainRequest(request_id="r-dry"), timeout=TIMEOUT))
+
+    assert issued.plan == kept.plan == replay(kept.record).plan
+    assert ["r-1"] == [record.request_id for record in listed.records]
+    assert REASON_NOT_FOUND == unknown.reason
+
+
+async def test_decisions_outlive_the_process(mesh: Mesh) -> None:
+    """What was decided just before an orderly stop is there after the start."""
+    async with mesh.running():
+        await mesh.until(lambda: ready(mesh))
+        issued = await mesh.stub.Decide(ask("m", "r-1"), timeout=TIMEOUT)
+    mesh.text = "{models: {other: {deployments: [p/z]}}}"
+    async with mesh.running():
+        await mesh.until(lambda: ready(mesh))
+        kept = await mesh.stub.Explain(pb.ExplainRequest(request_id="r-1"), timeout=TIMEOUT)
+
+    assert issued.plan == kept.plan
+
+
+async def test_versions_of_the_catalog(mesh: Mesh) -> None:
+    """What is applied is in force at once, on record, and can be had again; what is wrong is refused."""
+    text = "models: {n: {deployments: [p/a]}}\n"
+    async with mesh.running():
+        await mesh.until(lambda: ready(mesh))
+        await mesh.until(lambda: recorded(mesh, 1))
+        first = await mesh.stub.GetCatalogVersion(pb.GetCatalogVersionRequest(), timeout=TIMEOUT)
+        request = pb.ApplyCatalogRequest(text=text, author="ann", note="less")
+        applied = await mesh.stub.ApplyCatalog(request, timeout=TIMEOUT)
+        plan = await mesh.decided("n")
+        listed = await mesh.stub.ListCatalogVersions(pb.ListCatalogVersionsRequest(), timeout=TIMEOUT)
+        named = pb.GetCatalogVersionRequest(version=applied.version.version)
+        found = await mesh.stub.GetCatalogVersion(named, timeout=TIMEOUT)
+        bad = await refused(mesh.stub.ApplyCatalog(pb.ApplyCatalogRequest(text="aliases: {a: a}\n"), timeout=TIMEOUT))
+        none = await refused(mesh.stub.GetCatalogVersion(pb.GetCatalogVersionRequest(version="77"), timeout=TIMEOUT))
+        status = await mesh.status()
+
+    assert CATALOG == first.version.text
+    assert ["p/a"] == plan
+    assert [(2, "ann", "less", ""), (1, "file", "", "")] == [
+        (one.number, one.author, one.note, one.text) for one in listed.versions
+    ]
+    assert text == found.version.text == mesh.file.read_text()
+    assert (REASON_INVALID_REQUEST, "aliases.a: stands for itself, by way of 'a'") == (bad.reason, bad.message)
+    assert REASON_NOT_FOUND == none.reason
+    assert (2, applied.version.version) == (status.number, status.version)
+
+
+async def test_a_file_that_cannot_be_written(mesh: Mesh) -> None:
+    """Mounted read-only, say: the commands are refused with the reason."""
+    async with mesh.running():
+        await mesh.until(lambda: ready(mesh))
+        mesh.file.unlink()
+        error = await refused(mesh.stub.ApplyCatalog(pb.ApplyCatalogRequest(text=CATALOG), timeout=TIMEOUT))
+
+    assert grpc.StatusCode.FAILED_PRECONDITION == error.code
+    assert "cannot be written" in error.message
+
+
+async def recorded(mesh: Mesh, number: int) -> bool:
+    """Whether so many versions are on record."""
+    return bool((await mesh.status()).number == number)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+from polyroute.api.auth.v1.auth_pb2 import WatchRevocationsResponse
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.edge import authorizer as module
 from polyroute.edge.authorizer import Authorizer
@@ -288,3 +289,38 @@ async def test_memory_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) ->
 async def test_bare_failure_of_auth_is_an_outage(desk: Desk) -> None:
     """Only auth's own words refuse a key: a proxy's UNAUTHENTICATED does not."""
     assert grpc.StatusCode.UNAVAILABLE == (await desk.refused("pr-unknown")).code
+
+
+async def test_changed_verdict_is_asked_for_before_it_is_used(desk: Desk) -> None:
+    """Whoever is named by what has changed; an auth that is away leaves what there was."""
+    await desk.ask()
+    desk.authorizer._apply(WatchRevocationsResponse(changed_scopes=["prj_other"]))
+    await desk.ask()
+    unasked = desk.auth.asked
+    desk.authorizer._apply(WatchRevocationsResponse(changed_scopes=["prj_1"]))
+    desk.auth.failure = AWAY
+    bridged = await desk.ask()
+    desk.auth.failure = None
+    await desk.ask()
+    await desk.ask()
+
+    assert (1, "key_1", 3) == (unasked, bridged, desk.auth.asked)
+
+
+async def test_recalls_reach_those_who_hold_money(desk: Desk) -> None:
+    """By purse."""
+    told: list[str] = []
+    desk.authorizer._recalled = told.extend
+    desk.authorizer._apply(WatchRevocationsResponse(recalled_purses=["key_1", "acc_1"]))
+
+    assert ["key_1", "acc_1"] == told
+
+
+async def test_watch_that_was_away_trusts_nothing_as_fresh(desk: Desk) -> None:
+    """Changes are not told twice."""
+    await desk.ask()
+    desk.authorizer._watched = True
+    desk.authorizer._stale(lambda _: True)
+    await desk.ask()
+
+    assert 2 == desk.auth.asked

@@ -14,7 +14,17 @@ HARMLESS = {  # unary methods that the contract declares free of side effects or
     "auth": {"Authorize", "ListKeys", "RevokeKey"},
     "metrics": {"Append", "QueryUsage", "ListCalls", "GetExposition"},
     "providers": set(),
-    "router": {"Decide", "ListModels", "GetCatalogStatus"},
+    "router": {
+        "ApplyCatalog",
+        "Decide",
+        "Explain",
+        "GetCatalogStatus",
+        "GetCatalogVersion",
+        "ListCatalogVersions",
+        "ListDecisions",
+        "ListModels",
+        "PreviewPolicy",
+    },
     "edge": {"ListModels"},
 }
 

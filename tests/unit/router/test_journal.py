@@ -14,10 +14,10 @@ from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.router.config import CatalogConfig
 from polyroute.router.decide import Decided, decide
-from polyroute.router.explaining import replay
+from polyroute.router.explaining import apply, replay
 from polyroute.router.journal import Journal, Limits, merged
 from polyroute.router.snapshot import CatalogStore
-from polyroute.router.store import DecisionRow, SlateRow, Store
+from polyroute.router.store import DecisionRow, Kept, SlateRow, Store
 from tests.fakes.catalogs import NOW, ask, opened
 from tests.unit.router.live import live, spread, window
 from tests.unit.router.test_replay import DEPLOYMENTS, FIGURES, POLICIES, WISHES
@@ -48,10 +48,10 @@ class Memory:
         self.rows += decisions
         self.bodies |= {slate.digest: slate.record for slate in slates}
 
-    async def decision(self, request_id: str) -> tuple[bytes, bytes] | None:
+    async def decision(self, request_id: str) -> Kept | None:
         """The newest of a call."""
         found = [row for row in self.rows if row.request_id == request_id]
-        return (found[-1].record, self.bodies[found[-1].slate]) if found else None
+        return Kept(found[-1].planned, found[-1].record, self.bodies[found[-1].slate]) if found else None
 
     async def decisions(self, start_us: int, end_us: int, after: int, limit: int) -> list[tuple[int, bytes, bytes]]:
         """Rows are numbered from 1."""
@@ -277,7 +277,7 @@ async def test_age(store: Store) -> None:
 
 async def test_size(store: Store) -> None:
     """The oldest make room when the file holds too much."""
-    rows = [DecisionRow(f"r-{i}", i, b"digest", bytes(4096)) for i in range(6000)]
+    rows = [DecisionRow(f"r-{i}", i, b"digest", "p/a", bytes(4096)) for i in range(6000)]
     await store.keep(rows, [SlateRow(b"digest", 6000, b"body")])
 
     deleted = await store.forget(0, 10_000_000)
@@ -315,3 +315,23 @@ def _seconds(journal: Journal, one: Decided) -> float:
     for _ in range(2000):
         journal.note(one)
     return (perf_counter() - began) / 2000
+
+
+async def test_what_health_changed_comes_back(journal: Journal) -> None:
+    """A plan that was steered away from the ranking is kept as it was tried."""
+    store = opened(PAIR, "p", "q")
+
+    def steer(response: pb.DecideResponse, request: pb.DecideRequest) -> None:
+        response.record.steered.extend(["q/b", "p/a"])
+        response.record.retries_spent = True
+        apply(response.record, response.plan)
+
+    request = ask("m:price")
+    request.reports.add(request_id="r-0", deployment="p/a")
+    issued = decide(request, store.view, NOW, journal.note, steer)
+
+    again = await journal.explain("r-1")
+
+    assert ["q/b", "p/a"] == [attempt.deployment for attempt in issued.plan.attempts]
+    assert issued.plan == again.plan
+    assert 0 == len(again.record.request.reports)

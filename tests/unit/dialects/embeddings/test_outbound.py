@@ -62,7 +62,9 @@ def test_no_purpose_is_made_up_but_where_one_is_needed(
 
 @every
 def test_extensions_are_sent_and_never_over_the_request(dialect: EmbeddingOutbound) -> None:
-    """`truncate` and the like of the format itself."""
+    """`truncate` and the like of the format itself; where texts have requests of their own, these hold them."""
+    if dialect.name.startswith("gemini."):
+        return  # tests/unit/dialects/gemini
     extensions = {"truncate": b'"END"', "model": b'"other"'}
 
     body, _ = dialect.write_request(["a"], model="up", extensions=extensions)

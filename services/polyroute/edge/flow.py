@@ -7,7 +7,7 @@ From the first content on (the commit point) there is no other attempt; what bre
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -47,9 +47,12 @@ from polyroute.api.router.v1.router_pb2 import (
     Preferences,
     Timeouts,
 )
+from polyroute.edge.allowance import Admission, Allowances
 from polyroute.edge.authorizer import Authorizer
+from polyroute.edge.bounding import bounded
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.failover import Failure, next_attempt, verdict
+from polyroute.edge.permits import permit
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError, from_rpc
@@ -77,6 +80,9 @@ class Call:
         hints: What the content looks like, for a model that is to be chosen by it.
         session: Ties calls together that should stay at one deployment; empty for none.
         explain: The caller wants the whole decision record.
+        route: Path of the HTTP request or the RPC.
+        source: Address it comes from; empty when unknown.
+        admission: What the call takes of its key's limits and budget.
     """
 
     credential: str
@@ -89,6 +95,9 @@ class Call:
     hints: Hints | None = None
     session: str = ""
     explain: bool = False
+    route: str = ""
+    source: str = ""
+    admission: Admission | None = None
 
 
 @dataclass(slots=True)
@@ -108,6 +117,9 @@ class Relayed:
     request: RelayRequest
     deadline: float
     trail: Trail
+    route: str = ""
+    source: str = ""
+    admission: Admission | None = None
 
 
 class Flow:
@@ -119,6 +131,7 @@ class Flow:
         router: RouterService.
         providers: ProvidersService.
         recorder: Where records go.
+        allowances: Limits and money.
         reach: Returns once the providers role can be reached; raises REASON_SERVICE_UNAVAILABLE when it cannot.
     """
 
@@ -129,6 +142,7 @@ class Flow:
         router: Any,
         providers: Any,
         recorder: Recorder,
+        allowances: Allowances,
         reach: Callable[[], Awaitable[None]],
     ) -> None:
         self._reach = reach
@@ -137,6 +151,7 @@ class Flow:
         self._router = router
         self._providers = providers
         self._recorder = recorder
+        self._allowances = allowances
         self._reports: deque[AttemptReport] = deque(maxlen=MOST_REPORTS)
 
     async def generate(self, call: Call) -> AsyncGenerator[GenerateResponse]:
@@ -167,7 +182,7 @@ class Flow:
             trail.left()
             raise
         finally:
-            self._close(trail)
+            self._close(call)
 
     async def embed(self, call: Call) -> EmbedResponse:
         """Makes vectors.
@@ -188,7 +203,7 @@ class Flow:
             trail.left()
             raise
         finally:
-            self._close(trail)
+            self._close(call)
         return response
 
     async def relay(self, call: Relayed) -> AsyncGenerator[RelayResponse]:
@@ -202,6 +217,9 @@ class Flow:
             await self._authorize(call)
             _check_relay(call)
             attempt = await self._priced(call)
+            await self._hold(call, [attempt])
+            if call.admission is not None:
+                call.admission.sent(1, attempt)
             trail.trying(attempt)
             await self._reach()
             call.request.request_id = trail.request_id
@@ -225,7 +243,7 @@ class Flow:
             trail.left()
             raise
         finally:
-            self._close(trail)
+            self._close(call)
 
     async def _relayed(self, call: Relayed) -> AsyncGenerator[RelayResponse]:
         stream = self._providers.Relay(call.request, timeout=_left(call))
@@ -275,6 +293,9 @@ class Flow:
         call.trail.facts = call.facts
         call.trail.caller = allowed.caller
         call.trail.permitted = allowed.models
+        operation = call.facts.operation
+        permit(allowed, operation=operation, route=call.route, source=call.source)
+        call.admission = call.trail.admission = await self._allowances.admit(allowed, call.facts)
 
     async def _decide(self, call: Call) -> None:
         request = DecideRequest(
@@ -298,6 +319,16 @@ class Flow:
             call.trail.decision = await self._router.Decide(request, timeout=self._config.decide_seconds)
         except grpc.aio.AioRpcError as error:
             raise _unheard(call, from_rpc(error), "the router") from None
+        await self._hold(call, _plan(call).attempts)
+
+    async def _hold(self, call: Call | Relayed, attempts: Sequence[Attempt]) -> None:
+        """Holds the most that the call can cost; bounds an answer that the caller did not bound by what can be paid."""
+        admission = call.admission
+        if admission is None or admission.over:
+            return
+        bound = await admission.hold(call.trail.request_id, attempts, call.facts, _left(call))
+        if bound is not None and isinstance(call, Call):
+            call.body = bounded(call.body, bound)
 
     async def _next(self, call: Call, failures: list[Failure]) -> int | None:
         """The place in the plan of the next attempt, after the wait it asks for; None when none can help."""
@@ -309,7 +340,12 @@ class Flow:
         if following.wait:
             call.trail.waited(following.wait)
             await asyncio.sleep(following.wait)
-        call.trail.trying(plan.attempts[following.index])
+        attempt = plan.attempts[following.index]
+        if call.admission is not None and not call.admission.over:
+            if failures:
+                await call.admission.reprice(call.trail.rows())
+            call.admission.sent(len(failures) + 1, attempt)
+        call.trail.trying(attempt)
         return following.index
 
     async def _attempt(self, call: Call, index: int, number: int) -> AsyncGenerator[GenerateResponse]:
@@ -360,12 +396,15 @@ class Flow:
             return response
         raise verdict(failures)
 
-    def _close(self, trail: Trail) -> None:
-        """Records a call that ended otherwise than well; one that did is on record already."""
+    def _close(self, call: Call | Relayed) -> None:
+        """Records a call that ended otherwise than well; one that did is on record already. Settles every call."""
+        trail = call.trail
         if not trail.over:
             trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
         self._recorder.keep(trail)
         self._reports.extend(_reports(trail))
+        if call.admission is not None:
+            call.admission.close(trail.rows(), trail.usage)
 
 
 def _reports(trail: Trail) -> Iterator[AttemptReport]:

@@ -15,12 +15,11 @@ _network = lru_cache(maxsize=4096)(ipaddress.ip_network)
 _address = lru_cache(maxsize=4096)(ipaddress.ip_address)
 
 
-def permit(verdict: Verdict, *, model: str, operation: Operation.ValueType, route: str, source: str) -> None:
-    """Lets a call through that its key may make.
+def permit(verdict: Verdict, *, operation: Operation.ValueType, route: str, source: str) -> None:
+    """Lets a call through that its key may make; of its models the router judges, who reads what a name may say.
 
     Args:
         verdict: What auth says of the key.
-        model: What the call asks for.
         operation: What kind of work it is.
         route: The path of the HTTP request or of the RPC, without its query.
         source: The address it comes from; empty when unknown, which no bound on addresses lets through.
@@ -28,8 +27,6 @@ def permit(verdict: Verdict, *, model: str, operation: Operation.ValueType, rout
     Raises:
         MeshError: REASON_NOT_PERMITTED.
     """
-    if verdict.models and model not in verdict.models:
-        raise _refusal(f"this key may not use {model}", model=model, param="model")
     if verdict.HasField("scope"):
         _check(verdict.scope, operation, route, source)
 

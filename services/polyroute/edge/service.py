@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from itertools import islice
 from typing import Any, Final
+from urllib.parse import unquote
 
 import grpc
 
 from polyroute.api.chat.v1 import chat_pb2
-from polyroute.api.chat.v1.chat_pb2 import Operation, RequestFacts
+from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Operation, RequestFacts
 from polyroute.api.gateway.v1 import gateway_pb2 as pb
 from polyroute.api.gateway.v1 import gateway_pb2_grpc
 from polyroute.api.modality.v1.modality_pb2 import CountTokensTask, Result, Task
@@ -23,6 +24,7 @@ from polyroute.mesh import scope as scopes
 
 Context = grpc.aio.ServicerContext[Any, Any]
 MILLION: Final = 1_000_000
+SERVICE: Final = "polyroute.api.gateway.v1.GatewayService"
 TAGS: Final = 16  # with the lengths, OpenAI's own bounds of `metadata`
 KEY_CHARS: Final = 64
 TAG_CHARS: Final = 512
@@ -44,7 +46,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         """Answers a conversation as it is made."""
         trail = _trail(user=request.chat.user, tags=_tags(request.chat.metadata))
         facts = facts_of(request.chat)
-        call = Call(_credential(context), facts, request.chat, self._deadline(context), trail)
+        call = self._call(context, "Chat", facts, request.chat, trail)
         call.session = request.session
         _prefer(call, request)
         served = False
@@ -68,7 +70,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
             model=request.model,
             input_tokens_estimate=sum(map(tokens_in, request.texts)),
         )
-        call = Call(_credential(context), facts, body, self._deadline(context), trail)
+        call = self._call(context, "Embed", facts, body, trail)
         _prefer(call, request)
         response = await self._flow.embed(call)
         trail.handed_out()
@@ -131,7 +133,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         facts.operation = chat_pb2.OPERATION_COUNT_TOKENS
         facts.stream = facts.stream_usage = False
         task = Task(count_tokens=CountTokensTask(chat=request.chat))
-        result = await self._result(Call(_credential(context), facts, task, self._deadline(context), trail))
+        result = await self._result(self._call(context, "CountTokens", facts, task, trail))
         return pb.CountTokensResponse(result=result.count_tokens, served=_served(trail))
 
     def _task(self, request: Any, task: Task, operation: Operation.ValueType, context: Context) -> Call:
@@ -139,7 +141,8 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         facts = RequestFacts(
             operation=operation, model=request.model, input_tokens_estimate=tokens_of(task), stream=False
         )
-        call = Call(_credential(context), facts, task, self._deadline(context), trail)
+        name = type(request).DESCRIPTOR.name.removesuffix("Request")
+        call = self._call(context, name, facts, task, trail)
         _prefer(call, request)
         return call
 
@@ -176,11 +179,24 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         ]
         return pb.ListModelsResponse(models=models)
 
+    def _call(
+        self, context: Context, name: str, facts: RequestFacts, body: ChatRequest | EmbedInput | Task, trail: Trail
+    ) -> Call:
+        call = Call(_credential(context), facts, body, self._deadline(context), trail)
+        call.route, call.source = f"/{SERVICE}/{name}", _address(context.peer() or "")
+        return call
+
     def _deadline(self, context: Context) -> float:
         now = asyncio.get_running_loop().time()
         left = context.time_remaining()
         most = self._config.total_seconds
         return now + (most if left is None else min(most, left - scopes.SHAVE))
+
+
+def _address(peer: str) -> str:
+    """The address in a peer's name (`ipv4:10.0.0.7:5123`, `ipv6:[::1]:5123`); empty for one without any."""
+    kind, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _prefer(call: Call, request: Any) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter, time_ns
 from typing import Final
 
@@ -15,6 +16,8 @@ from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord, CallRecord
 from polyroute.api.providers.v1.providers_pb2 import Finished, RelayResponse, Started
 from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, Price
+from polyroute.edge.allowance import Admission
+from polyroute.edge.charging import Attempted, ChargeRow, Ending, charges, ending_of
 from polyroute.edge.errors import shape_of
 from polyroute.mesh.errors import MeshError
 
@@ -31,12 +34,14 @@ class Trail:
         request_id: The call's id.
         facts: What was read from the request; None until it was.
         caller: Who calls; None until auth said so.
+        admission: What it takes of its key's limits and budget; None until it was let in.
         permitted: Models and aliases that the key may use; empty means all.
         decision: The plan and why; None until the router decided.
         attempt: The attempt that is going on or gave the answer.
         started: What its vendor said at the beginning; None before.
         committed: Content was handed out: from here on there is no other attempt.
         recorded: Its record is written down.
+        tried: What each attempt may be charged for, with the price of its deployment.
         waits: Number of an attempt that failed -> seconds that its vendor asked to wait.
     """
 
@@ -49,6 +54,7 @@ class Trail:
     facts: RequestFacts | None = None
     caller: Caller | None = None
     permitted: Sequence[str] = ()
+    admission: Admission | None = None
     decision: DecideResponse | None = None
     attempt: Attempt | None = None
     started: Started | None = None
@@ -64,6 +70,7 @@ class Trail:
     upstream: float = 0.0
     attempts: list[AttemptRecord] = field(default_factory=list)
     waits: dict[int, float] = field(default_factory=dict)
+    tried: list[tuple[Attempted, Price | None]] = field(default_factory=list)
     _trying: bool = False
     _attempt_began: float = 0.0
     _attempt_ns: int = 0
@@ -118,7 +125,9 @@ class Trail:
 
     def failed(self, error: MeshError) -> None:
         """The attempt failed."""
-        record = self._ended(error.fault, error)
+        sent = error.reason == pb.REASON_UPSTREAM
+        ending = ending_of(error.fault, content=self.committed) if sent else Ending.UNSENT
+        record = self._ended(error.fault, ending, error)
         if error.retry_after is not None:
             self.waits[len(self.attempts)] = error.retry_after
         record.cancelled = error.reason != pb.REASON_UPSTREAM  # a failure of the mesh says nothing of the vendor
@@ -134,7 +143,7 @@ class Trail:
         self.usage = usage
         self.finish = finished.reason
         self.outcome = metrics_pb2.OUTCOME_COMPLETED
-        record = self._ended(pb.FAULT_UNSPECIFIED)
+        record = self._ended(pb.FAULT_UNSPECIFIED, Ending.COMPLETED)
         record.first_token_microseconds = finished.first_token_microseconds
         record.total_microseconds = finished.total_microseconds
         record.output_tokens = usage.output_tokens + usage.reasoning_tokens
@@ -158,7 +167,7 @@ class Trail:
         self.outcome = metrics_pb2.OUTCOME_CANCELLED
         self.status = 499
         if self._trying:  # not while waiting between two attempts: the last one is on record
-            self._ended(pb.FAULT_UNSPECIFIED).cancelled = True
+            self._ended(pb.FAULT_UNSPECIFIED, Ending.CANCELLED).cancelled = True
             self.usage = self.usage or self._delivered()
 
     def _delivered(self) -> Usage:
@@ -170,9 +179,18 @@ class Trail:
             estimated=True,
         )
 
-    def _ended(self, fault: pb.Fault.ValueType, error: MeshError | None = None) -> AttemptRecord:
+    def _ended(self, fault: pb.Fault.ValueType, ending: Ending, error: MeshError | None = None) -> AttemptRecord:
         assert self.attempt is not None  # noqa: S101 - only an attempt that began can end
         self._trying = False
+        reported = self.usage if self.usage is not None and not self.usage.estimated else None
+        attempted = Attempted(
+            number=len(self.attempts) + 1,
+            ending=ending,
+            reported=reported,
+            prompt_tokens=self.facts.input_tokens_estimate if self.facts else 0,
+            delivered_tokens=self.usage.output_tokens if self.usage and not reported else self.content_events,
+        )
+        self.tried.append((attempted, self.attempt.price if self.attempt.HasField("price") else None))
         record = AttemptRecord(
             deployment=self.attempt.deployment,
             provider=self.attempt.provider,
@@ -183,6 +201,12 @@ class Trail:
         )
         self.attempts.append(record)
         return record
+
+    def rows(self) -> list[ChargeRow]:
+        """What the attempts so far are charged."""
+        return charges(
+            (attempted, None if price is None else partial(cost_of, price=price)) for attempted, price in self.tried
+        )
 
     def cost(self) -> int | None:
         """Nano-USD; None when the price is unknown, 0 when nothing was used."""

@@ -27,6 +27,9 @@ class Probe(auth_pb2_grpc.AuthServiceServicer):
         self.ended = asyncio.Event()
         self.sent = 0
 
+    async def LeaseLimits(self, request: auth_pb2.LeaseLimitsRequest, context: Context) -> auth_pb2.LeaseLimitsResponse:
+        raise NotImplementedError
+
     async def Authorize(self, request: auth_pb2.AuthorizeRequest, context: Context) -> auth_pb2.AuthorizeResponse:
         self.seen = {
             "metadata": dict(context.invocation_metadata() or ()),

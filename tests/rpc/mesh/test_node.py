@@ -35,6 +35,9 @@ class Auth(auth_pb2_grpc.AuthServiceServicer):
         self.calls = 0
         self.watches = 0
 
+    async def LeaseLimits(self, request: auth_pb2.LeaseLimitsRequest, context: Context) -> auth_pb2.LeaseLimitsResponse:
+        raise NotImplementedError
+
     async def Authorize(self, request: auth_pb2.AuthorizeRequest, context: Context) -> auth_pb2.AuthorizeResponse:
         self.calls += 1
         if self.gate is not None:

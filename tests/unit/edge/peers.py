@@ -24,10 +24,12 @@ from polyroute.api.providers.v1.providers_pb2 import (
 )
 from polyroute.api.router.v1 import router_pb2, router_pb2_grpc
 from polyroute.api.router.v1.router_pb2 import Attempt, DecisionRecord, Plan, Price
+from polyroute.edge.allowance import Allowances
 from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.flow import Call, Flow
 from polyroute.edge.recorder import Recorder
+from polyroute.edge.settler import Settler
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.guard import Guard, Method
@@ -274,6 +276,7 @@ class House:
             self.router.stub(),
             self.providers.stub(),
             Recorder(self.spool, None),  # type: ignore[arg-type] # what of a spool is used
+            Allowances(None, None, Settler(self.spool, None), Clock(), Clock()),  # type: ignore[arg-type] # the same
             _there,
         )
         self.trail = Trail("r-1")

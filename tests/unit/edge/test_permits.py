@@ -9,7 +9,6 @@ from polyroute.edge.permits import permit
 from polyroute.mesh.errors import MeshError
 
 BOUND = Verdict(
-    models=["m"],
     scope=KeyScope(
         operations=[OPERATION_CHAT], routes=["/v1/chat/*", "/x"], source_ranges=["10.0.0.0/8", "2001:db8::/32"]
     ),
@@ -18,14 +17,13 @@ BOUND = Verdict(
 
 def judged(
     verdict: Verdict = BOUND,
-    model: str = "m",
     operation: Operation.ValueType = OPERATION_CHAT,
     route: str = "/v1/chat/completions",
     source: str = "10.1.2.3",
 ) -> bool:
     """Whether the call may be made."""
     try:
-        permit(verdict, model=model, operation=operation, route=route, source=source)
+        permit(verdict, operation=operation, route=route, source=source)
     except MeshError as error:
         return error.reason != pb.REASON_NOT_PERMITTED
     return True
@@ -33,7 +31,7 @@ def judged(
 
 def test_nothing_binds_a_plain_key() -> None:
     """Whoever uses it, for whatever, from wherever."""
-    assert judged(Verdict(), "any", OPERATION_EMBEDDING, "/y", "")
+    assert judged(Verdict(), OPERATION_EMBEDDING, "/y", "")
 
 
 @pytest.mark.parametrize("source", ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"])
@@ -55,7 +53,6 @@ def test_other_routes_are_refused(route: str) -> None:
     assert not judged(route=route)
 
 
-def test_other_models_and_work_are_refused() -> None:
+def test_other_work_is_refused() -> None:
     """By name."""
-    assert not judged(model="M")
     assert not judged(operation=OPERATION_EMBEDDING)

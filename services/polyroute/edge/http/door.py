@@ -61,6 +61,12 @@ class Asked:
         return self.headers.get("content-type", "application/json")
 
     @property
+    def source(self) -> str:
+        """The address that the request comes from; empty when unknown."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    @property
     def query(self) -> dict[str, str]:
         """The query's parameters; of a repeated one the last counts."""
         return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1")))
@@ -129,6 +135,7 @@ class Door:
             call.preferences = asked.preferences
             facts.require_parameters = asked.preferences.require_parameters
         call.hints = hints(asked.body, facts)
+        call.route, call.source = asked.scope["path"], asked.source
         call.session = asked.headers.get(SESSION, "")[:SESSION_CHARS]
         call.explain = asked.headers.get(EXPLAIN, "").lower() == "true"
         if forwarded:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from polyroute.edge.allowance import headers_of_refusal
 from polyroute.edge.errors import headers_of, shape_of
 from polyroute.edge.explaining import beside
 from polyroute.edge.http.connection import Headers, Reply
@@ -102,7 +103,7 @@ class Exchange:
             return
         body = manners.error(error, shape, self._trail.request_id)
         if not self.started:
-            self.whole(body, manners.status(shape), headers_of(error, shape))
+            self.whole(body, manners.status(shape), headers_of(error, shape) + headers_of_refusal(error))
             return
         # an in-band error and no end marker: clients would take a bare end for a complete answer
         await self._reply.piece(manners.broken(body), last=True)
@@ -142,12 +143,13 @@ class Exchange:
             headers.append((b"x-client-request-id", asked[_CLIENT_ID].encode()))
         if "origin" in asked:
             headers += _EXPOSED
+        limits = trail.admission.headers() if trail.admission is not None else []
         if trail.attempt is not None and trail.committed:
-            headers += _served(trail)
-        return headers
+            headers += _served(trail, limited=bool(limits))
+        return headers + limits
 
 
-def _served(trail: Trail) -> list[tuple[bytes, bytes]]:
+def _served(trail: Trail, *, limited: bool) -> list[tuple[bytes, bytes]]:
     attempt, decision, started = trail.attempt, trail.decision, trail.started
     assert attempt is not None  # noqa: S101 - the caller looked
     headers = [
@@ -161,7 +163,7 @@ def _served(trail: Trail) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-polyroute-model", _ascii(trail.model)))
         headers.append((b"x-polyroute-catalog", _ascii(decision.record.catalog_version)))
     if started is not None:
-        if started.headers:
+        if started.headers and not limited:  # the caller's own limits stand above those of the vendor's account
             headers += [(name.encode(), _ascii(value)) for name, value in started.headers.items()]
         if started.dropped:
             headers.append((b"x-polyroute-dropped", _ascii(",".join(started.dropped))))

@@ -63,6 +63,7 @@ class RelayDoor:
             )
             facts = RequestFacts(operation=chat_pb2.OPERATION_RELAY, model=_model(asked, provider))
             relayed = Relayed(credential(asked.headers), facts, request, asked.deadline, asked.trail)
+            relayed.route, relayed.source = scope["path"], asked.source
             await self._answer(relayed, asked)
 
         await self._door.exchange(scope, receive, OPENAI, work)

@@ -73,16 +73,16 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
 
 
 def test_what_is_in_the_wheel(wheel: Path) -> None:
-    """The services, the contract's modules with their types, the vocabulary of rules, and nothing else."""
+    """The services, the contract's modules with their types, the vocabulary of rules, one vendor's messages, and no more."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (info,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(info).decode())
 
-    assert {"polyroute", "buf", info.partition("/")[0]} == {name.partition("/")[0] for name in names}
+    assert {"polyroute", "xai", "buf", info.partition("/")[0]} == {name.partition("/")[0] for name in names}
     assert {"polyroute/py.typed", "polyroute/api/py.typed", "polyroute/api/gateway/v1/gateway_pb2_grpc.py"} <= names
     assert "polyroute/__init__.py" not in names
-    assert metadata.get_all("Provides-Extra") == ["local"]
+    assert metadata.get_all("Provides-Extra") == ["bedrock", "local"]
     assert metadata["License-Expression"] == "Apache-2.0"
 
 

@@ -73,7 +73,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
 
 
 def test_what_is_in_the_wheel(wheel: Path) -> None:
-    """The services, the contract's modules with their types, the vocabulary of rules, one vendor's messages, and no more."""
+    """The services, the contract's modules with their types, the vocabulary of rules, a vendor's messages, no more."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (info,) = (name for name in names if name.endswith(".dist-info/METADATA"))

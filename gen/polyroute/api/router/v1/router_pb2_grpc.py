@@ -88,7 +88,9 @@ class RouterServiceServicer:
 
     def Decide(self, request, context):
         """Orders the deployments that may serve a call. NOT_FOUND when the model is unknown, FAILED_PRECONDITION when no
-        deployment of it can serve the call. Deterministic in its inputs and the versions named in the record.
+        deployment of it can serve the call, UNAVAILABLE when all of them are out of order. Deterministic in its inputs, the
+        versions and the order by health named in the record. It takes reports on attempts as well; when it is repeated they
+        count twice, which moves a figure by one attempt and no more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

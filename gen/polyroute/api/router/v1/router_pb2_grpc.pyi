@@ -18,7 +18,9 @@ class RouterServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     Decide: _aio.UnaryUnaryMultiCallable[_router_pb2.DecideRequest, _router_pb2.DecideResponse]
     """Orders the deployments that may serve a call. NOT_FOUND when the model is unknown, FAILED_PRECONDITION when no
-    deployment of it can serve the call. Deterministic in its inputs and the versions named in the record.
+    deployment of it can serve the call, UNAVAILABLE when all of them are out of order. Deterministic in its inputs, the
+    versions and the order by health named in the record. It takes reports on attempts as well; when it is repeated they
+    count twice, which moves a figure by one attempt and no more.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]
     """Lists the models and aliases a caller may name. Called by the edge for GET /v1/models and by gateway.v1."""
@@ -54,7 +56,9 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_router_pb2.DecideRequest, _abc.Awaitable[_router_pb2.DecideResponse]],
     ) -> _abc.Awaitable[_router_pb2.DecideResponse]:
         """Orders the deployments that may serve a call. NOT_FOUND when the model is unknown, FAILED_PRECONDITION when no
-        deployment of it can serve the call. Deterministic in its inputs and the versions named in the record.
+        deployment of it can serve the call, UNAVAILABLE when all of them are out of order. Deterministic in its inputs, the
+        versions and the order by health named in the record. It takes reports on attempts as well; when it is repeated they
+        count twice, which moves a figure by one attempt and no more.
         """
 
     @_abc_1.abstractmethod

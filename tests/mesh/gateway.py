@@ -19,8 +19,8 @@ from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
 from polyroute.cli.config import load
 from polyroute.cli.roles import Process
 from polyroute.mesh import lifecycle
-from polyroute.mesh.config import ROLES
 from polyroute.mesh.node import Node
+from polyroute.mesh.roles import ROLES
 
 SECONDS: Final = 10.0  # bound of everything here that waits
 SPARE: Final = 200

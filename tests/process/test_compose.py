@@ -22,7 +22,8 @@ import yaml
 
 from bench.gateways import free_port, log_tail, stop
 from bench.vendor import Vendor
-from polyroute.mesh.config import ROLES, MeshConfig
+from polyroute.mesh.config import MeshConfig
+from polyroute.mesh.roles import ROLES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROGRAM: Final = Path(sys.executable).with_name("polyroute")

@@ -17,12 +17,12 @@ from rich.table import Table
 
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
-from polyroute.cli import report
+from polyroute.cli import checking
 from polyroute.cli.client import connected, routers, run
 from polyroute.cli.config import Config, load
 from polyroute.cli.output import show
-from polyroute.mesh.config import ConfigError
 from polyroute.mesh.node import Node
+from polyroute.mesh.roles import ConfigError
 from polyroute.router.document import DocumentError, catalog_of, replaced, strangers, with_alias
 
 SECONDS: Final = 30.0
@@ -78,7 +78,7 @@ def check(config_file: Path | None, overrides: Mapping[str, Any], path: Path) ->
         file.write(whole)
         file.flush()
         try:
-            report.check(path, load(Path(file.name), overrides))
+            checking.check(path, load(Path(file.name), overrides))
         except ConfigError as error:
             raise ConfigError(str(error).replace(file.name, str(path))) from None
 

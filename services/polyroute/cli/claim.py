@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from polyroute.mesh.config import ConfigError
+from polyroute.mesh.roles import ConfigError
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from polyroute.mesh.config import ConfigError
+from polyroute.mesh.roles import ConfigError
 from polyroute.router.policyconfig import days_of, minute_of
 
 _SPAN: Final = re.compile(r"(\d+)([mhd])")

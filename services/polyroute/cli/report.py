@@ -1,10 +1,8 @@
-"""What an operator asks a running gateway: models, usage, health; and whether a configuration can be used."""
+"""What an operator asks a running gateway: models, usage, health."""
 
 import asyncio
-import os
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -20,13 +18,8 @@ from polyroute.cli.client import run
 from polyroute.cli.config import Config
 from polyroute.cli.moments import span
 from polyroute.cli.output import show
-from polyroute.mesh.config import ROLES, ConfigError
 from polyroute.mesh.node import Node
-from polyroute.providers import roster
-from polyroute.providers.local.model import LocalModel
-from polyroute.providers.registry import all_vendors
-from polyroute.providers.roster import Roster
-from polyroute.router.build import build
+from polyroute.mesh.roles import ROLES, ConfigError
 
 SECONDS: Final = 5.0
 NANO: Final = 1_000_000_000
@@ -133,23 +126,3 @@ def health(config: Config, roles: Iterable[str], timeout: float) -> int:
     for role, serving in zip(wanted, answers, strict=True):
         print(f"{role:<10} {'serving' if serving else 'not serving'}")
     return 0 if all(answers) else 1
-
-
-def check(path: Path, config: Config) -> None:
-    """Builds what a start would build, without starting anything.
-
-    Raises:
-        ConfigError: Something in it cannot be used.
-    """
-    environment = os.environ if config.provider.discover else {}
-    local = LocalModel(config.provider.local)
-    accounts = roster.everyone(config.providers, environment, all_vendors(), local=local)
-    offered = Roster()
-    offered.replace(accounts, {name: roster.offered(account) for name, account in accounts.items()})
-    try:
-        catalog = build(config.catalog, offered.providers())
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    for warning in catalog.warnings:
-        print(f"{path}: warning: {warning}")
-    print(f"{path}: good; {len(config.providers)} providers, {len(config.models)} models, catalog {catalog.version}")

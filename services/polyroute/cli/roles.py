@@ -8,20 +8,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from polyroute.auth import wiring as auth
 from polyroute.cli.config import Config, load
-from polyroute.edge import wiring as edge
-from polyroute.mesh.config import ConfigError
 from polyroute.mesh.lifecycle import Role
 from polyroute.mesh.node import Node
+from polyroute.mesh.roles import ConfigError
 from polyroute.mesh.source import Source
-from polyroute.metrics import wiring as metrics
-from polyroute.providers import wiring as providers
-from polyroute.providers.local.weights import Progress
-from polyroute.router import wiring as router
-from polyroute.router.document import CatalogFile
+
+if TYPE_CHECKING:
+    from polyroute.providers.local.weights import Progress
 
 
 @dataclass
@@ -44,7 +40,7 @@ class Process:
     roles: frozenset[str]
     instance: str = ""
     announce: Callable[[str], None] = print
-    progress: Progress | None = None
+    progress: "Progress | None" = None
     sources: dict[str, Source] = field(default_factory=dict)
 
     @property
@@ -61,37 +57,61 @@ class Process:
 
     def table(self, node: Node) -> dict[str, Role]:
         """How each of its roles is started, in any order."""
-        config = self.config
-        builders: dict[str, Callable[[], AbstractAsyncContextManager[None]]] = {
-            "auth": partial(auth.role, node, config.auth, data_dir=config.data_dir, announce=self.announce),
-            "metrics": partial(metrics.role, node, config.metrics, data_dir=config.data_dir),
-            "providers": partial(
-                providers.role,
-                node,
-                config.provider,
-                load=lambda: self.reread().providers,
-                source=self._source("providers"),
-                environment=os.environ,
-                progress=self.progress,
-            ),
-            "router": partial(
-                router.role,
-                node,
-                config.router,
-                load=lambda: self.reread().catalog,
-                source=self._source("router"),
-                data_dir=config.data_dir,
-                file=CatalogFile(self.path, lambda path: load(path, self.overrides).catalog) if self.path else None,
-            ),
-            "edge": partial(
-                edge.role,
-                node,
-                config.edge,
-                spool_dir=config.data_dir / "spool" / (self.instance or "edge"),
-                shared=bool(self.instance),
-            ),
+        builders = {
+            "auth": self._auth,
+            "metrics": self._metrics,
+            "providers": self._providers,
+            "router": self._router,
+            "edge": self._edge,
         }
-        return {name: build for name, build in builders.items() if name in self.roles}
+        return {name: partial(build, node) for name, build in builders.items() if name in self.roles}
+
+    # A process loads what its own roles need, and not the rest: one that is killed must be back soon.
+
+    def _auth(self, node: Node) -> AbstractAsyncContextManager[None]:
+        from polyroute.auth import wiring
+
+        return wiring.role(node, self.config.auth, data_dir=self.config.data_dir, announce=self.announce)
+
+    def _metrics(self, node: Node) -> AbstractAsyncContextManager[None]:
+        from polyroute.metrics import wiring
+
+        return wiring.role(node, self.config.metrics, data_dir=self.config.data_dir)
+
+    def _providers(self, node: Node) -> AbstractAsyncContextManager[None]:
+        from polyroute.providers import wiring
+
+        return wiring.role(
+            node,
+            self.config.provider,
+            load=lambda: self.reread().providers,
+            source=self._source("providers"),
+            environment=os.environ,
+            progress=self.progress,
+        )
+
+    def _router(self, node: Node) -> AbstractAsyncContextManager[None]:
+        from polyroute.router import wiring
+        from polyroute.router.document import CatalogFile
+
+        return wiring.role(
+            node,
+            self.config.router,
+            load=lambda: self.reread().catalog,
+            source=self._source("router"),
+            data_dir=self.config.data_dir,
+            file=CatalogFile(self.path, lambda path: load(path, self.overrides).catalog) if self.path else None,
+        )
+
+    def _edge(self, node: Node) -> AbstractAsyncContextManager[None]:
+        from polyroute.edge import wiring
+
+        return wiring.role(
+            node,
+            self.config.edge,
+            spool_dir=self.config.data_dir / "spool" / (self.instance or "edge"),
+            shared=bool(self.instance),
+        )
 
     def _source(self, role: str) -> Source:
         return self.sources.setdefault(role, Source(self.path))

@@ -18,9 +18,9 @@ from polyroute.cli.client import run
 from polyroute.cli.config import Config
 from polyroute.cli.moments import moment
 from polyroute.edge.preferences import read_preferences
-from polyroute.mesh.config import ConfigError
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.node import Node
+from polyroute.mesh.roles import ConfigError
 
 SECONDS: Final = 5.0
 OPERATIONS: Final = {

@@ -20,8 +20,9 @@ from polyroute.cli.config import Config
 from polyroute.cli.estimates import Comparison, compared, judged
 from polyroute.cli.moments import span
 from polyroute.cli.output import show
-from polyroute.mesh.config import ConfigError, Section, read_yaml, validated
+from polyroute.mesh.config import Section, read_yaml, validated
 from polyroute.mesh.node import Node
+from polyroute.mesh.roles import ConfigError
 from polyroute.router.journal import merged
 from polyroute.router.policies import Policy, all_policies, compiled
 from polyroute.router.policyconfig import PolicyConfig

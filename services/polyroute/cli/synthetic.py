@@ -18,7 +18,7 @@ from rich.table import Table
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.cli.output import show
-from polyroute.mesh.config import ConfigError
+from polyroute.mesh.roles import ConfigError
 from polyroute.router.catalog import Deployment, Times
 from polyroute.router.draws import numbers
 from polyroute.router.figures import Figures, Spread

@@ -14,7 +14,6 @@ from polyroute.api.router.v1.router_pb2 import ListModelsRequest, Model
 from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
 from polyroute.cli.config import Config
 from polyroute.mesh.node import Node
-from polyroute.providers.local.model import HINT
 
 MEGABYTE: Final = 1_000_000
 ADD_A_VENDOR: Final = "or set a vendor's key, such as OPENAI_API_KEY, and start again"
@@ -59,6 +58,8 @@ class Welcome:
 
     async def _wait_for_a_model(self, node: Node) -> bool:
         """Whether there is one; without the embedded model and any vendor there will be none until a new start."""
+        from polyroute.providers.local.model import HINT
+
         watch = ProvidersServiceStub(node.channel("providers")).WatchProviders(WatchProvidersRequest())
         try:
             said = ""

@@ -12,7 +12,7 @@ from polyroute.cli.config import load
 from polyroute.cli.roles import Process, chosen
 from polyroute.cli.serve import serve
 from polyroute.cli.welcome import Welcome
-from polyroute.mesh.config import ROLES
+from polyroute.mesh.roles import ROLES
 
 
 def main(arguments: list[str]) -> None:

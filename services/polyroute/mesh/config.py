@@ -12,14 +12,11 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-ROLES: Final = ("auth", "metrics", "providers", "router", "edge")  # start order; stop order is the reverse
+from polyroute.mesh.roles import ROLES, ConfigError
+
 _REFERENCE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; the text says where and why, one problem a line."""
 
 
 class Section(BaseModel):
@@ -49,6 +46,35 @@ class LogConfig(Section):
     format: str = Field(
         default="auto", pattern="^(auto|json|console)$", description="`auto` is console on a terminal, JSON elsewhere"
     )
+
+
+class DatabaseConfig(Section):
+    """The PostgreSQL database of everything that must last; a text alone is its URL."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # a mistake in `url` must not print the password
+
+    url: SecretStr = Field(
+        default=SecretStr(""),
+        description="`postgresql://user:password@host:5432/name`; empty: SQLite files in the data directory",
+    )
+    connections: int = Field(
+        default=4, ge=1, le=100, description="connections of each role that read; up to three more write"
+    )
+    statement_timeout: float = Field(default=30.0, gt=0, le=3600, description="seconds that one statement may take")
+    lock_timeout: float = Field(default=5.0, gt=0, le=600, description="seconds to wait for another process's write")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, given: Any) -> Any:
+        return {"url": given} if isinstance(given, str) else given
+
+    @field_validator("url")
+    @classmethod
+    def _check_scheme(cls, url: SecretStr) -> SecretStr:
+        scheme, found, _ = url.get_secret_value().partition("://")
+        if url.get_secret_value() and (not found or scheme not in ("postgresql", "postgres")):
+            raise ValueError("must begin with postgresql://")
+        return SecretStr(url.get_secret_value().replace("postgres://", "postgresql://", 1))
 
 
 class MeshConfig(Section):

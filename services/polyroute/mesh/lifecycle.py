@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from polyroute.mesh.config import ROLES
+from polyroute.mesh.roles import ROLES
 
 HURRY: Final = 5.0  # s a process may still take after the second signal
 

@@ -18,8 +18,9 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from polyroute.mesh import scope as scopes
-from polyroute.mesh.config import ConfigError, TlsConfig
+from polyroute.mesh.config import TlsConfig
 from polyroute.mesh.guard import TOKEN_KEY
+from polyroute.mesh.roles import ConfigError
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 MAX_METADATA_BYTES: Final = 16 * 1024

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import Operation
 from polyroute.api.providers.v1.providers_pb2 import KnownModel, Provider
-from polyroute.mesh.config import ConfigError, suggestion
+from polyroute.mesh.config import suggestion
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.roles import ConfigError
 from polyroute.providers.account import Account, MovingAccount, Place, needed
 from polyroute.providers.config import ProviderConfig
 from polyroute.providers.credentials import Signing

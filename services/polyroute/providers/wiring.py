@@ -10,8 +10,8 @@ import structlog
 from polyroute.api.providers.v1 import providers_pb2_grpc
 from polyroute.api.providers.v1.providers_pb2 import KnownModel
 from polyroute.mesh.background import Background
-from polyroute.mesh.config import ConfigError
 from polyroute.mesh.node import Node, Service
+from polyroute.mesh.roles import ConfigError
 from polyroute.mesh.source import Source
 from polyroute.providers import roster as rosters
 from polyroute.providers.account import Account

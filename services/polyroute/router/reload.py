@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST
-from polyroute.mesh.config import ConfigError
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.roles import ConfigError
 from polyroute.router import rollout
 from polyroute.router.catalog import Catalog, CatalogError
 from polyroute.router.config import CatalogConfig, RolloutConfig

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
@@ -18,10 +20,13 @@ from polyroute.api.metrics.v1 import metrics_pb2, metrics_pb2_grpc
 from polyroute.api.providers.v1 import providers_pb2, providers_pb2_grpc
 from polyroute.api.router.v1 import router_pb2, router_pb2_grpc
 from polyroute.cli import admin, client, report
+from polyroute.cli import routing as questions
+from polyroute.cli.commands import routing as route_words
+from polyroute.cli.commands import usage as usage_words
 from polyroute.cli.config import Config
 from polyroute.cli.main import app
 from polyroute.cli.welcome import Welcome
-from polyroute.mesh.config import ConfigError
+from polyroute.mesh.roles import ConfigError
 from polyroute.providers.local.model import HINT
 from polyroute.providers.registry import all_vendors
 from tests.unit.edge.peers import local
@@ -30,6 +35,21 @@ Context = grpc.aio.ServicerContext[Any, Any]
 CONFIG = Config()
 OWN = "providers: {p: {vendor: openai_compatible, base_url: 'http://h/v1'}}"
 ODD = "[/red] [bold]x"  # what a terminal library might take for a command
+
+
+def test_words_are_those_of_the_contract() -> None:
+    """The help of `route` and `usage` is there before the contract is loaded; it says what the contract says."""
+    assert tuple(questions.OPERATIONS) == route_words.OPERATIONS
+    assert tuple(questions.URGENCIES) == route_words.URGENCIES
+    assert tuple(report.DIMENSIONS) == usage_words.DIMENSIONS
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Every command's help, and each process of one role, would wait for it."""
+    source = "import sys, polyroute.cli.main; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.split()
+
+    assert not {"grpc", "google", "pydantic", "sqlalchemy", "yaml"} & set(loaded)
 
 
 class Roles(

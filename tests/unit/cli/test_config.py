@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from polyroute.cli.config import Config, default_data_dir, find, load
-from polyroute.cli.main import _overrides
+from polyroute.cli.options import overrides
 from polyroute.cli.roles import chosen
-from polyroute.mesh.config import ROLES, ConfigError
+from polyroute.mesh.roles import ROLES, ConfigError
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ class TestLoad:
     def test_command_line_stands_above_the_file(self, path: Path) -> None:
         """Where both speak; the rest of a section stays."""
         path.write_text("edge: {http: {listen: '127.0.0.1:1', body_seconds: 7}}\nlog: {format: json}")
-        config = load(path, _overrides(Path("/d"), "debug", "127.0.0.1:2", {"mesh": {"drain_delay": 0}}))
+        config = load(path, overrides(Path("/d"), "debug", "127.0.0.1:2", {"mesh": {"drain_delay": 0}}))
 
         assert ("127.0.0.1:2", 7) == (config.edge.http.listen, config.edge.http.body_seconds)
         assert (Path("/d"), "debug", "json", 0) == (
@@ -67,7 +67,7 @@ class TestLoad:
         """An option that is not given is no value."""
         path.write_text("log: {level: warning}")
 
-        assert "warning" == load(path, _overrides(None, None, None, {})).log.level
+        assert "warning" == load(path, overrides(None, None, None, {})).log.level
 
     @pytest.mark.parametrize(
         ("text", "place"),
@@ -83,15 +83,15 @@ class TestLoad:
     def test_what_cannot_be_merged_is_named(self, path: Path, text: str, place: str) -> None:
         """As any other mistake in the file, whatever the command line says beside it."""
         path.write_text(text)
-        overrides = _overrides(None, "debug", "127.0.0.1:2", {})
+        said = overrides(None, "debug", "127.0.0.1:2")
         with pytest.raises(ConfigError, match=rf"polyroute\.yaml: {place}"):
-            load(path, overrides)
+            load(path, said)
 
     def test_empty_section_is_the_defaults(self, path: Path) -> None:
         """YAML says null where nothing follows a key."""
         path.write_text("log:\n")
 
-        assert "debug" == load(path, _overrides(None, "debug", None, {})).log.level
+        assert "debug" == load(path, overrides(None, "debug", None, {})).log.level
 
     def test_secrets_are_not_shown(self, path: Path) -> None:
         """A key in the file does not come back in a dump."""

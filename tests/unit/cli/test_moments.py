@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from polyroute.cli.moments import moment, span
-from polyroute.mesh.config import ConfigError
+from polyroute.mesh.roles import ConfigError
 
 WEDNESDAY = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)  # 20:00 in Shanghai
 

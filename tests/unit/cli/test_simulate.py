@@ -9,7 +9,7 @@ from bench.vendors_sim import run
 from polyroute.cli.config import Config
 from polyroute.cli.simulate import candidates
 from polyroute.cli.synthetic import Ruled
-from polyroute.mesh.config import ConfigError
+from polyroute.mesh.roles import ConfigError
 
 CONFIG = Config.model_validate({"policies": {"mine": {"sort": "price"}}})
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from polyroute.mesh.config import ConfigError, MeshConfig, Section, read_yaml, suggestion, validated
+from polyroute.mesh.config import MeshConfig, Section, read_yaml, suggestion, validated
+from polyroute.mesh.roles import ConfigError
 
 TLS = {"cert": "a.pem", "key": "a.key", "ca": "ca.pem"}
 

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from polyroute.mesh import lifecycle
-from polyroute.mesh.config import ROLES
 from polyroute.mesh.lifecycle import Role, running, signalled
+from polyroute.mesh.roles import ROLES
 
 
 class Roles:

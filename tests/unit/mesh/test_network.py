@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from polyroute.mesh import network
-from polyroute.mesh.config import ROLES
 from polyroute.mesh.network import service_config, services_of, watches_of
+from polyroute.mesh.roles import ROLES
 
 HARMLESS = {  # unary methods that the contract declares free of side effects or idempotent
     "auth": {"Authorize", "ListKeys", "RevokeKey"},

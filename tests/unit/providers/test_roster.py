@@ -9,8 +9,8 @@ import pytest
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.providers.v1.providers_pb2 import KnownModel
-from polyroute.mesh.config import ConfigError
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.roles import ConfigError
 from polyroute.providers.account import Account
 from polyroute.providers.config import ProviderConfig
 from polyroute.providers.credentials import AwsKey

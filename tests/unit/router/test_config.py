@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from polyroute.mesh.config import ConfigError, validated
+from polyroute.mesh.config import validated
+from polyroute.mesh.roles import ConfigError
 from polyroute.router.config import CatalogConfig
 from polyroute.router.fields import checked_name, nanos
 

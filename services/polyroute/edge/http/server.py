@@ -11,7 +11,7 @@ import uvicorn
 
 from polyroute.edge.config import HttpConfig
 from polyroute.edge.http.connection import Bounds, bounded
-from polyroute.mesh.config import ConfigError
+from polyroute.mesh.roles import ConfigError
 
 BACKLOG: Final = 2048
 

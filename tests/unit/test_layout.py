@@ -44,6 +44,7 @@ DIALECTS_MAY_IMPORT: Final = "polyroute.mesh.errors"
 # Files that know gRPC besides each service's `service.py` and `wiring.py` and the mesh itself.
 GRPC: Final = {
     "edge/flow.py": "calls the stubs of the path of a call, and turns their failures into the mesh's errors",
+    "edge/deciding.py": "calls the router's stub, and tells a refusal from a router that is away",
     "edge/authorizer.py": "calls auth's stub, and tells a refusal from an auth that is away",
     "edge/http/pages.py": "calls the stub of metrics for /metrics",
     "providers/grpc_transport.py": "calls vendors that are asked over gRPC",

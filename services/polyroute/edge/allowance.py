@@ -1,8 +1,8 @@
-"""What a call may take: its shares of limits and its money, from the door to the ledger.
+"""What a call may take: its place, its shares of limits and its money, from the door to the ledger.
 
-`Allowances.admit` counts the call; `Admission.hold` holds the most it can cost once the plan is known; `sent` writes
-down that an attempt begins; `close` settles all of it. A key without limits and budgets passes through for the price of
-two looks at its verdict.
+`Allowances.admit` lets the call in and counts it; `Admission.hold` holds the most it can cost once the plan is known;
+`sent` writes down that an attempt begins; `close` settles all of it. A key without limits and budgets passes through for
+the price of a few looks at its verdict.
 """
 
 import asyncio
@@ -18,10 +18,7 @@ from polyroute.api.auth.v1.auth_pb2 import Caller, Verdict
 from polyroute.api.auth.v1.ledger_pb2 import Settlement
 from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_TOKENS
 from polyroute.api.chat.v1.chat_pb2 import (
-    OPERATION_CHAT,
-    OPERATION_COMPLETION,
     OPERATION_IMAGE,
-    OPERATION_RELAY,
     OPERATION_SPEECH,
     OPERATION_TRANSCRIPTION,
     RequestFacts,
@@ -29,24 +26,27 @@ from polyroute.api.chat.v1.chat_pb2 import (
 )
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
-from polyroute.edge.charging import ChargeRow, total
+from polyroute.edge.capacity import Capacity
+from polyroute.edge.charging import ChargeRow, multiplied
+from polyroute.edge.checkpoints import Checkpoints
+from polyroute.edge.common import CommonLimits
 from polyroute.edge.purse import Hold, Purses
-from polyroute.edge.settler import Settler
-from polyroute.edge.shares import Figure, Shares, Taken
+from polyroute.edge.settler import LOST_SECONDS, MODEL_CHARACTERS, Settler
+from polyroute.edge.settler import UNCHARGED_RULE as UNCHARGED
+from polyroute.edge.shares import INSTALLATION, Figure, Shares, Taken
+from polyroute.edge.sizes import ANSWERS, tokens_in, tokens_of
+from polyroute.edge.turnstile import Pass, Turnstile, criticality_of
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.pricing import in_force, within_reach
 
 TICK_SECONDS: Final = 0.5
-LOST_SECONDS: Final = 60.0  # after a call's deadline, when it counts as lost
 ANSWER_TOKENS: Final = 16_384  # held for an answer without a bound; what is not affordable is cut off
-COUNTED_ANSWER: Final = 512  # counted of such an answer against limits of tokens, until it is known
 LEAST_ANSWER: Final = 16  # an answer that is cut shorter than this is not worth asking for
 MILLION: Final = 1_000_000
 AUDIO_MILLISECONDS: Final = 60_000  # held for sound, whose length is known when it is over
 CHARACTERS_PER_TOKEN: Final = 4
 CALLERS_KEPT: Final = 100_000
-UNCHARGED: Final = "uncharged/1"  # of attempts that cost nothing
 
-_ANSWERS: Final = frozenset({OPERATION_CHAT, OPERATION_COMPLETION, OPERATION_RELAY})
 _SOUNDS: Final = frozenset({OPERATION_SPEECH, OPERATION_TRANSCRIPTION})
 _HEADERS: Final = {"requests": b"requests", "tokens": b"tokens"}
 
@@ -60,12 +60,14 @@ class Bill:
         token: Of a million tokens of the answer.
         answer: Tokens of the answer.
         bounded: The caller gave that number.
+        multiplier: What the call costs its caller is what it costs times this, in millionths.
     """
 
     prompt: int
     token: int
     answer: int
     bounded: bool
+    multiplier: int = MILLION
 
     @property
     def needed(self) -> int:
@@ -79,23 +81,28 @@ class Bill:
 
     def with_answer(self, tokens: int) -> int:
         """The cost with so long an answer."""
-        return self.prompt + -(-tokens * self.token // MILLION)
+        return -(-(self.prompt + -(-tokens * self.token // MILLION)) * self.multiplier // MILLION)
 
     def affordable(self, amount: int) -> int:
         """The longest answer that `amount` pays."""
-        return self.answer if not self.token else min(self.answer, (amount - self.prompt) * MILLION // self.token)
+        if not self.token or not self.multiplier:
+            return self.answer
+        asked = amount * MILLION // self.multiplier
+        return min(self.answer, (asked - self.prompt) * MILLION // self.token)
 
 
-def bill_of(attempts: Iterable[Attempt], facts: RequestFacts) -> Bill:
+def bill_of(attempts: Iterable[Attempt], facts: RequestFacts, multiplier: int = MILLION) -> Bill:
     """The most that a call can cost by its plan, whose prices are known."""
     choices = max(1, facts.choices)
-    bounded = facts.HasField("max_output_tokens") or facts.operation not in _ANSWERS
+    bounded = facts.HasField("max_output_tokens") or facts.operation not in ANSWERS
     answer = facts.max_output_tokens if bounded else ANSWER_TOKENS
     prompt = token = 0
     for attempt in attempts:
-        prompt = max(prompt, _prompt_of(attempt.price, facts.input_tokens_estimate) + _beside(attempt.price, facts))
-        token = max(token, attempt.price.output, attempt.price.reasoning)
-    return Bill(prompt, token * choices, answer, bounded)
+        # a prompt may turn out longer than was estimated, and so be charged by the next tier
+        for price in within_reach(attempt.price, facts.input_tokens_estimate * 5 // 4):
+            prompt = max(prompt, _prompt_of(price, facts.input_tokens_estimate) + _beside(price, facts))
+            token = max(token, price.output, price.reasoning)
+    return Bill(prompt, token * choices, answer, bounded, multiplier)
 
 
 def payable(verdict: Verdict, attempts: Iterable[Attempt]) -> list[Attempt]:
@@ -136,16 +143,6 @@ def _beside(price: Price, facts: RequestFacts) -> int:
     return -(-sum(likely) // MILLION)
 
 
-def tokens_of(facts: RequestFacts) -> int:
-    """What a call counts against limits of tokens before its answer is known."""
-    answer = 0
-    if facts.HasField("max_output_tokens"):
-        answer = facts.max_output_tokens
-    elif facts.operation in _ANSWERS:
-        answer = COUNTED_ANSWER
-    return max(1, facts.input_tokens_estimate + answer * max(1, facts.choices))
-
-
 @dataclass(slots=True)
 class Admission:
     """One call that was let in.
@@ -154,6 +151,7 @@ class Admission:
         taken: Shares of limits that it uses.
         tokens: Counted against limits of tokens so far.
         paid: What is held for it; None when nothing has to be.
+        place: Its place among the calls under way; None where these are not bounded.
     """
 
     house: "Allowances"
@@ -162,12 +160,14 @@ class Admission:
     tokens: int = 0
     paid: Hold | None = None
     over: bool = False
+    place: Pass | None = None
     _request_id: str = ""
     _caller: bytes = b""  # who pays, as every settlement of the call says it
     _lost_at: Timestamp | None = None
     _facts: RequestFacts | None = None
     _bound: int = 0  # the most that one attempt can cost
     _tried: dict[int, Attempt] = field(default_factory=dict)
+    _settled: set[int] = field(default_factory=set)
 
     async def hold(
         self, request_id: str, attempts: Sequence[Attempt], facts: RequestFacts, deadline_seconds: float
@@ -189,11 +189,13 @@ class Admission:
         """
         if not self.verdict.purse:
             return None
-        bill = bill_of(payable(self.verdict, attempts), facts)
+        bill = bill_of(payable(self.verdict, attempts), facts, self.multiplier)
         purse = self.house.purses.of(self.verdict.purse, self.verdict.caller)
         self.paid = await purse.hold(bill.needed, bill.least)
         self._request_id, self._facts, self._bound = request_id, facts, self.paid.amount
         self._caller = self.house.caller(self.verdict.caller)
+        if self.multiplier != MILLION:  # what the hold was worked out with is what the charge is worked out with
+            self._caller += Settlement(multiplier_millionths=self.multiplier).SerializeToString()
         self._lost_at = self.house.moment(deadline_seconds + LOST_SECONDS)
         return None if bill.bounded else bill.affordable(self.paid.amount)
 
@@ -203,8 +205,22 @@ class Admission:
         Raises:
             MeshError: REASON_BUDGET_EXHAUSTED, another attempt cannot be paid.
         """
-        if self.paid is not None and (spent := total(charged) or 0):
+        if self.paid is None:
+            return
+        rows = list(charged)
+        if spent := self._sum(rows):
             await self.paid.reprice(spent + self._bound)
+        # on the disk before another one begins: whatever becomes of that, this is what these cost
+        self.house.settler.keep(self.head, self._settlements(rows))
+
+    async def twice(self) -> None:
+        """Holds the cost of two attempts, before a second one is made beside the first.
+
+        Raises:
+            MeshError: REASON_BUDGET_EXHAUSTED, two cannot be paid.
+        """
+        if self.paid is not None:
+            await self.paid.reprice(2 * self._bound)
 
     def sent(self, number: int, attempt: Attempt) -> None:
         """Writes down that an attempt begins, with what it is charged if it is lost: its prompt.
@@ -218,7 +234,8 @@ class Admission:
         if not attempt.HasField("price"):
             payable(self.verdict, [attempt])
         self._tried[number] = attempt
-        self.checkpoint(number, _prompt_of(attempt.price, self._facts.input_tokens_estimate))
+        tokens = self._facts.input_tokens_estimate
+        self.checkpoint(number, _prompt_of(in_force(attempt.price, tokens, 0), tokens))
 
     def checkpoint(self, number: int, cost: int) -> None:
         """Writes down what an attempt has cost so far, nano-USD; for calls that last, every few seconds.
@@ -229,9 +246,14 @@ class Admission:
         if self.paid is None:
             return
         settlement = Settlement(
-            request_id=self._request_id, attempt=number, cost_nanos=cost, checkpoint=True, expire_time=self._lost_at
+            request_id=self._request_id,
+            attempt=number,
+            cost_nanos=cost,
+            checkpoint=True,
+            expire_time=self._lost_at,
+            holder=self.house.holder,
         )
-        self.house.settler.intend(self._caller + self.paid.allowance.head, settlement)
+        self.house.settler.intend(self.head, settlement)
 
     def close(self, rows: Sequence[ChargeRow], usage: Usage | None) -> None:
         """Settles the call, once: its charges, its money, its shares.
@@ -243,17 +265,34 @@ class Admission:
         if self.over:
             return
         self.over = True
-        used = 0 if usage is None else _tokens_in(usage)
+        if self.place is not None:  # first of all: what fails below must not keep others out
+            self.place.leave()
+        used = 0 if usage is None else tokens_in(usage)
         for share, taken in self.taken:
             share.settle(taken, used if share.limit.kind == LIMIT_KIND_TOKENS else taken)
         if self.paid is not None:
-            self.house.settler.keep(self._caller + self.paid.allowance.head, self._settlements(rows))
-            self.paid.settle(sum(row.cost or 0 for row in rows))
+            self.house.settler.keep(self.head, self._settlements(rows))
+            self.paid.settle(self._sum(rows))
+
+    @property
+    def multiplier(self) -> int:
+        """What the call costs its caller is what it costs times this, in millionths."""
+        return self.verdict.multiplier_millionths or MILLION
+
+    @property
+    def head(self) -> bytes:
+        """What all settlements of a call that is held for have in common; empty for others."""
+        return self._caller + self.paid.allowance.head if self.paid is not None else b""
+
+    def _sum(self, rows: Iterable[ChargeRow]) -> int:
+        return sum(multiplied(row.cost or 0, self.multiplier) for row in rows)
 
     def figures(self) -> list[Figure]:
-        """How the limits of the call stand: of each kind the one that is nearest to its end."""
+        """How the caller's own limits stand: of each kind the one that is nearest to its end."""
         nearest: dict[str, Figure] = {}
         for share, _ in self.taken:
+            if share.limit.scope == INSTALLATION:  # what all callers do together is nobody's business
+                continue
             figure = share.figure()
             if figure.kind not in nearest or figure.remaining < nearest[figure.kind].remaining:
                 nearest[figure.kind] = figure
@@ -267,7 +306,10 @@ class Admission:
         """The charges; attempts that were written down and cost nothing are settled as well."""
         found = [self._settlement(row.attempt, row.cost, row.usage, row.rule) for row in rows]
         charged = {row.attempt for row in rows}
-        return found + [self._settlement(number, 0, None, UNCHARGED) for number in self._tried if number not in charged]
+        found += [self._settlement(number, 0, None, UNCHARGED) for number in self._tried if number not in charged]
+        new = [settlement for settlement in found if settlement.attempt not in self._settled]
+        self._settled.update(settlement.attempt for settlement in new)
+        return new
 
     def _settlement(self, number: int, cost: int | None, usage: Usage | None, rule: str) -> Settlement:
         attempt = self._tried.get(number)
@@ -277,6 +319,7 @@ class Admission:
         if attempt is not None:
             settlement.price_version = attempt.price.version
             settlement.deployment = attempt.deployment
+            settlement.model = attempt.model[:MODEL_CHARACTERS]
         return settlement
 
 
@@ -290,6 +333,9 @@ class Allowances:
         clock: Seconds, monotonic.
         wall: Seconds since the Unix epoch.
         timeout: Seconds to wait for auth.
+        turnstile: Bounds the calls under way; None means that nothing does.
+        longest: Seconds that a call can last.
+        holder: Names this life of this process; made up when empty.
     """
 
     def __init__(
@@ -301,39 +347,73 @@ class Allowances:
         wall: Callable[[], float],
         *,
         timeout: float = 5.0,
+        turnstile: Turnstile | None = None,
+        longest: float = 3600.0,
+        holder: str = "",
     ) -> None:
-        holder = uuid4().hex
+        self.holder = holder = holder or uuid4().hex
         self.settler = settler
+        self.checkpoints = Checkpoints(settler, holder, wall, longest=longest)
         self.shares = Shares(auth, holder, clock, timeout)
+        self.capacity = Capacity(self.shares)
+        self.common = CommonLimits(auth, self.shares, self.capacity, clock, timeout)
         self.purses = Purses(ledger, holder, clock, timeout)
+        self.turnstile = turnstile
         self._wall = wall
         self._recalled = asyncio.Event()
         self._callers: dict[str, bytes] = {}
         self._moment = Timestamp()  # asked for by many calls of the same second
         self._free = Admission(self, Verdict(), over=True)  # of every call that nothing bounds
 
-    async def admit(self, verdict: Verdict, facts: RequestFacts) -> Admission:
-        """Counts a call against the limits of its key.
+    async def admit(
+        self, verdict: Verdict, facts: RequestFacts, criticality: str = "", patience: float = math.inf
+    ) -> Admission:
+        """Lets a call in when it is its turn, and counts it against the limits of its key and those of all calls.
+
+        Args:
+            verdict: What auth says of the key.
+            facts: What was read from the request.
+            criticality: What the call says of how much it matters; see `turnstile.criticality_of`.
+            patience: Seconds until the call's deadline.
 
         Raises:
-            MeshError: REASON_RATE_LIMITED; REASON_USAGE_UNAVAILABLE, its charge could not be kept.
+            MeshError: REASON_OVERLOADED, it was shed; REASON_RATE_LIMITED; REASON_USAGE_UNAVAILABLE, its charge could
+                not be kept.
         """
-        limited, purse = bool(verdict.limits), verdict.purse
-        if not limited and not purse:
+        limited, purse = bool(verdict.limits or self.shares.everyone), verdict.purse
+        if not limited and not purse and self.turnstile is None:
             return self._free
         admission = Admission(self, verdict)
-        if purse:
+        if self.turnstile is not None:
+            tenant, wanted = verdict.caller.project_id, criticality_of(verdict, criticality)
+            admission.place = await self.turnstile.enter(tenant, wanted, patience)
+        try:
+            await self._count(admission, facts, limited=limited)
+        except BaseException:
+            if admission.place is not None:
+                admission.place.leave()
+            raise
+        return admission
+
+    async def _count(self, admission: Admission, facts: RequestFacts, *, limited: bool) -> None:
+        verdict = admission.verdict
+        if verdict.purse:
             self.settler.check()
         if limited:
             tokens = tokens_of(facts)
             taken = self.shares.of(verdict, facts.model, tokens)
             await self.shares.take(taken)
             admission.taken, admission.tokens = taken, tokens
-        return admission
 
     def recall(self, purses: Iterable[str]) -> None:
-        """Gives back at once what no call needs of some purses; for `Authorizer`."""
-        self.purses.recall(purses)
+        """Gives back at once what no call needs of some purses, and asks for limits that changed; for `Authorizer`.
+
+        Args:
+            purses: Ids of keys, projects and accounts, and the scopes of limits that bind more than one of them.
+        """
+        recalled = list(purses)
+        self.purses.recall(recalled)
+        self.common.changed(recalled)
         self._recalled.set()
 
     async def run(self) -> None:
@@ -342,6 +422,7 @@ class Allowances:
             self._recalled.clear()
             self.purses.tidy()
             await self.purses.give_back()
+            await self.common.renew()
             await self.shares.renew()
             await self._rest()
 
@@ -393,13 +474,3 @@ def headers_of_refusal(error: MeshError) -> list[tuple[bytes, bytes]]:
         return []
     figure = Figure(metadata["limit"], int(metadata["amount"]), int(metadata["remaining"]), float(metadata["reset"]))
     return headers_of([figure])
-
-
-def _tokens_in(usage: Usage) -> int:
-    return (
-        usage.input_tokens
-        + usage.cache_read_tokens
-        + usage.cache_write_tokens
-        + usage.output_tokens
-        + usage.reasoning_tokens
-    )

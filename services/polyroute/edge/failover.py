@@ -5,7 +5,7 @@ that another try cannot mend ends the call at once.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,7 +65,9 @@ class Next:
     wait: float = 0.0
 
 
-def next_attempt(candidates: int, most: int, failures: Sequence[Failure], left: float) -> Next | None:
+def next_attempt(
+    candidates: int, most: int, failures: Sequence[Failure], left: float, full: Collection[int] = ()
+) -> Next | None:
     """What to try after `failures`.
 
     Args:
@@ -73,21 +75,23 @@ def next_attempt(candidates: int, most: int, failures: Sequence[Failure], left: 
         most: Most attempts in all.
         failures: The attempts so far, oldest first.
         left: Seconds until the call's deadline.
+        full: Places in the plan of deployments that have no room for the call.
 
     Returns:
         The next attempt; None when none can help.
     """
     if not failures:
-        return Next(0)
+        first = max(full, default=-1) + 1
+        return Next(first) if first < candidates else None
     sent = sum(failure.error.fault != pb.FAULT_UNSUPPORTED for failure in failures)
     if sent >= most or not _retryable(failures[-1].error, ELSEWHERE):
         return None
     if _ambiguous(failures) > 1:
         return None  # the request may have been charged twice already
-    fresh = max(failure.index for failure in failures) + 1
+    fresh = max((*full, *(failure.index for failure in failures))) + 1
     if fresh < candidates:
         return Next(fresh)
-    return _again(failures, left)
+    return _again([failure for failure in failures if failure.index not in full], left)
 
 
 def _again(failures: Sequence[Failure], left: float) -> Next | None:
@@ -95,10 +99,10 @@ def _again(failures: Sequence[Failure], left: float) -> Next | None:
     latest = {failure.index: failure.error for failure in failures}
     for index in dict.fromkeys(failure.index for failure in failures):
         error = latest[index]
-        if not _retryable(error, AGAIN):
+        if not (_retryable(error, AGAIN) or _by_another_key(error)):
             continue
         rounds = sum(failure.index == index for failure in failures)
-        wait = _backoff(rounds) if error.retry_after is None else error.retry_after
+        wait = _wait(error, rounds)
         if wait <= SHORT_WAIT and wait < left:
             return Next(index, wait)
     return None
@@ -108,6 +112,18 @@ def _retryable(error: MeshError, faults: frozenset[pb.Fault.ValueType]) -> bool:
     if error.reason == pb.REASON_SERVICE_UNAVAILABLE:  # the providers role itself is restarting
         return True
     return error.reason == pb.REASON_UPSTREAM and error.fault in faults
+
+
+def _by_another_key(error: MeshError) -> bool:
+    """Whether one key of the account was refused and another one need not be."""
+    return error.metadata.get("other_keys") == "true"
+
+
+def _wait(error: MeshError, rounds: int) -> float:
+    """Seconds before another try at the same deployment."""
+    if _by_another_key(error):
+        return 0.0
+    return _backoff(rounds) if error.retry_after is None else error.retry_after
 
 
 def _ambiguous(failures: Sequence[Failure]) -> int:

@@ -6,120 +6,37 @@ From the first content on (the commit point) there is no other attempt; what bre
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
 import structlog
 
 from polyroute.api.auth.v1.auth_pb2 import Caller, Verdict
-from polyroute.api.chat.v1.chat_pb2 import (
-    OPERATION_CHAT,
-    OPERATION_COUNT_TOKENS,
-    ChatRequest,
-    EncodedRequest,
-    RequestFacts,
-    Usage,
-)
+from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.api.modality.v1.modality_pb2 import Task
-from polyroute.api.providers.v1.providers_pb2 import (
-    EmbedInput,
-    EmbedRequest,
-    EmbedResponse,
-    Finished,
-    GenerateRequest,
-    GenerateResponse,
-    RelayRequest,
-    RelayResponse,
-    Target,
-)
-from polyroute.api.router.v1.router_pb2 import (
-    Attempt,
-    AttemptReport,
-    DecideRequest,
-    Hints,
-    ListModelsRequest,
-    ListModelsResponse,
-    Preferences,
-    Timeouts,
-)
-from polyroute.edge.allowance import Admission, Allowances
+from polyroute.api.providers.v1.providers_pb2 import EmbedResponse, Finished, GenerateResponse, RelayResponse
+from polyroute.api.router.v1.router_pb2 import Attempt, ListModelsRequest, ListModelsResponse
+from polyroute.edge.allowance import Allowances
 from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.bounding import bounded
+from polyroute.edge.call import Call, Relayed, plan_of, time_left
 from polyroute.edge.config import EdgeConfig
+from polyroute.edge.deciding import Decider
 from polyroute.edge.failover import Failure, next_attempt, verdict
-from polyroute.edge.permits import permit
+from polyroute.edge.hedging import Race
+from polyroute.edge.permits import bind, permit
 from polyroute.edge.recorder import Recorder
+from polyroute.edge.requests import embed_request, generate_request
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError, from_rpc
 
 HELD_MESSAGES: Final = 64  # opening messages that are held back, so that another attempt can still replace them
 HELD_BYTES: Final = 256 * 1024
-MOST_REPORTS: Final = 4096  # on their way to the router; of more only the newest say anything of how vendors are
 CONTENT: Final = frozenset({"text", "reasoning", "tool_call", "refusal", "audio", "image"})
 
 _log = structlog.get_logger("flow")
-
-
-@dataclass(slots=True)
-class Call:
-    """What a door hands in.
-
-    Attributes:
-        credential: The caller's key as presented.
-        facts: What was read from the request.
-        body: The question, typed or as the client sent it.
-        deadline: Loop time at which the call must be over.
-        trail: What becomes known of it.
-        headers: The client's headers that the vendor may see.
-        preferences: What the caller wants of the deployments; None when it says nothing.
-        hints: What the content looks like, for a model that is to be chosen by it.
-        session: Ties calls together that should stay at one deployment; empty for none.
-        explain: The caller wants the whole decision record.
-        route: Path of the HTTP request or the RPC.
-        source: Address it comes from; empty when unknown.
-        admission: What the call takes of its key's limits and budget.
-    """
-
-    credential: str
-    facts: RequestFacts
-    body: ChatRequest | EncodedRequest | EmbedInput | Task
-    deadline: float
-    trail: Trail
-    headers: Mapping[str, str] = field(default_factory=dict)
-    preferences: Preferences | None = None
-    hints: Hints | None = None
-    session: str = ""
-    explain: bool = False
-    route: str = ""
-    source: str = ""
-    admission: Admission | None = None
-
-
-@dataclass(slots=True)
-class Relayed:
-    """A request for a vendor's own API.
-
-    Attributes:
-        credential: The caller's key as presented.
-        facts: Of operation RELAY; the model is `provider/model` where the body names one.
-        request: What is passed on.
-        deadline: Loop time at which the call must be over.
-        trail: What becomes known of it.
-    """
-
-    credential: str
-    facts: RequestFacts
-    request: RelayRequest
-    deadline: float
-    trail: Trail
-    route: str = ""
-    source: str = ""
-    admission: Admission | None = None
 
 
 class Flow:
@@ -152,7 +69,7 @@ class Flow:
         self._providers = providers
         self._recorder = recorder
         self._allowances = allowances
-        self._reports: deque[AttemptReport] = deque(maxlen=MOST_REPORTS)
+        self._decider = Decider(router, config.decide_seconds)
 
     async def generate(self, call: Call) -> AsyncGenerator[GenerateResponse]:
         """Answers a conversation or completion.
@@ -167,13 +84,13 @@ class Flow:
             failures: list[Failure] = []
             while (index := await self._next(call, failures)) is not None:
                 # closed here and not by the collector: a reader that stops ends the vendor's work now
-                async with aclosing(self._attempt(call, index, len(failures) + 1)) as responses:
+                async with aclosing(self._attempts(call, index, failures)) as responses:
                     try:
                         async for response in responses:
                             yield response
                         return
                     except MeshError as error:
-                        failures.append(_failed(call, index, error))
+                        failures.append(_failed(call, error))
             raise verdict(failures)
         except MeshError as error:
             trail.ended(error)
@@ -216,7 +133,7 @@ class Flow:
         try:
             await self._authorize(call)
             _check_relay(call)
-            attempt = await self._priced(call)
+            attempt = await self._decider.priced(call)
             await self._hold(call, [attempt])
             if call.admission is not None:
                 call.admission.sent(1, attempt)
@@ -246,7 +163,7 @@ class Flow:
             self._close(call)
 
     async def _relayed(self, call: Relayed) -> AsyncGenerator[RelayResponse]:
-        stream = self._providers.Relay(call.request, timeout=_left(call))
+        stream = self._providers.Relay(call.request, timeout=time_left(call))
         try:
             async for response in stream:
                 yield response
@@ -254,20 +171,6 @@ class Flow:
             raise from_rpc(error) from None
         finally:
             stream.cancel()
-
-    async def _priced(self, call: Relayed) -> Attempt:
-        """The deployment that the request would be one of, for its price; without a price where there is none."""
-        facts = RequestFacts()
-        facts.CopyFrom(call.facts)
-        facts.operation = OPERATION_CHAT
-        request = DecideRequest(request_id=call.trail.request_id, facts=facts, caller=call.trail.caller)
-        provider = call.request.provider
-        try:
-            decision = await self._router.Decide(request, timeout=self._config.decide_seconds)
-        except grpc.aio.AioRpcError:
-            return Attempt(deployment=f"{provider or 'any'}/*", provider=provider)
-        found: Attempt = decision.plan.attempts[0]
-        return found
 
     async def caller(self, credential: str) -> Caller:
         """Who a key belongs to."""
@@ -295,44 +198,26 @@ class Flow:
         call.trail.permitted = allowed.models
         operation = call.facts.operation
         permit(allowed, operation=operation, route=call.route, source=call.source)
+        if isinstance(call, Call):
+            bind(call, allowed)
         call.admission = call.trail.admission = await self._allowances.admit(allowed, call.facts)
 
     async def _decide(self, call: Call) -> None:
-        request = DecideRequest(
-            request_id=call.trail.request_id,
-            facts=call.facts,
-            caller=call.trail.caller,
-            preferences=call.preferences,
-            hints=call.hints,
-            sticky_key=call.session,
-            explain=call.explain,
-            permitted_models=call.trail.permitted,  # a name may say more than a model's: the router reads it
-        )
-        if self._reports:
-            request.reports.extend(self._reports)
-            self._reports.clear()
-        if call.facts.operation == OPERATION_COUNT_TOKENS:  # whoever answers conversations can count their tokens
-            request.facts.operation = OPERATION_CHAT
-        if isinstance(call.body, EncodedRequest):
-            request.dialect = call.body.dialect
-        try:
-            call.trail.decision = await self._router.Decide(request, timeout=self._config.decide_seconds)
-        except grpc.aio.AioRpcError as error:
-            raise _unheard(call, from_rpc(error), "the router") from None
-        await self._hold(call, _plan(call).attempts)
+        call.trail.decision = await self._decider.decide(call)
+        await self._hold(call, plan_of(call).attempts)
 
     async def _hold(self, call: Call | Relayed, attempts: Sequence[Attempt]) -> None:
         """Holds the most that the call can cost; bounds an answer that the caller did not bound by what can be paid."""
         admission = call.admission
         if admission is None or admission.over:
             return
-        bound = await admission.hold(call.trail.request_id, attempts, call.facts, _left(call))
+        bound = await admission.hold(call.trail.request_id, attempts, call.facts, time_left(call))
         if bound is not None and isinstance(call, Call):
             call.body = bounded(call.body, bound)
 
     async def _next(self, call: Call, failures: list[Failure]) -> int | None:
         """The place in the plan of the next attempt, after the wait it asks for; None when none can help."""
-        plan = _plan(call)
+        plan = plan_of(call)
         left = call.deadline - asyncio.get_running_loop().time()
         following = next_attempt(len(plan.attempts), plan.max_attempts, failures, left)
         if following is None:
@@ -348,20 +233,31 @@ class Flow:
         call.trail.trying(attempt)
         return following.index
 
-    async def _attempt(self, call: Call, index: int, number: int) -> AsyncGenerator[GenerateResponse]:
-        """One attempt; holds back its opening until there is content."""
-        trail = call.trail
+    def _attempts(self, call: Call, index: int, failures: list[Failure]) -> AsyncGenerator[GenerateResponse]:
+        """The next attempt; the very first of a call may get another one beside it."""
+        if failures or not plan_of(call).HasField("hedge_after"):
+            return self._attempt(call, call.trail, index, len(failures) + 1)
+        return Race(call, self._attempt, failures).run()
+
+    async def _attempt(
+        self, call: Call, trail: Trail, index: int, number: int, claim: Callable[[], bool] = lambda: True
+    ) -> AsyncGenerator[GenerateResponse]:
+        """One attempt; holds back its opening until there is content, and ends when another one answers by then."""
+        attempt = plan_of(call).attempts[index]
         await self._reach()
-        stream = self._providers.Generate(_request(call, _plan(call).attempts[index], number), timeout=_left(call))
+        stream = self._providers.Generate(generate_request(call, attempt, number), timeout=time_left(call))
         held: list[GenerateResponse] = []
         finished = False
         try:
             async for response in stream:
                 finished = _noted(response, trail)
                 held.append(response)
-                if not trail.committed:
+                if not call.trail.committed:
                     if not (finished or trail.content_events or _too_much(held)):
                         continue
+                    if not claim():
+                        return
+                    trail = call.trail
                     trail.handed_out()
                 if finished:
                     self._recorder.keep(trail)  # before the last bytes go out: whoever has the answer is on record
@@ -380,11 +276,11 @@ class Flow:
         failures: list[Failure] = []
         trail = call.trail
         while (index := await self._next(call, failures)) is not None:
-            attempt = _plan(call).attempts[index]
+            attempt = plan_of(call).attempts[index]
             try:
                 await self._reach()
                 response: EmbedResponse = await self._providers.Embed(
-                    _embed_request(call, attempt, len(failures) + 1), timeout=_left(call)
+                    embed_request(call, attempt, len(failures) + 1), timeout=time_left(call)
                 )
             except (grpc.aio.AioRpcError, MeshError) as error:
                 failure = error if isinstance(error, MeshError) else from_rpc(error)
@@ -402,39 +298,15 @@ class Flow:
         if not trail.over:
             trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
         self._recorder.keep(trail)
-        self._reports.extend(_reports(trail))
+        self._decider.report(trail)
         if call.admission is not None:
             call.admission.close(trail.rows(), trail.usage)
 
 
-def _reports(trail: Trail) -> Iterator[AttemptReport]:
-    """What a call's attempts say of their deployments."""
-    for number, record in enumerate(trail.attempts, 1):
-        report = AttemptReport(
-            request_id=trail.request_id,
-            attempt=number,
-            deployment=record.deployment,
-            fault=record.fault,
-            upstream_status=record.upstream_status,
-            first_token_microseconds=record.first_token_microseconds,
-            total_microseconds=record.total_microseconds,
-            output_tokens=record.output_tokens,
-            cancelled=record.cancelled,
-        )
-        if number in trail.waits:
-            report.retry_after_milliseconds = int(trail.waits[number] * 1000)
-        yield report
-
-
-def _unheard(call: Call, error: MeshError, who: str) -> MeshError:
-    """The error, or that a role did not answer in time: the caller's own time may not be over yet."""
-    if error.reason == pb.REASON_DEADLINE and call.deadline > asyncio.get_running_loop().time():
-        return MeshError(pb.REASON_SERVICE_UNAVAILABLE, f"{who} does not answer", retry_after=1.0)
-    return error
-
-
-def _failed(call: Call, index: int, error: MeshError) -> Failure:
+def _failed(call: Call, error: MeshError) -> Failure:
     """Notes an attempt that failed; raises the error again when it came after the commit point."""
+    tried = call.trail.attempt
+    index = next(i for i, one in enumerate(plan_of(call).attempts) if tried and one.deployment == tried.deployment)
     call.trail.failed(error)
     if call.trail.committed:
         raise error
@@ -460,68 +332,6 @@ def _check_relay(call: Relayed) -> None:
 
 def _permits(allowed: Verdict, model: str) -> bool:
     return not allowed.models or model in allowed.models
-
-
-def _plan(call: Call) -> Any:
-    assert call.trail.decision is not None  # noqa: S101 - decided before any attempt
-    return call.trail.decision.plan
-
-
-def _left(call: Call | Relayed) -> float:
-    left = call.deadline - asyncio.get_running_loop().time()
-    if left <= 0:
-        raise MeshError(pb.REASON_DEADLINE, "the call's time is over")
-    return left
-
-
-def _request(call: Call, attempt: Attempt, number: int) -> GenerateRequest:
-    request = GenerateRequest(
-        request_id=call.trail.request_id,
-        attempt=number,
-        target=_target(attempt),
-        facts=call.facts,
-        timeouts=_timeouts(call, number),
-        headers=call.headers or None,
-    )
-    if isinstance(call.body, EncodedRequest):
-        request.encoded.CopyFrom(call.body)
-    elif isinstance(call.body, ChatRequest):
-        request.chat.CopyFrom(call.body)
-    elif isinstance(call.body, Task):
-        request.task.CopyFrom(call.body)
-    return request
-
-
-def _embed_request(call: Call, attempt: Attempt, number: int) -> EmbedRequest:
-    request = EmbedRequest(
-        request_id=call.trail.request_id,
-        attempt=number,
-        target=_target(attempt),
-        facts=call.facts,
-        timeouts=_timeouts(call, number),
-    )
-    if isinstance(call.body, EncodedRequest):
-        request.encoded.CopyFrom(call.body)
-    elif isinstance(call.body, EmbedInput):
-        request.input.CopyFrom(call.body)
-    return request
-
-
-def _timeouts(call: Call, number: int) -> Timeouts:
-    """The plan's, with the wait for the first token short enough to leave time for the attempts that may follow."""
-    plan = _plan(call)
-    tries = max(1, min(plan.max_attempts, len(plan.attempts)) - number + 1)
-    share = _left(call) / tries
-    if share >= plan.timeouts.first_token.seconds:
-        return plan.timeouts  # type: ignore[no-any-return] # a message of the plan
-    timeouts = Timeouts()
-    timeouts.CopyFrom(plan.timeouts)
-    timeouts.first_token.FromNanoseconds(int(share * 1e9))
-    return timeouts
-
-
-def _target(attempt: Attempt) -> Target:
-    return Target(deployment=attempt.deployment, provider=attempt.provider, upstream_model=attempt.upstream_model)
 
 
 def _noted(response: GenerateResponse, trail: Trail) -> bool:

@@ -7,6 +7,8 @@ from typing import Final
 from polyroute.api.auth.v1.auth_pb2 import KeyScope, Verdict
 from polyroute.api.chat.v1.chat_pb2 import Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.edge.call import Call
+from polyroute.edge.preferences import read_preferences
 from polyroute.mesh.errors import MeshError
 
 OPERATION_PREFIX: Final = "OPERATION_"
@@ -29,6 +31,36 @@ def permit(verdict: Verdict, *, operation: Operation.ValueType, route: str, sour
     """
     if verdict.HasField("scope"):
         _check(verdict.scope, operation, route, source)
+
+
+def bind(call: Call, verdict: Verdict) -> None:
+    """Puts into a call what its key says of routing: tags, regions and policies, and wishes where it brings none.
+
+    Raises:
+        MeshError: REASON_NOT_PERMITTED; it names a policy that the key may not name.
+    """
+    if not verdict.HasField("scope"):
+        if call.policy:
+            raise _policy_refusal(call.policy)
+        return
+    scope = verdict.scope
+    if call.policy and call.policy not in scope.policies:
+        raise _policy_refusal(call.policy)
+    if scope.policies and not call.policy:
+        call.policy = scope.policies[0]
+    call.regions = scope.regions
+    if scope.tags:
+        call.trail.tags = {**call.trail.tags, **scope.tags}
+    if scope.provider_defaults and call.preferences is None:
+        call.preferences = _defaults(scope.provider_defaults)
+        call.facts.require_parameters = call.preferences.require_parameters
+
+
+_defaults = lru_cache(maxsize=4096)(read_preferences)
+
+
+def _policy_refusal(name: str) -> MeshError:
+    return _refusal(f"this key may not name the policy {name!r}", param="policy")
 
 
 def _check(scope: KeyScope, operation: Operation.ValueType, route: str, source: str) -> None:

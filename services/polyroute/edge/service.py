@@ -15,11 +15,14 @@ from polyroute.api.gateway.v1 import gateway_pb2 as pb
 from polyroute.api.gateway.v1 import gateway_pb2_grpc
 from polyroute.api.modality.v1.modality_pb2 import CountTokensTask, Result, Task
 from polyroute.api.providers.v1.providers_pb2 import EmbedInput, GenerateEvent
+from polyroute.edge.call import Call
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.facts import facts_of, tokens_in, tokens_of
-from polyroute.edge.flow import Call, Flow
-from polyroute.edge.http.door import credential
+from polyroute.edge.flow import Flow
+from polyroute.edge.http.door import POLICY, credential
 from polyroute.edge.trail import Trail
+from polyroute.edge.turnstile import HEADER as CRITICALITY
+from polyroute.edge.wishes import URGENCY, typed_hints
 from polyroute.mesh import scope as scopes
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -48,6 +51,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         facts = facts_of(request.chat)
         call = self._call(context, "Chat", facts, request.chat, trail)
         call.session = request.session
+        call.hints = typed_hints(request.chat, facts, _said(context, URGENCY))
         _prefer(call, request)
         served = False
         async with aclosing(self._flow.generate(call)) as responses:
@@ -183,7 +187,11 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         self, context: Context, name: str, facts: RequestFacts, body: ChatRequest | EmbedInput | Task, trail: Trail
     ) -> Call:
         call = Call(_credential(context), facts, body, self._deadline(context), trail)
-        call.route, call.source = f"/{SERVICE}/{name}", _address(context.peer() or "")
+        call.route, call.source = f"/{SERVICE}/{name}", address(context.peer() or "")
+        call.policy = _said(context, POLICY)
+        call.criticality = _said(context, CRITICALITY)
+        left = context.time_remaining()
+        call.hurried = left is not None and left < self._config.total_seconds
         return call
 
     def _deadline(self, context: Context) -> float:
@@ -193,10 +201,16 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         return now + (most if left is None else min(most, left - scopes.SHAVE))
 
 
-def _address(peer: str) -> str:
+def address(peer: str) -> str:
     """The address in a peer's name (`ipv4:10.0.0.7:5123`, `ipv6:[::1]:5123`); empty for one without any."""
     kind, _, rest = unquote(peer).partition(":")
     return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
+
+
+def _said(context: Context, name: str) -> str:
+    """A text of the call's metadata; empty without."""
+    metadata = context.invocation_metadata() or ()
+    return next((value for key, value in metadata if key == name and isinstance(value, str)), "")
 
 
 def _prefer(call: Call, request: Any) -> None:

@@ -9,17 +9,29 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from polyroute.api.auth.v1.auth_pb2 import Caller
+from polyroute.api.auth.v1.ledger_pb2 import Settlement
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1 import metrics_pb2
-from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord, CallRecord
+from polyroute.api.metrics.v1.metrics_pb2 import AttemptCharge, AttemptRecord, CallRecord
 from polyroute.api.providers.v1.providers_pb2 import Finished, RelayResponse, Started
 from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, Price
 from polyroute.edge.allowance import Admission
-from polyroute.edge.charging import Attempted, ChargeRow, Ending, charges, ending_of
+from polyroute.edge.charging import (
+    COUNTS,
+    USUAL,
+    Attempted,
+    ChargeRow,
+    Ending,
+    bills_of,
+    charges,
+    ending_of,
+    total,
+)
 from polyroute.edge.errors import shape_of
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.pricing import in_force
 
 MILLION: Final = 1_000_000
 _COUNTED: Final = frozenset({"images", "audio_milliseconds"})  # units that usage has fields of their own for
@@ -43,6 +55,12 @@ class Trail:
         recorded: Its record is written down.
         tried: What each attempt may be charged for, with the price of its deployment.
         waits: Number of an attempt that failed -> seconds that its vendor asked to wait.
+        other_keys: Numbers of those that failed by one key of several.
+        trying_now: An attempt is going on.
+        attempt_began: When it began, seconds of the performance counter.
+        attempt_ns: The same in nanoseconds since the epoch.
+        first_number: Of its first attempt; 2 in the trail of an attempt that runs beside the first.
+        hedged: Number of the attempt that was begun beside another one; 0 when none was.
     """
 
     request_id: str
@@ -70,10 +88,14 @@ class Trail:
     upstream: float = 0.0
     attempts: list[AttemptRecord] = field(default_factory=list)
     waits: dict[int, float] = field(default_factory=dict)
+    other_keys: set[int] = field(default_factory=set)
     tried: list[tuple[Attempted, Price | None]] = field(default_factory=list)
-    _trying: bool = False
-    _attempt_began: float = 0.0
-    _attempt_ns: int = 0
+    trying_now: bool = False
+    attempt_began: float = 0.0
+    attempt_ns: int = 0
+    first_number: int = 1
+    hedged: int = 0
+    _outrun: "Trail | None" = None
 
     @property
     def over(self) -> bool:
@@ -96,10 +118,35 @@ class Trail:
     def trying(self, attempt: Attempt) -> None:
         """An attempt begins."""
         self.attempt = attempt
-        self.started = None
-        self._trying = True
-        self._attempt_began = perf_counter()
-        self._attempt_ns = time_ns()
+        self.started = self.usage = None  # what the vendor before reported is charged for the attempt before
+        self.content_events = 0
+        self.trying_now = True
+        self.attempt_began = perf_counter()
+        self.attempt_ns = time_ns()
+        self._followed()
+
+    def _followed(self) -> None:
+        """Has what the attempt costs so far written down every now and then, until it ends."""
+        if self.admission is not None:
+            self.admission.house.checkpoints.follow(self)
+
+    def so_far(self) -> tuple[bytes, Settlement] | None:
+        """What the attempt would be charged if nothing more were heard of it; None when that is not known."""
+        if not self.trying_now or self.attempt is None or self.admission is None or self.caller is None:
+            return None
+        if not self.attempt.HasField("price"):
+            return None
+        usage = self.usage if self.usage is not None and not self.usage.estimated else self._delivered()
+        settlement = Settlement(
+            request_id=self.request_id,
+            attempt=self.first_number + len(self.attempts),
+            usage=usage,
+            cost_nanos=cost_of(usage, self.attempt.price),
+            price_version=self.attempt.price.version,
+            deployment=self.attempt.deployment,
+            model=self.attempt.model,
+        )
+        return self.admission.head or self.admission.house.caller(self.caller), settlement
 
     def opened(self, started: Started) -> None:
         """The attempt's vendor began to answer."""
@@ -112,15 +159,10 @@ class Trail:
         if self.started is not None:
             self.upstream += self.started.upstream_microseconds / MILLION
 
-    @property
-    def trying_now(self) -> bool:
-        """Whether an attempt is going on."""
-        return self._trying
-
     def relayed(self, response: RelayResponse) -> None:
         """A vendor's own answer begins, whatever it says."""
         self.status = response.status
-        self.started = Started(upstream_microseconds=int((perf_counter() - self._attempt_began) * MILLION))
+        self.started = Started(upstream_microseconds=int((perf_counter() - self.attempt_began) * MILLION))
         self.handed_out()
 
     def failed(self, error: MeshError) -> None:
@@ -129,10 +171,64 @@ class Trail:
         ending = ending_of(error.fault, content=self.committed) if sent else Ending.UNSENT
         record = self._ended(error.fault, ending, error)
         if error.retry_after is not None:
-            self.waits[len(self.attempts)] = error.retry_after
+            self.waits[self.first_number + len(self.attempts) - 1] = error.retry_after
+        if "other_keys" in error.metadata:
+            self.other_keys.add(self.first_number + len(self.attempts) - 1)
         record.cancelled = error.reason != pb.REASON_UPSTREAM  # a failure of the mesh says nothing of the vendor
         if not self.committed:
-            self.upstream += perf_counter() - self._attempt_began
+            self.upstream += perf_counter() - self.attempt_began
+
+    def apart(self, number: int) -> "Trail":
+        """The trail of one of two attempts that run at once, until it is known which of them answers."""
+        return Trail(
+            self.request_id,
+            http=self.http,
+            facts=self.facts,
+            caller=self.caller,
+            began=self.began,
+            first_number=number,
+            hedged=2,
+        )
+
+    def joined(self, winner: "Trail", loser: "Trail | None") -> None:
+        """One of two attempts answers: what became known of it is known of the call. The other one is given up."""
+        if loser is not None:
+            self.hedged = winner.hedged
+            if loser.trying_now:
+                loser.given_up()
+            if loser.first_number < winner.first_number:
+                self.take(loser)
+        self.attempt, self.started = winner.attempt, winner.started
+        self.usage, self.outcome, self.finish = winner.usage, winner.outcome, winner.finish
+        self.content_events = winner.content_events
+        self.trying_now, self.attempt_began, self.attempt_ns = (
+            winner.trying_now,
+            winner.attempt_began,
+            winner.attempt_ns,
+        )
+        self.take(winner)
+        if self.trying_now:
+            self._followed()
+        if loser is not None and loser.first_number > winner.first_number:
+            self._outrun = loser
+            if not self.trying_now:
+                self._take_outrun()
+
+    def given_up(self) -> None:
+        """The attempt that is going on is ended from this side."""
+        self._ended(pb.FAULT_UNSPECIFIED, Ending.CANCELLED).cancelled = True
+
+    def take(self, other: "Trail") -> None:
+        """Adds the attempts of another trail."""
+        self.attempts += other.attempts
+        self.tried += other.tried
+        self.waits |= other.waits
+        self.other_keys |= other.other_keys
+
+    def _take_outrun(self) -> None:
+        if self._outrun is not None:
+            self.take(self._outrun)
+            self._outrun = None
 
     def waited(self, seconds: float) -> None:
         """Waiting before another try is not overhead either."""
@@ -166,8 +262,8 @@ class Trail:
             return
         self.outcome = metrics_pb2.OUTCOME_CANCELLED
         self.status = 499
-        if self._trying:  # not while waiting between two attempts: the last one is on record
-            self._ended(pb.FAULT_UNSPECIFIED, Ending.CANCELLED).cancelled = True
+        if self.trying_now:  # not while waiting between two attempts: the last one is on record
+            self.given_up()
             self.usage = self.usage or self._delivered()
 
     def _delivered(self) -> Usage:
@@ -181,14 +277,19 @@ class Trail:
 
     def _ended(self, fault: pb.Fault.ValueType, ending: Ending, error: MeshError | None = None) -> AttemptRecord:
         assert self.attempt is not None  # noqa: S101 - only an attempt that began can end
-        self._trying = False
+        self.trying_now = False
+        if self.admission is not None:
+            self.admission.house.checkpoints.forget(self)
         reported = self.usage if self.usage is not None and not self.usage.estimated else None
+        number = self.first_number + len(self.attempts)
         attempted = Attempted(
-            number=len(self.attempts) + 1,
+            number=number,
             ending=ending,
             reported=reported,
             prompt_tokens=self.facts.input_tokens_estimate if self.facts else 0,
             delivered_tokens=self.usage.output_tokens if self.usage and not reported else self.content_events,
+            most_tokens=self.facts.max_output_tokens if self.facts else 0,
+            bills=bills_of(self.attempt.billing) if self.attempt.HasField("billing") else USUAL,
         )
         self.tried.append((attempted, self.attempt.price if self.attempt.HasField("price") else None))
         record = AttemptRecord(
@@ -196,10 +297,12 @@ class Trail:
             provider=self.attempt.provider,
             fault=fault,
             upstream_status=int(error.metadata.get("upstream_status") or 0) if error else 0,
-            total_microseconds=int((perf_counter() - self._attempt_began) * MILLION),
-            start_time=_timestamp(self._attempt_ns),
+            total_microseconds=int((perf_counter() - self.attempt_began) * MILLION),
+            start_time=_timestamp(self.attempt_ns),
+            hedged=number == self.hedged,
         )
         self.attempts.append(record)
+        self._take_outrun()
         return record
 
     def rows(self) -> list[ChargeRow]:
@@ -208,8 +311,16 @@ class Trail:
             (attempted, None if price is None else partial(cost_of, price=price)) for attempted, price in self.tried
         )
 
+    def _charge(self, row: ChargeRow) -> AttemptCharge:
+        price = next((price for attempted, price in self.tried if attempted.number == row.attempt), None)
+        version = price.version if price is not None else ""
+        charge = AttemptCharge(attempt=row.attempt, usage=row.usage, rule=row.rule, price_version=version)
+        if row.cost is not None:
+            charge.cost_nanos = row.cost
+        return charge
+
     def cost(self) -> int | None:
-        """Nano-USD; None when the price is unknown, 0 when nothing was used."""
+        """What the answer cost, nano-USD; None when the price is unknown, 0 when nothing was used."""
         if self.usage is None:
             return 0
         if self.attempt is None or not self.attempt.HasField("price"):
@@ -218,6 +329,8 @@ class Trail:
 
     def record(self) -> CallRecord:
         """The wide row of the call."""
+        plain = len(self.tried) == 1 and self.outcome == metrics_pb2.OUTCOME_COMPLETED
+        rows = [] if plain else self.rows()
         record = CallRecord(
             request_id=self.request_id,
             start_time=_timestamp(self.wall_ns),
@@ -225,8 +338,8 @@ class Trail:
             outcome=self.outcome,
             reason=self.reason,
             http_status=self.status if self.http else 0,
-            usage=self.usage,
-            cost_nanos=self.cost(),
+            usage=_together(rows) if rows else self.usage,
+            cost_nanos=self.cost() if plain else total(rows),
             total_microseconds=int((perf_counter() - self.began) * MILLION),
             first_token_microseconds=int(self.first_token * MILLION),
             overhead_microseconds=int(self.overhead * MILLION),
@@ -234,6 +347,8 @@ class Trail:
             user=self.user,
             tags=self.tags or None,
             finish_reason=self.finish,
+            held=self.admission is not None and self.admission.paid is not None,
+            charges=[self._charge(row) for row in rows],
         )
         if self.facts is not None:
             record.operation = self.facts.operation
@@ -251,6 +366,8 @@ class Trail:
 
 def cost_of(usage: Usage, price: Price) -> int:
     """What a call costs, nano-USD, rounded to the nearest: each bucket by its own price, once."""
+    prompt = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
+    price = in_force(price, prompt, usage.output_tokens + usage.reasoning_tokens, usage.reasoning_tokens)
     read = price.cache_read if price.HasField("cache_read") else price.input
     write = price.cache_write if price.HasField("cache_write") else price.input
     reasoning = price.reasoning if price.HasField("reasoning") else price.output
@@ -265,6 +382,19 @@ def cost_of(usage: Usage, price: Price) -> int:
     for name, rate in price.other.items():
         total += rate * (getattr(usage, name) if name in _COUNTED else usage.other.get(name, 0))
     return (total + MILLION // 2) // MILLION
+
+
+def _together(rows: Sequence[ChargeRow]) -> Usage:
+    """What several attempts are charged for."""
+    if len(rows) == 1:
+        return rows[0].usage
+    usage = Usage(estimated=any(row.usage.estimated for row in rows))
+    for row in rows:
+        for name in COUNTS:
+            setattr(usage, name, getattr(usage, name) + getattr(row.usage, name))
+        for name, count in row.usage.other.items():
+            usage.other[name] += count
+    return usage
 
 
 def _timestamp(nanoseconds: int) -> Timestamp:

@@ -7,9 +7,17 @@ through a client's extra-body option can use the forms of the model's name inste
 import re
 from typing import Final, NamedTuple
 
-from polyroute.api.chat.v1.chat_pb2 import CAPABILITY_TOOLS, RequestFacts
+from polyroute.api.chat.v1.chat_pb2 import CAPABILITY_TOOLS, ChatRequest, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.api.router.v1.router_pb2 import Hints, Preferences
+from polyroute.api.router.v1.router_pb2 import (
+    URGENCY_HIGH,
+    URGENCY_LOW,
+    URGENCY_NORMAL,
+    URGENCY_UNSPECIFIED,
+    Hints,
+    Preferences,
+    Urgency,
+)
 from polyroute.dialects import jsontools
 from polyroute.edge.preferences import read_models, read_preferences
 from polyroute.mesh.errors import MeshError
@@ -21,6 +29,8 @@ _QUOTED: Final = re.compile(b'"(?:%b)"' % "|".join(_MEMBERS).encode())
 _CODE: Final = (b"```", b"def ", b"function ", b"#include", b"public class", b"SELECT ", b"import ", b"</")
 _LEAST_CODE: Final = 2  # of these in a body that holds program code; any text may hold one
 _LONGEST_REGION: Final = 64
+URGENCY: Final = "x-polyroute-urgency"
+URGENCIES: Final = {"": URGENCY_UNSPECIFIED, "low": URGENCY_LOW, "normal": URGENCY_NORMAL, "high": URGENCY_HIGH}
 
 
 class Wishes(NamedTuple):
@@ -80,12 +90,54 @@ def _latency(preferences: Preferences, raw: bytes) -> None:
     most.max = min(bound, most.max) if most.HasField("max") else bound
 
 
-def hints(body: bytes, facts: RequestFacts) -> Hints | None:
-    """What the content looks like, for a call whose model is to be chosen by it; None for any other."""
-    if facts.model != AUTO and not facts.model.startswith(AUTO + ":"):
+def hints(body: bytes, facts: RequestFacts, urgency: str = "") -> Hints | None:
+    """What the content looks like, for a call whose model is to be chosen by it; None for any other.
+
+    Args:
+        body: The request's.
+        facts: What was read from it.
+        urgency: `low`, `normal`, `high`, or empty.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST; the urgency is none of these.
+    """
+    if not _left_to_us(facts):
         return None
     return Hints(
+        urgency=_urgency(urgency),
         code=sum(mark in body for mark in _CODE) >= _LEAST_CODE,
         tools=body.count(b'"parameters"') if CAPABILITY_TOOLS in facts.needs else 0,
         messages=body.count(b'"role"'),
     )
+
+
+def typed_hints(chat: ChatRequest, facts: RequestFacts, urgency: str = "") -> Hints | None:
+    """The same of a typed conversation.
+
+    Raises:
+        MeshError: As `hints`.
+    """
+    if not _left_to_us(facts):
+        return None
+    text = "".join([part.text.text for message in chat.messages for part in message.parts if part.HasField("text")])
+    return Hints(
+        urgency=_urgency(urgency),
+        code=sum(mark.decode() in text for mark in _CODE) >= _LEAST_CODE,
+        tools=len(chat.tools),
+        messages=len(chat.messages),
+    )
+
+
+def _left_to_us(facts: RequestFacts) -> bool:
+    return facts.model == AUTO or facts.model.startswith(AUTO + ":")
+
+
+def _urgency(word: str) -> Urgency.ValueType:
+    found = URGENCIES.get(word.lower())
+    if found is None:
+        raise MeshError(
+            pb.REASON_INVALID_REQUEST,
+            f"{URGENCY} must be low, normal or high, not {word[:20]!r}",
+            metadata={"param": URGENCY},
+        )
+    return found

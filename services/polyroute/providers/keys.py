@@ -20,6 +20,7 @@ from polyroute.providers.credentials import Presented
 
 _log = structlog.get_logger("providers")
 
+OTHER_KEYS: Final = "other_keys"  # metadata of an error, for whoever tries again
 LONGEST: Final = 3600.0  # s that a key rests at most, whatever a vendor says
 MOST_RESTS: Final = 4096  # kept at a time; models are named by callers
 _EVERY_MODEL: Final = ""
@@ -125,6 +126,9 @@ class KeyRing:
             return
         of_model = error.fault == pb.FAULT_RATE or error.metadata.get("upstream_status") in _OF_A_MODEL
         self._set_aside((key, model if of_model else _EVERY_MODEL), error, rule)
+        now = self._clock()
+        if any(self._resting(one, model, now) is None for one in self._keys):
+            error.metadata[OTHER_KEYS] = "true"  # another try may follow at once, by another key
 
     def _forgive(self, key: Key, model: str) -> None:
         """Ends what is over; a success that began before a refusal says nothing about it."""

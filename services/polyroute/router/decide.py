@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar, cast
 
-from polyroute.api.errors.v1.errors_pb2 import REASON_NO_DEPLOYMENT
+from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST, REASON_NO_DEPLOYMENT
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.router.catalog import Model
@@ -18,10 +18,11 @@ from polyroute.router.explaining import explain
 from polyroute.router.filters import Entrant, Kind, capability_words, kind_of, operation_word
 from polyroute.router.names import Asked, asked
 from polyroute.router.ranking import expected
-from polyroute.router.routes import NO_WISHES, Route, route, sticky_of
+from polyroute.router.routes import NO_WISHES, Route, bounds_of, route, sticky_of
 from polyroute.router.ruling import Call, Ruling, resolved, rule_of
 from polyroute.router.slate import Question, Slate, wished
 from polyroute.router.snapshot import View
+from polyroute.router.spelling import hint
 
 _WISHES_PER_UNIT: Final = 1024  # bytes of preferences that weigh as much as a deployment of a slate
 _NAMED: Final = 5  # deployments named per filter in a refusal
@@ -52,7 +53,7 @@ def decide(
     view: View,
     now: float = 0.0,
     keep: Callable[[Decided], None] | None = None,
-    steer: Callable[[pb.DecideResponse, pb.DecideRequest], None] | None = None,
+    steer: Callable[[pb.DecideResponse, pb.DecideRequest], MeshError | None] | None = None,
 ) -> pb.DecideResponse:
     """The plan for a call, and its record.
 
@@ -61,11 +62,13 @@ def decide(
         view: What is known.
         now: The moment, seconds since 1970 UTC.
         keep: Given the decision before it is handed out; also when nobody could serve the call.
-        steer: Changes the plan as the health of deployments asks for, and notes that in the record.
+        steer: Changes the plan as the health of deployments asks for, and notes that in the record; gives the refusal
+            when nobody may be tried.
 
     Raises:
         MeshError: REASON_MODEL_NOT_FOUND, REASON_NOT_PERMITTED, REASON_INVALID_REQUEST when the model's name says what
-            cannot be read, or REASON_NO_DEPLOYMENT when every deployment was filtered out.
+            cannot be read or the named policy is none, REASON_NO_DEPLOYMENT when every deployment was filtered out, or
+            the refusal of `steer`.
     """
     way = _routed(request, view)
     ruled = _ruled(request, way, view, now)
@@ -81,10 +84,11 @@ def decide(
         record.alias = way.trail
     if way.seen is not None:
         record.content_class, record.class_rule = way.seen
-    if steer is not None:
-        steer(response, request)
+    refused = steer(response, request) if steer is not None else None
     if keep is not None:
         keep(Decided(request, response, way.preferences, slate))
+    if refused is not None:
+        raise refused
     if not slate.runners:
         raise _no_deployment(slate, kind)
     if request.explain:
@@ -126,6 +130,8 @@ def _ruled(request: pb.DecideRequest, way: Route, view: View, now: float) -> Rul
     catalog = view.catalog
     minute = int(now // _MINUTE) if catalog.schedules else 0
     rules = catalog.routing.rules
+    if request.policy:
+        return _prepared(view, (request.policy, minute), lambda: _named_policy(request.policy, view, now))
     if way.seen is not None:
         reason = f"class {way.seen.name}"
         return _prepared(
@@ -145,6 +151,16 @@ def _ruled(request: pb.DecideRequest, way: Route, view: View, now: float) -> Rul
     return _prepared(view, (call, minute), lambda: resolved(catalog, *rule_of(catalog, call), now, view.busy))
 
 
+def _named_policy(name: str, view: View, now: float) -> Ruling:
+    catalog = view.catalog
+    if name not in catalog.policies and name not in catalog.schedules:
+        known = [*catalog.schedules, *catalog.policies]
+        raise MeshError(
+            REASON_INVALID_REQUEST, f"no policy is called {name!r}{hint(name, known)}", metadata={"param": "policy"}
+        )
+    return resolved(catalog, name, "named by the call or its key", now, view.busy)
+
+
 _NOBODY: Final = Call("", (), "", "", "", ())
 
 
@@ -153,6 +169,8 @@ def _slate(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, vie
     models = way.models
     limits = models[0].context_limits if len(models) == 1 else _limits(models)
     wishes = request.preferences.SerializeToString() if request.HasField("preferences") else b""
+    if request.permitted_regions:
+        wishes += b"\1" + "\0".join(request.permitted_regions).encode()
     if way.preferences is not NO_WISHES:
         wishes += b"\0" + way.preferences.SerializeToString()
     tokens = kind.tokens
@@ -181,7 +199,7 @@ def _made(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, view
         models=tuple(model.name for model in way.models),
         kind=kind,
         policy=ruled.policy,
-        wishes=wished(way.preferences, request.preferences),
+        wishes=wished(way.preferences, request.preferences, bounds_of(request)),
         max_attempts=view.catalog.max_attempts,
         versions=(view.catalog.version, view.stats.version),
     )

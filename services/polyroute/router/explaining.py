@@ -14,7 +14,7 @@ from polyroute.router.figures import Figures, Spread
 from polyroute.router.filters import Entrant, Judged, kind_of
 from polyroute.router.policies import Policy, policy_of
 from polyroute.router.ranking import Term
-from polyroute.router.routes import sticky_of
+from polyroute.router.routes import bounds_of, sticky_of
 from polyroute.router.slate import Question, Slate, judged, wished
 
 
@@ -70,11 +70,20 @@ def replay(record: pb.DecisionRecord, policy: Policy | None = None) -> pb.Decide
 
 def apply(record: pb.DecisionRecord, plan: pb.Plan) -> None:
     """Changes a plan as the health of deployments asked for, which the record has noted."""
+    if record.refusal:
+        plan.Clear()
+        return
+    if plan.HasField("hedge_after"):
+        if record.hedge_after_microseconds:
+            plan.hedge_after.FromMicroseconds(record.hedge_after_microseconds)
+        else:
+            plan.ClearField("hedge_after")
     if record.retries_spent:
         plan.max_attempts = 1
     if record.steered:
         places = {name: place for place, name in enumerate(record.steered)}
-        moved = sorted(plan.attempts, key=lambda attempt: places.get(attempt.deployment, len(places)))
+        able = [attempt for attempt in plan.attempts if attempt.deployment not in record.late]
+        moved = sorted(able, key=lambda attempt: places.get(attempt.deployment, len(places)))
         kept = [pb.Attempt.FromString(attempt.SerializeToString()) for attempt in moved]
         del plan.attempts[:]
         plan.attempts.extend(kept)
@@ -111,7 +120,7 @@ def _slate(record: pb.DecisionRecord, ruling: Policy) -> Slate:
         models=tuple(record.pool),
         kind=kind_of(request.facts),
         policy=ruling,
-        wishes=wished(record.name_preferences, request.preferences),
+        wishes=wished(record.name_preferences, request.preferences, bounds_of(request)),
         max_attempts=record.max_attempts,
         versions=(record.catalog_version, record.stats_version),
     )

@@ -105,6 +105,7 @@ def compiled(name: str, config: PolicyConfig) -> Policy:
         sticky=_STICKY[config.sticky],
         cache_affinity=config.cache_affinity,
         max_attempts=config.max_attempts or 0,
+        hedge=config.hedge,
     )
     for field, seconds in config.timeouts.model_dump(exclude_none=True).items():
         getattr(message.timeouts, field).FromMicroseconds(round(seconds * _MICROSECONDS))

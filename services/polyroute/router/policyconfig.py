@@ -239,6 +239,9 @@ class PolicyConfig(Section):
     )
     final: bool = Field(default=False, description="the caller's own order and sort are not heard")
     max_attempts: int | None = Field(default=None, ge=1, le=10, description="most attempts; unset: the router's")
+    hedge: bool = Field(
+        default=False, description="ask a second deployment too when the first is late, for 2 calls in 100 at most"
+    )
     timeouts: PolicyTimeouts = Field(default=PolicyTimeouts(), description="times above the deployments'")
 
     @model_validator(mode="after")

@@ -51,6 +51,11 @@ def route(request: pb.DecideRequest, wanted: Asked, catalog: Catalog) -> Route:
     return _chosen(request, wanted, catalog) if wanted.mode else _followed(request, wanted, catalog)
 
 
+def bounds_of(request: pb.DecideRequest) -> pb.Preferences:
+    """What the caller's key is bound to, as a wish that nothing lifts."""
+    return pb.Preferences(regions=request.permitted_regions) if request.permitted_regions else NO_WISHES
+
+
 def sticky_of(request: pb.DecideRequest, policy: pb.Policy) -> str:
     """What keeps a call together with others under a policy; empty when nothing does."""
     kind = _STICKY.get(policy.sticky)

@@ -156,7 +156,10 @@ class Slate:
             duration.FromMicroseconds(round(seconds * 1e6))
         timeouts.MergeFrom(self.question.policy.message.timeouts)
         model = self.question.models[0] if self.question.models else ""
-        return pb.Plan(max_attempts=self._most, timeouts=timeouts, model=model).SerializeToString()
+        plan = pb.Plan(max_attempts=self._most, timeouts=timeouts, model=model)
+        if self.question.policy.message.hedge and self._most > 1 and len(self.runners) > 1:
+            plan.hedge_after.SetInParent()  # when, health says of each call
+        return plan.SerializeToString()
 
     def _head(self) -> bytes:
         """The part of the record that all calls share."""
@@ -177,9 +180,15 @@ class Slate:
             repr((question.models, question.kind[:2], expected(question.kind), question.versions)),
             f"{question.policy.version} {question.max_attempts}",
             *(wish.SerializeToString(deterministic=True).hex() for wish in question.wishes),
-            *(f"{one.failed is None} {one.entrant.obstacle}" for one in self.judged),
+            *(f"{one.failed is None} {one.entrant.obstacle} {_charged(one)}" for one in self.judged),
         ]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=_ID_BYTES).hexdigest()
+
+
+def _charged(one: Judged) -> str:
+    """By which price: prices may turn by the clock while the catalog stays."""
+    price = one.entrant.deployment.price
+    return "" if price is None else price.version
 
 
 def wished(*preferences: pb.Preferences) -> tuple[pb.Preferences, ...]:

@@ -15,13 +15,16 @@ from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.router.catalog import Catalog
 from polyroute.router.explaining import apply
-from polyroute.router.health.outcomes import Outcome
-from polyroute.router.health.tracker import Health, State
+from polyroute.router.health.deadline import timely
+from polyroute.router.health.hedge import RULES as HEDGING
+from polyroute.router.health.outcomes import RESTS, Outcome
+from polyroute.router.health.tracker import Health, Refusal, State
 from polyroute.router.health.unit import Member, Verdict
 from polyroute.router.snapshot import CatalogStore
 
 _OUT: Final = frozenset({Verdict.EJECTED, Verdict.COOLING})
 _MS: Final = 1000
+_MICROSECONDS: Final = 1_000_000
 
 
 class Steering:
@@ -47,6 +50,8 @@ class Steering:
     def report(self, reports: Iterable[pb.AttemptReport]) -> None:
         """Takes what became of attempts."""
         for one in reports:
+            if one.hedged:
+                self._health.begin(one.deployment, one.request_id, attempt=one.attempt, hedged=True)
             self._health.end(one.deployment, one.request_id, _outcome(one), attempt=one.attempt)
 
     def look(self) -> None:
@@ -57,38 +62,58 @@ class Steering:
         if catalog.version != self._catalog:
             self._catalog = catalog.version
             self._health.arrange(_members(catalog))
+            hedged = any(policy.message.hedge for policy in catalog.policies.values())
+            self._health.hedge(HEDGING if hedged else None)
         state = self._health.state()
         if state.version != self._version:
             self._version = state.version
             self._catalogs.hear(obstacles(catalog, state))
 
-    def steer(self, response: pb.DecideResponse, request: pb.DecideRequest) -> None:
-        """Moves places in a plan as health wants it, and notes that in the record.
+    def steer(self, response: pb.DecideResponse, request: pb.DecideRequest) -> MeshError | None:
+        """Moves places in a plan as health and the caller's time want it, and notes that in the record.
 
-        Raises:
-            MeshError: REASON_UPSTREAM when nobody may be tried now, with the time after which that changes.
+        Returns:
+            REASON_UPSTREAM when nobody may be tried now, with the time after which that changes, and the plan is empty.
         """
-        plan = response.plan
-        if not plan.attempts or not self._enabled:
-            return
+        plan, record = response.plan, response.record
+        if not plan.attempts:
+            return None
+        if not self._enabled:
+            plan.ClearField("hedge_after")
+            return None
         names = [attempt.deployment for attempt in plan.attempts]
-        found = self._health.steer(names, request.request_id)
+        able = self._in_time(names, request, record) if request.HasField("left") else names
+        found = self._health.steer(able, request.request_id)
         if found.refusal is not None:
-            fault = found.refusal.fault or errors_pb2.FAULT_SERVER
-            raise MeshError.upstream(
-                fault,
-                f"every deployment of {plan.model!r} is out of order just now",
-                retry_after=found.refusal.retry_after,
-                cause="health",
-            )
-        record = response.record
-        if list(found.order) != names:
+            refused = _refusal(plan.model, found.refusal)
+            record.refusal = refused.message
+            apply(record, plan)
+            return refused
+        if found.order != names:
             record.probe = found.probe
-            record.steered.extend([*found.order, *(name for name in names if name not in found.order)])
-        first = record.steered[0] if record.steered else names[0]
-        record.retries_spent = not self._health.may_retry(first)
-        apply(record, plan)
+            record.steered.extend([*found.order, *(name for name in able if name not in found.order)])
+        first = found.order[0]
+        if not self._health.may_retry(first):
+            record.retries_spent = True
+        elif plan.HasField("hedge_after"):
+            after = self._health.hedge_after(first, request.facts.input_tokens_estimate)
+            record.hedge_after_microseconds = int((after or 0) * _MICROSECONDS)
+        if record.steered or record.retries_spent or plan.HasField("hedge_after"):
+            apply(record, plan)
         self._health.begin(first, request.request_id)
+        return None
+
+    def _in_time(self, names: list[str], request: pb.DecideRequest, record: pb.DecisionRecord) -> list[str]:
+        """Those that 95 of 100 calls come back from in the caller's time; the quickest when there are none."""
+        state = self._health.state()
+        left = request.left.ToMicroseconds() / _MICROSECONDS
+        expected = request.facts.max_output_tokens
+        judged = timely([state.of(name).figures for name in names], left, expected)
+        able = [name for name, one in zip(names, judged, strict=True) if one.passed]
+        if not able:  # with so little time left the edge ends the call by itself
+            return names
+        record.late.extend(name for name in names if name not in able)
+        return able
 
 
 def obstacles(catalog: Catalog, state: State) -> Mapping[str, str]:
@@ -99,6 +124,15 @@ def obstacles(catalog: Catalog, state: State) -> Mapping[str, str]:
         if len(out) < len(model.deployments):
             found |= out
     return found
+
+
+def _refusal(model: str, refusal: Refusal) -> MeshError:
+    return MeshError.upstream(
+        refusal.fault or errors_pb2.FAULT_SERVER,
+        f"every deployment of {model!r} is out of order just now",
+        retry_after=refusal.retry_after,
+        cause="health",
+    )
 
 
 def _words(state: State, name: str) -> str:
@@ -113,11 +147,13 @@ def _members(catalog: Catalog) -> list[Member]:
 def _outcome(report: pb.AttemptReport) -> Outcome:
     waits = report.HasField("retry_after_milliseconds")
     return Outcome(
+        prompt_tokens=report.prompt_tokens,
         fault=report.fault,
         first_token_ms=report.first_token_microseconds / _MS,
         total_ms=report.total_microseconds / _MS,
         output_tokens=report.output_tokens,
-        cancelled=report.cancelled,
+        # one key's trouble is the providers' to remember while another one works
+        cancelled=report.cancelled or (report.other_keys and report.fault in RESTS),
         status=report.upstream_status,
         retry_after=report.retry_after_milliseconds / _MS if waits else None,
     )

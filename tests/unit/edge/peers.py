@@ -26,8 +26,9 @@ from polyroute.api.router.v1 import router_pb2, router_pb2_grpc
 from polyroute.api.router.v1.router_pb2 import Attempt, DecisionRecord, Plan, Price
 from polyroute.edge.allowance import Allowances
 from polyroute.edge.authorizer import Authorizer
+from polyroute.edge.call import Call
 from polyroute.edge.config import EdgeConfig
-from polyroute.edge.flow import Call, Flow
+from polyroute.edge.flow import Flow
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.settler import Settler
 from polyroute.edge.trail import Trail
@@ -212,6 +213,7 @@ class MemorySpool:
     """A spool whose disk fails on request."""
 
     def __init__(self) -> None:
+        self.pending = 0  # of a life before
         self.payloads: list[bytes] = []
         self.failure: Exception | None = None
 

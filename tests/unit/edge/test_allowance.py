@@ -23,18 +23,17 @@ from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord, CallRecord
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
 from polyroute.edge.allowance import (
     ANSWER_TOKENS,
-    COUNTED_ANSWER,
     LEAST_ANSWER,
     Admission,
     Allowances,
     bill_of,
     headers_of_refusal,
-    tokens_of,
 )
 from polyroute.edge.charging import ChargeRow
 from polyroute.edge.purse import IDLE_SECONDS
 from polyroute.edge.settler import Settler, latest, of_records
 from polyroute.edge.shares import AWAY_SECONDS
+from polyroute.edge.sizes import COUNTED_ANSWER, tokens_of
 from polyroute.mesh.errors import MeshError
 from tests.unit.edge.peers import CALLER, Clock, Context, MemorySpool, local
 

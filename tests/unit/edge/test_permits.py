@@ -3,9 +3,18 @@
 import pytest
 
 from polyroute.api.auth.v1.auth_pb2 import KeyScope, Verdict
-from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING, Operation
+from polyroute.api.chat.v1.chat_pb2 import (
+    OPERATION_CHAT,
+    OPERATION_EMBEDDING,
+    EncodedRequest,
+    Operation,
+    RequestFacts,
+)
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.edge.permits import permit
+from polyroute.api.router.v1.router_pb2 import Preferences
+from polyroute.edge.call import Call
+from polyroute.edge.permits import bind, permit
+from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 
 BOUND = Verdict(
@@ -56,3 +65,48 @@ def test_other_routes_are_refused(route: str) -> None:
 def test_other_work_is_refused() -> None:
     """By name."""
     assert not judged(operation=OPERATION_EMBEDDING)
+
+
+class TestBind:
+    def bound(self, scope: KeyScope | None, **wishes: object) -> Call:
+        trail = Trail("r-1", tags={"team": "own", "feature": "x"})
+        call = Call("", RequestFacts(model="m"), EncodedRequest(), 0.0, trail, **wishes)  # type: ignore[arg-type] # its fields
+        bind(call, Verdict(scope=scope))
+        return call
+
+    def test_key_without_bounds_leaves_a_call_as_it_is(self) -> None:
+        """And may name no policy."""
+        call = self.bound(None)
+
+        assert ("", (), None) == (call.policy, call.regions, call.preferences)
+        with pytest.raises(MeshError) as caught:
+            self.bound(None, policy="cheap")
+        assert (pb.REASON_NOT_PERMITTED, "policy") == (caught.value.reason, caught.value.metadata["param"])
+
+    def test_first_policy_of_a_key_rules_calls_that_name_none(self) -> None:
+        """Those that it lists may be named; others may not."""
+        scope = KeyScope(policies=["inland", "cheap"])
+
+        assert ("inland", "cheap") == (self.bound(scope).policy, self.bound(scope, policy="cheap").policy)
+        with pytest.raises(MeshError):
+            self.bound(scope, policy="fast")
+
+    def test_tags_of_the_key_stand_above_the_callers(self) -> None:
+        """What a call is attributed to is not the caller's to change."""
+        call = self.bound(KeyScope(tags={"team": "billing"}))
+
+        assert {"team": "billing", "feature": "x"} == dict(call.trail.tags)
+
+    def test_defaults_are_for_calls_without_wishes(self) -> None:
+        """A call that brings a `provider` object is taken at its word."""
+        scope = KeyScope(provider_defaults=b'{"only": ["a"], "require_parameters": true}', regions=["eu"])
+        call = self.bound(scope)
+        own = self.bound(scope, preferences=Preferences(only=["b"]))
+
+        assert (["a"], True, ["eu"]) == (
+            list(call.preferences.only) if call.preferences else [],
+            call.facts.require_parameters,
+            list(call.regions),
+        )
+        assert own.preferences is not None
+        assert ["b"] == list(own.preferences.only)

@@ -241,7 +241,7 @@ def test_waiting_for_the_vendor_is_not_overhead() -> None:
     made = trail()
     made.began -= 10
     made.trying(ATTEMPT)
-    made._attempt_began -= 4
+    made.attempt_began -= 4
     made.failed(BROKEN)
     made.waited(2)
     made.trying(ATTEMPT)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from polyroute.api.chat.v1.chat_pb2 import RequestFacts
-from polyroute.edge.wishes import hints, taken
+from polyroute.api.chat.v1.chat_pb2 import ChatRequest, RequestFacts
+from polyroute.edge.wishes import hints, taken, typed_hints
 from polyroute.mesh.errors import MeshError
 
 
@@ -63,3 +63,35 @@ def test_only_a_model_that_is_chosen_by_content_needs_hints() -> None:
     assert None is hints(body, RequestFacts(model="automatic"))
     assert found is not None
     assert (True, 1) == (found.code, found.messages)
+
+
+@pytest.mark.parametrize(("word", "expected"), [("", 0), ("low", 1), ("Normal", 2), ("high", 3)])
+def test_urgency_of_a_call_whose_model_is_to_be_chosen(word: str, expected: int) -> None:
+    """By its header; both doors read it alike."""
+    facts = RequestFacts(model="auto:quality_first")
+    typed = typed_hints(ChatRequest(), facts, word)
+    read = hints(b"{}", facts, word)
+
+    assert typed is not None
+    assert read is not None
+    assert (expected, expected) == (read.urgency, typed.urgency)
+
+
+def test_urgency_that_is_none() -> None:
+    """It is said, and not taken for normal."""
+    with pytest.raises(MeshError) as caught:
+        hints(b"{}", RequestFacts(model="auto"), "urgent")
+
+    assert "x-polyroute-urgency must be low, normal or high, not 'urgent'" == caught.value.message
+
+
+def test_what_a_typed_conversation_looks_like() -> None:
+    """The same as is read from a body."""
+    chat = ChatRequest(
+        messages=[{"role": "ROLE_USER", "parts": [{"text": {"text": "```\ndef f(): pass"}}]}],  # type: ignore[list-item] # dicts will do
+        tools=[{}, {}],  # type: ignore[list-item] # the same
+    )
+    found = typed_hints(chat, RequestFacts(model="auto"))
+
+    assert found is not None
+    assert (True, 2, 1) == (found.code, found.tools, found.messages)

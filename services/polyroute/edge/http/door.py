@@ -15,15 +15,22 @@ import structlog
 from polyroute.api.chat.v1.chat_pb2 import EncodedRequest, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.router.v1.router_pb2 import Preferences
+from polyroute.edge.call import Call
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.explaining import explained
-from polyroute.edge.flow import Call, Flow
+from polyroute.edge.flow import Flow
 from polyroute.edge.http.body import ClientGoneError, Receive, Scope, headers_of, read_body
 from polyroute.edge.http.connection import SCOPE_KEY
 from polyroute.edge.http.exchange import Exchange
 from polyroute.edge.http.manners import Manners
+from polyroute.edge.idempotency.claims import Claim, Kept
+from polyroute.edge.idempotency.once import Once, counts
+from polyroute.edge.idempotency.request import HEADER as IDEMPOTENCY_KEY
+from polyroute.edge.idempotency.request import content_of
+from polyroute.edge.idempotency.tape import Tape
 from polyroute.edge.trail import Trail
-from polyroute.edge.wishes import Wishes, hints, taken
+from polyroute.edge.turnstile import HEADER as CRITICALITY
+from polyroute.edge.wishes import URGENCY, Wishes, hints, taken
 from polyroute.mesh import scope as scopes
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.scope import Scope as MeshScope
@@ -75,6 +82,8 @@ class Asked:
 SESSION: Final = "x-polyroute-session"
 SESSION_CHARS: Final = 256
 EXPLAIN: Final = "x-polyroute-explain"
+POLICY: Final = "x-polyroute-policy"
+TIMEOUT: Final = "x-polyroute-timeout"
 Work = Callable[[Asked], Awaitable[None]]
 Facts = Callable[[bytes], RequestFacts]
 
@@ -85,11 +94,13 @@ class Door:
     Args:
         flow: The path of a call.
         config: Bounds.
+        once: Calls that name an idempotency key.
     """
 
-    def __init__(self, flow: Flow, config: EdgeConfig) -> None:
+    def __init__(self, flow: Flow, config: EdgeConfig, once: Once) -> None:
         self.flow = flow
         self._config = config
+        self._once = once
 
     async def exchange(self, scope: Scope, receive: Receive, manners: Manners, work: Work) -> None:
         """One exchange; the boundary of everything that can go wrong on the way."""
@@ -99,23 +110,50 @@ class Door:
         trace = headers.get(scopes.TRACE) or scopes.new_traceparent()
         scopes.CURRENT.set(MeshScope(trail.request_id, trace, deadline))
         with Exchange(scope[SCOPE_KEY], headers, trail, manners) as exchange:
-            try:
+
+            async def served() -> None:
                 http = self._config.http
                 body = await read_body(receive, headers, http.max_body_bytes, http.max_decompressed_bytes)
                 form = headers.get("content-type", "").startswith("multipart/")
                 wishes = Wishes(body) if form else taken(body)
-                await work(Asked(scope, headers, *wishes, deadline, trail, exchange))
-            except MeshError as error:
-                await exchange.fail(error)
-            except ClientGoneError:
-                return
-            except asyncio.CancelledError:
-                if exchange.lost:
-                    return
-                await exchange.fail(MeshError(pb.REASON_OVERLOADED, "the gateway is stopping", retry_after=1.0))
-            except Exception:  # noqa: BLE001 - the boundary of an exchange: a bare 500, the text in the log
-                _log.exception("exchange failed", request_id=trail.request_id)
-                await exchange.fail(MeshError(pb.REASON_INTERNAL, "internal error"))
+                asked = Asked(scope, headers, *wishes, deadline, trail, exchange)
+                if IDEMPOTENCY_KEY in headers:
+                    await self._served_once(asked, body, manners, work)
+                else:
+                    await work(asked)
+
+            await _bounded(exchange, trail, served())
+
+    async def _served_once(self, asked: Asked, body: bytes, manners: Manners, work: Work) -> None:
+        """Answers a request that names a key: as the call with that key was answered, or by making it."""
+        scope, trail, once = asked.scope, asked.trail, self._once
+        found = await once.begin(
+            credential(asked.headers) or asked.query.get("key", ""),  # the latter as Gemini's clients may send it
+            method=scope["method"],
+            path=scope["path"],
+            source=asked.source,
+            key=asked.headers[IDEMPOTENCY_KEY],
+            content=content_of(body, asked.content_type, scope.get("query_string", b"")),
+            request_id=trail.request_id,
+        )
+        if isinstance(found, Kept):
+            asked.exchange.replayed(found.status, found.content_type, found.body, found.request_id)
+            return
+        reply = scope[SCOPE_KEY]
+        await once.finished(self._taped(asked, found, Tape(reply, manners.ping), manners, work), lambda: reply.lost)
+
+    async def _taped(self, asked: Asked, claim: Claim, tape: Tape, manners: Manners, work: Work) -> None:
+        """Makes a call and keeps its answer before the client has its end: whoever has the answer can have it again."""
+        trail = asked.trail
+        try:
+            with Exchange(tape, asked.headers, trail, manners) as asked.exchange:
+                error = await _bounded(asked.exchange, trail, work(asked))
+            made = counts(error, tried=bool(trail.attempts), committed=trail.committed, status=tape.status)
+            body = tape.body
+            kept = None if body is None else Kept(claim.request_id, tape.status, tape.content_type, body)
+            await self._once.claims.settle(claim, kept, made=made)
+        finally:
+            await tape.release()
 
     def call(
         self, asked: Asked, dialect: str, facts: RequestFacts, forwarded: frozenset[str] = frozenset(), kind: str = ""
@@ -134,10 +172,13 @@ class Door:
         if asked.preferences is not None:
             call.preferences = asked.preferences
             facts.require_parameters = asked.preferences.require_parameters
-        call.hints = hints(asked.body, facts)
+        call.hints = hints(asked.body, facts, asked.headers.get(URGENCY, ""))
+        call.policy = asked.headers.get(POLICY, "")
+        call.hurried = TIMEOUT in asked.headers
         call.route, call.source = asked.scope["path"], asked.source
         call.session = asked.headers.get(SESSION, "")[:SESSION_CHARS]
         call.explain = asked.headers.get(EXPLAIN, "").lower() == "true"
+        call.criticality = asked.headers.get(CRITICALITY, "")
         if forwarded:
             call.headers = {name: asked.headers[name] for name in forwarded if name in asked.headers}
         return call
@@ -181,6 +222,27 @@ class Door:
         exchange.whole(response.encoded)
 
 
+async def _bounded(exchange: Exchange, trail: Trail, work: Awaitable[None]) -> MeshError | None:
+    """Does the work of an exchange and says what went wrong, to the client and to whoever asks."""
+    try:
+        await work
+    except MeshError as error:
+        failure = error
+    except ClientGoneError:
+        return None
+    except asyncio.CancelledError:
+        failure = MeshError(pb.REASON_OVERLOADED, "the gateway is stopping", retry_after=1.0)
+        if exchange.lost:
+            return failure
+    except Exception:  # noqa: BLE001 - the boundary of an exchange: a bare 500, the text in the log
+        _log.exception("exchange failed", request_id=trail.request_id)
+        failure = MeshError(pb.REASON_INTERNAL, "internal error")
+    else:
+        return None
+    await exchange.fail(failure)
+    return failure
+
+
 def _content(response: Any) -> tuple[bytes, str]:
     """The bytes for the client in a message, and their media type where it says one."""
     pieces = [event.encoded for event in response.events if event.HasField("encoded")]
@@ -200,7 +262,7 @@ def credential(headers: Mapping[str, str]) -> str:
 
 def _seconds(headers: Mapping[str, str], most: float) -> float:
     """How long the call may take: the caller's own bound, in `x-polyroute-timeout` seconds, within ours."""
-    wanted = headers.get("x-polyroute-timeout")
+    wanted = headers.get(TIMEOUT)
     if wanted is None:
         return most
     try:

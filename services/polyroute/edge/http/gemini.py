@@ -6,7 +6,7 @@ from typing import Final
 from polyroute.dialects import gemini_count_tokens, gemini_embeddings, gemini_generate
 from polyroute.dialects.gemini.framing import ArrayWriter
 from polyroute.dialects.task import Body
-from polyroute.edge.flow import Call
+from polyroute.edge.call import Call
 from polyroute.edge.http.body import Receive, Scope, Send
 from polyroute.edge.http.door import Asked, Door
 from polyroute.edge.http.exchange import JSON, Exchange

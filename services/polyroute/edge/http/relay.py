@@ -5,7 +5,7 @@ kept by one vendor; their paths lead to the provider that the caller names, or t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -15,16 +15,19 @@ from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.providers.v1.providers_pb2 import RelayRequest
-from polyroute.edge.flow import Relayed
+from polyroute.edge.call import Relayed
+from polyroute.edge.http.access import ANY, Access, Declared
 from polyroute.edge.http.body import Receive, Scope, Send
 from polyroute.edge.http.door import Asked, Door, credential
 from polyroute.edge.http.manners import OPENAI
 from polyroute.edge.http.pins import split
+from polyroute.edge.turnstile import HEADER as CRITICALITY
 from polyroute.mesh.errors import MeshError
 
 PASSTHROUGH: Final = "/passthrough/"
 PROVIDER_HEADER: Final = "x-polyroute-provider"
-_KEPT: Final = re.compile(r"(?:/v1)?(/(?:files|batches|uploads|responses|conversations|vector_stores)(?:/.*)?)")
+KEPT: Final = ("files", "batches", "uploads", "responses", "conversations", "vector_stores")
+_KEPT: Final = re.compile(rf"(?:/v1)?(/(?:{'|'.join(KEPT)})(?:/.*)?)")
 # Of the caller's headers only these are the vendor's business; credentials above all are not.
 _FORWARDED: Final = frozenset({"content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta"})
 _MODEL_CHARS: Final = 256
@@ -43,6 +46,15 @@ class RelayDoor:
 
     def __init__(self, door: Door) -> None:
         self._door = door
+
+    @property
+    def declared(self) -> Iterator[Declared]:
+        """Its paths, and who may use them."""
+        yield Declared(ANY, f"{PASSTHROUGH}{{provider}}/{{path}}", Access.KEY)
+        for kept in KEPT:
+            for prefix in ("/v1", ""):
+                yield Declared(ANY, f"{prefix}/{kept}", Access.KEY)
+                yield Declared(ANY, f"{prefix}/{kept}/{{path}}", Access.KEY)
 
     def takes(self, path: str) -> bool:
         """Whether a path leads to a vendor's own API."""
@@ -64,6 +76,7 @@ class RelayDoor:
             facts = RequestFacts(operation=chat_pb2.OPERATION_RELAY, model=_model(asked, provider))
             relayed = Relayed(credential(asked.headers), facts, request, asked.deadline, asked.trail)
             relayed.route, relayed.source = scope["path"], asked.source
+            relayed.criticality = asked.headers.get(CRITICALITY, "")
             await self._answer(relayed, asked)
 
         await self._door.exchange(scope, receive, OPENAI, work)

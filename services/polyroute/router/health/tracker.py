@@ -14,6 +14,7 @@ Memory grows with the number of deployments and of attempts under way, never wit
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
@@ -22,6 +23,7 @@ from polyroute.api.metrics.v1.metrics_pb2 import WatchStatsResponse
 from polyroute.router.health.breaker import Phase
 from polyroute.router.health.chance import chance
 from polyroute.router.health.cooldown import Cooldown, of_provider
+from polyroute.router.health.hedge import Delays, HedgeBudget, HedgeRules
 from polyroute.router.health.outcomes import CALLERS, RESTS, Outcome, failure_weight
 from polyroute.router.health.scores import UNKNOWN
 from polyroute.router.health.unit import Group, Member, Rules, Standing, Unit, Verdict, least_bad
@@ -501,6 +503,16 @@ class Health:
         """Whether a hedge is still paid for now that its delay is over."""
         unit = self._units.get(deployment)
         return unit is not None and unit.group.hedges is not None and unit.group.hedges.left
+
+    def hedge(self, rules: HedgeRules | None) -> None:
+        """Hedges by these rules from now on; not at all by None."""
+        if rules == self._rules.hedging:
+            return
+        self._rules = replace(self._rules, hedging=rules)
+        for group in self._groups.values():
+            group.hedges = HedgeBudget(rules) if rules else None
+        for unit in self._units.values():
+            unit.delays = Delays(rules) if rules else None
 
     def asks(self) -> list[str]:
         """Ejected deployments that are to be asked now whether they are there, by a call of one token."""

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from polyroute.api.auth.v1 import admin_pb2 as polyroute_dot_api_dot_auth_dot_v1_dot_admin__pb2
+from polyroute.api.auth.v1 import people_pb2 as polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -159,6 +160,81 @@ class AdminServiceStub:
                 '/polyroute.api.auth.v1.AdminService/ListAuditEvents',
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_admin__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_admin__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.CreateMember = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/CreateMember',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateMemberRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateMemberResponse.FromString,
+                _registered_method=True)
+        self.ListMembers = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/ListMembers',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListMembersRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListMembersResponse.FromString,
+                _registered_method=True)
+        self.UpdateMember = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/UpdateMember',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdateMemberRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdateMemberResponse.FromString,
+                _registered_method=True)
+        self.DeleteMember = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/DeleteMember',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteMemberRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteMemberResponse.FromString,
+                _registered_method=True)
+        self.CreateInvitation = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/CreateInvitation',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateInvitationRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateInvitationResponse.FromString,
+                _registered_method=True)
+        self.ListInvitations = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/ListInvitations',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListInvitationsRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListInvitationsResponse.FromString,
+                _registered_method=True)
+        self.DeleteInvitation = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/DeleteInvitation',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteInvitationRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteInvitationResponse.FromString,
+                _registered_method=True)
+        self.ListPeople = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/ListPeople',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleResponse.FromString,
+                _registered_method=True)
+        self.UpdatePerson = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/UpdatePerson',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdatePersonRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdatePersonResponse.FromString,
+                _registered_method=True)
+        self.CreatePasswordReset = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/CreatePasswordReset',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePasswordResetRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePasswordResetResponse.FromString,
+                _registered_method=True)
+        self.ImportKeys = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/ImportKeys',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ImportKeysRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ImportKeysResponse.FromString,
+                _registered_method=True)
+        self.PutVendorKey = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/PutVendorKey',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.PutVendorKeyRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.PutVendorKeyResponse.FromString,
+                _registered_method=True)
+        self.ListVendorKeys = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/ListVendorKeys',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListVendorKeysRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListVendorKeysResponse.FromString,
+                _registered_method=True)
+        self.DeleteVendorKey = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/DeleteVendorKey',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteVendorKeyRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteVendorKeyResponse.FromString,
+                _registered_method=True)
+        self.VerifyAuditLog = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/VerifyAuditLog',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.VerifyAuditLogRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.VerifyAuditLogResponse.FromString,
                 _registered_method=True)
 
 
@@ -341,6 +417,113 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateMember(self, request, context):
+        """Makes a person a member of an account, unasked; for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMembers(self, request, context):
+        """Lists the members of an account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateMember(self, request, context):
+        """Changes what a member may do. PERMISSION_DENIED for the last owner, and for more than the caller may.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMember(self, request, context):
+        """Takes a person out of an account, and leaves their keys. PERMISSION_DENIED for the last owner. Repeating it changes
+        nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateInvitation(self, request, context):
+        """Invites somebody by a code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInvitations(self, request, context):
+        """Lists invitations, newest first, without their codes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteInvitation(self, request, context):
+        """Withdraws an invitation. Repeating it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPeople(self, request, context):
+        """Lists people, newest first; for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePerson(self, request, context):
+        """Keeps a person out, or lets them in again; for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePasswordReset(self, request, context):
+        """Makes a code by which a person sets a new password; for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportKeys(self, request, context):
+        """Takes keys of another gateway over by their SHA-256 digests, so that applications need not change theirs; for
+        operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutVendorKey(self, request, context):
+        """Enters a vendor's key, which is sealed at once; for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVendorKeys(self, request, context):
+        """Lists vendors' keys without their texts; for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVendorKey(self, request, context):
+        """Takes a vendor's key out; for operators. Repeating it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAuditLog(self, request, context):
+        """Checks that the log of administrative changes is as it was written; for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -468,6 +651,81 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEvents,
                     request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_admin__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_admin__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'CreateMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateMember,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateMemberRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateMemberResponse.SerializeToString,
+            ),
+            'ListMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMembers,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListMembersRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'UpdateMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMember,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdateMemberRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdateMemberResponse.SerializeToString,
+            ),
+            'DeleteMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMember,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteMemberRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteMemberResponse.SerializeToString,
+            ),
+            'CreateInvitation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateInvitation,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateInvitationRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateInvitationResponse.SerializeToString,
+            ),
+            'ListInvitations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInvitations,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListInvitationsRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListInvitationsResponse.SerializeToString,
+            ),
+            'DeleteInvitation': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteInvitation,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteInvitationRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteInvitationResponse.SerializeToString,
+            ),
+            'ListPeople': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPeople,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleResponse.SerializeToString,
+            ),
+            'UpdatePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePerson,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdatePersonRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdatePersonResponse.SerializeToString,
+            ),
+            'CreatePasswordReset': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePasswordReset,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePasswordResetRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePasswordResetResponse.SerializeToString,
+            ),
+            'ImportKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportKeys,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ImportKeysRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ImportKeysResponse.SerializeToString,
+            ),
+            'PutVendorKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutVendorKey,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.PutVendorKeyRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.PutVendorKeyResponse.SerializeToString,
+            ),
+            'ListVendorKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVendorKeys,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListVendorKeysRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListVendorKeysResponse.SerializeToString,
+            ),
+            'DeleteVendorKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVendorKey,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteVendorKeyRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteVendorKeyResponse.SerializeToString,
+            ),
+            'VerifyAuditLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAuditLog,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.VerifyAuditLogRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.VerifyAuditLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1146,6 +1404,411 @@ class AdminService:
             '/polyroute.api.auth.v1.AdminService/ListAuditEvents',
             polyroute_dot_api_dot_auth_dot_v1_dot_admin__pb2.ListAuditEventsRequest.SerializeToString,
             polyroute_dot_api_dot_auth_dot_v1_dot_admin__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/CreateMember',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateMemberRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/ListMembers',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListMembersRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/UpdateMember',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdateMemberRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdateMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/DeleteMember',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteMemberRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateInvitation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/CreateInvitation',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateInvitationRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreateInvitationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInvitations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/ListInvitations',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListInvitationsRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListInvitationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteInvitation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/DeleteInvitation',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteInvitationRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteInvitationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPeople(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/ListPeople',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/UpdatePerson',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdatePersonRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdatePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePasswordReset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/CreatePasswordReset',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePasswordResetRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePasswordResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/ImportKeys',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ImportKeysRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ImportKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutVendorKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/PutVendorKey',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.PutVendorKeyRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.PutVendorKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVendorKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/ListVendorKeys',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListVendorKeysRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListVendorKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVendorKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/DeleteVendorKey',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteVendorKeyRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.DeleteVendorKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/VerifyAuditLog',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.VerifyAuditLogRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.VerifyAuditLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

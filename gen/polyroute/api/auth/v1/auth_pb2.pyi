@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from polyroute.api.auth.v1 import limits_pb2 as _limits_pb2
 from polyroute.api.chat.v1 import chat_pb2 as _chat_pb2
 import builtins as _builtins
@@ -21,6 +22,70 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SpendClass:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SpendClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpendClass.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPEND_CLASS_UNSPECIFIED: _SpendClass.ValueType  # 0
+    """Any, as SPEND_CLASS_ANY."""
+    SPEND_CLASS_ANY: _SpendClass.ValueType  # 1
+    """Whatever the account has."""
+    SPEND_CLASS_INCLUDED: _SpendClass.ValueType  # 2
+    """What a subscription or a free quota includes; calls that would cost more are refused."""
+    SPEND_CLASS_FREE: _SpendClass.ValueType  # 3
+    """None: only deployments that cost nothing."""
+
+class SpendClass(_SpendClass, metaclass=_SpendClassEnumTypeWrapper):
+    """Which money a key's calls may use; each class is narrower than the one before."""
+
+SPEND_CLASS_UNSPECIFIED: SpendClass.ValueType  # 0
+"""Any, as SPEND_CLASS_ANY."""
+SPEND_CLASS_ANY: SpendClass.ValueType  # 1
+"""Whatever the account has."""
+SPEND_CLASS_INCLUDED: SpendClass.ValueType  # 2
+"""What a subscription or a free quota includes; calls that would cost more are refused."""
+SPEND_CLASS_FREE: SpendClass.ValueType  # 3
+"""None: only deployments that cost nothing."""
+Global___SpendClass: _TypeAlias = SpendClass  # noqa: Y015
+
+class _MemberRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemberRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER_ROLE_UNSPECIFIED: _MemberRole.ValueType  # 0
+    """Not set."""
+    MEMBER_ROLE_OWNER: _MemberRole.ValueType  # 1
+    """Everything that is not the operator's, other owners included."""
+    MEMBER_ROLE_ADMIN: _MemberRole.ValueType  # 2
+    """As an owner, but for owners themselves."""
+    MEMBER_ROLE_MEMBER: _MemberRole.ValueType  # 3
+    """Makes and ends keys; sees projects, limits and budgets."""
+    MEMBER_ROLE_VIEWER: _MemberRole.ValueType  # 4
+    """Sees what a member sees, and changes nothing."""
+    MEMBER_ROLE_BILLING: _MemberRole.ValueType  # 5
+    """Sees the ledger, and sets budgets of projects and keys."""
+
+class MemberRole(_MemberRole, metaclass=_MemberRoleEnumTypeWrapper):
+    """What a person may do in an account; docs/accounts.md has the table."""
+
+MEMBER_ROLE_UNSPECIFIED: MemberRole.ValueType  # 0
+"""Not set."""
+MEMBER_ROLE_OWNER: MemberRole.ValueType  # 1
+"""Everything that is not the operator's, other owners included."""
+MEMBER_ROLE_ADMIN: MemberRole.ValueType  # 2
+"""As an owner, but for owners themselves."""
+MEMBER_ROLE_MEMBER: MemberRole.ValueType  # 3
+"""Makes and ends keys; sees projects, limits and budgets."""
+MEMBER_ROLE_VIEWER: MemberRole.ValueType  # 4
+"""Sees what a member sees, and changes nothing."""
+MEMBER_ROLE_BILLING: MemberRole.ValueType  # 5
+"""Sees the ledger, and sets budgets of projects and keys."""
+Global___MemberRole: _TypeAlias = MemberRole  # noqa: Y015
 
 @_typing.final
 class Caller(_message.Message):
@@ -74,10 +139,13 @@ class Verdict(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     PURSE_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_MILLIONTHS_FIELD_NUMBER: _builtins.int
     purse: _builtins.str
     """Id of the key, the project or the account: the lowest of them that has a hard budget. Money is held for it before each
     call, and a deployment whose price is unknown may not be used. Empty means that none has one, and nothing is held.
     """
+    multiplier_millionths: _builtins.int
+    """What a call costs its caller is what the vendor asks times this, in millionths; 0 means once."""
     @_builtins.property
     def caller(self) -> Global___Caller:
         """Who it is."""
@@ -117,10 +185,11 @@ class Verdict(_message.Message):
         scope: Global___KeyScope | None = ...,
         limits: _abc.Iterable[_limits_pb2.Limit] | None = ...,
         purse: _builtins.str = ...,
+        multiplier_millionths: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "scope", b"scope", "usable_for", b"usable_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "limits", b"limits", "models", b"models", "purse", b"purse", "scope", b"scope", "usable_for", b"usable_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "limits", b"limits", "models", b"models", "multiplier_millionths", b"multiplier_millionths", "purse", b"purse", "scope", b"scope", "usable_for", b"usable_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -157,8 +226,18 @@ class KeyScope(_message.Message):
     SOURCE_RANGES_FIELD_NUMBER: _builtins.int
     PROVIDER_DEFAULTS_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    SPEND_CLASS_FIELD_NUMBER: _builtins.int
+    ADMIN_ROLE_FIELD_NUMBER: _builtins.int
     provider_defaults: _builtins.bytes
     """The `provider` object of calls that bring none, as JSON. Read by the edge; auth does not look into it."""
+    spend_class: Global___SpendClass.ValueType
+    """Which money calls may use."""
+    admin_role: Global___MemberRole.ValueType
+    """The key may also be presented to AdminService, and does there what this role may do in the key's project; unset means
+    that it may not.
+    """
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[_chat_pb2.Operation.ValueType]:
         """Kinds of work."""
@@ -175,6 +254,16 @@ class KeyScope(_message.Message):
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Put on the record of every call: name -> value."""
 
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Policies that calls may name; the first one rules calls that name none. Empty: calls name none, and the operator's
+        rules choose.
+        """
+
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Regions of deployments that calls may go to, as the catalog names them, such as `cn` or `eu`; empty means any."""
+
     def __init__(
         self,
         *,
@@ -183,10 +272,14 @@ class KeyScope(_message.Message):
         source_ranges: _abc.Iterable[_builtins.str] | None = ...,
         provider_defaults: _builtins.bytes = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        policies: _abc.Iterable[_builtins.str] | None = ...,
+        regions: _abc.Iterable[_builtins.str] | None = ...,
+        spend_class: Global___SpendClass.ValueType = ...,
+        admin_role: Global___MemberRole.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operations", b"operations", "provider_defaults", b"provider_defaults", "routes", b"routes", "source_ranges", b"source_ranges", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_role", b"admin_role", "operations", b"operations", "policies", b"policies", "provider_defaults", b"provider_defaults", "regions", b"regions", "routes", b"routes", "source_ranges", b"source_ranges", "spend_class", b"spend_class", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -318,18 +411,21 @@ class LimitClaim(_message.Message):
     NEEDED_FIELD_NUMBER: _builtins.int
     WANTED_FIELD_NUMBER: _builtins.int
     RETURNED_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
-    """The limit's scope."""
+    """The limit's scope; or `catalog` for what the catalog says of a deployment."""
     kind: _limits_pb2.LimitKind.ValueType
     """What it counts."""
     model: _builtins.str
-    """Its model."""
+    """Its model; of the scopes `deployment` and `catalog` the deployment."""
     needed: _builtins.int
     """Without so many no call can begin. Of concurrency: calls that are to be under way at this edge, all together."""
     wanted: _builtins.int
     """So many would be useful; at least `needed`."""
     returned: _builtins.int
     """Taken from an earlier share and not used. Not for concurrency, where `needed` says all."""
+    amount: _builtins.int
+    """Only with the scope `catalog`: how much it is. Such a limit is in the catalog, which auth does not know."""
     def __init__(
         self,
         *,
@@ -339,10 +435,11 @@ class LimitClaim(_message.Message):
         needed: _builtins.int = ...,
         wanted: _builtins.int = ...,
         returned: _builtins.int = ...,
+        amount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model", b"model", "needed", b"needed", "returned", b"returned", "scope", b"scope", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "kind", b"kind", "model", b"model", "needed", b"needed", "returned", b"returned", "scope", b"scope", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,6 +530,11 @@ class LeaseLimitsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARES_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    degraded: _builtins.bool
+    """What several auth roles count in together does not answer: each counts its part of every limit, and all of them may
+    let through one more burst than they should.
+    """
     @_builtins.property
     def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitShare]:
         """In the order of the claims."""
@@ -441,14 +543,56 @@ class LeaseLimitsResponse(_message.Message):
         self,
         *,
         shares: _abc.Iterable[Global___LimitShare] | None = ...,
+        degraded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shares", b"shares"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseLimitsResponse: _TypeAlias = LeaseLimitsResponse  # noqa: Y015
+
+@_typing.final
+class GetCommonLimitsRequest(_message.Message):
+    """Asks for the limits that bind more than one caller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCommonLimitsRequest: _TypeAlias = GetCommonLimitsRequest  # noqa: Y015
+
+@_typing.final
+class GetCommonLimitsResponse(_message.Message):
+    """Says which they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_limits_pb2.Limit]:
+        """Their scope is `installation` or `deployment`."""
+
+    def __init__(
+        self,
+        *,
+        limits: _abc.Iterable[_limits_pb2.Limit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCommonLimitsResponse: _TypeAlias = GetCommonLimitsResponse  # noqa: Y015
 
 @_typing.final
 class Key(_message.Message):

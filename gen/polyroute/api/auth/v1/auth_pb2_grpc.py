@@ -50,6 +50,11 @@ class AuthServiceStub:
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsResponse.FromString,
                 _registered_method=True)
+        self.GetCommonLimits = channel.unary_unary(
+                '/polyroute.api.auth.v1.AuthService/GetCommonLimits',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.GetCommonLimitsRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.GetCommonLimitsResponse.FromString,
+                _registered_method=True)
         self.CreateKey = channel.unary_unary(
                 '/polyroute.api.auth.v1.AuthService/CreateKey',
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.CreateKeyRequest.SerializeToString,
@@ -95,6 +100,14 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCommonLimits(self, request, context):
+        """Says which limits bind more than one caller: those of all calls and those of deployments. Called by each edge at its
+        start, every few seconds, and when it hears that one of them has changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateKey(self, request, context):
         """Creates a key. The secret is in this answer and nowhere else.
         """
@@ -133,6 +146,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.LeaseLimits,
                     request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsResponse.SerializeToString,
+            ),
+            'GetCommonLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCommonLimits,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.GetCommonLimitsRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.GetCommonLimitsResponse.SerializeToString,
             ),
             'CreateKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateKey,
@@ -232,6 +250,33 @@ class AuthService:
             '/polyroute.api.auth.v1.AuthService/LeaseLimits',
             polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsRequest.SerializeToString,
             polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.LeaseLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCommonLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AuthService/GetCommonLimits',
+            polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.GetCommonLimitsRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2.GetCommonLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

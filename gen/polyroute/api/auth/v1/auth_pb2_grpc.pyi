@@ -28,6 +28,10 @@ class AuthServiceStub:
     """Hands out shares of limits, so that an edge counts calls by itself while they last. What all edges hold of a limit
     together never exceeds it. Called by each edge when a share runs low.
     """
+    GetCommonLimits: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetCommonLimitsRequest, _auth_pb2.GetCommonLimitsResponse]
+    """Says which limits bind more than one caller: those of all calls and those of deployments. Called by each edge at its
+    start, every few seconds, and when it hears that one of them has changed.
+    """
     CreateKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateKeyRequest, _auth_pb2.CreateKeyResponse]
     """Creates a key. The secret is in this answer and nowhere else."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListKeysRequest, _auth_pb2.ListKeysResponse]
@@ -66,6 +70,16 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_auth_pb2.LeaseLimitsResponse]:
         """Hands out shares of limits, so that an edge counts calls by itself while they last. What all edges hold of a limit
         together never exceeds it. Called by each edge when a share runs low.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCommonLimits(
+        self,
+        request: _auth_pb2.GetCommonLimitsRequest,
+        context: _aio.ServicerContext[_auth_pb2.GetCommonLimitsRequest, _abc.Awaitable[_auth_pb2.GetCommonLimitsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.GetCommonLimitsResponse]:
+        """Says which limits bind more than one caller: those of all calls and those of deployments. Called by each edge at its
+        start, every few seconds, and when it hears that one of them has changed.
         """
 
     @_abc_1.abstractmethod

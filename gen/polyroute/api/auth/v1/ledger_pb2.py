@@ -29,7 +29,7 @@ from polyroute.api.auth.v1 import auth_pb2 as polyroute_dot_api_dot_auth_dot_v1_
 from polyroute.api.chat.v1 import chat_pb2 as polyroute_dot_api_dot_chat_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polyroute/api/auth/v1/ledger.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a polyroute/api/auth/v1/auth.proto\x1a polyroute/api/chat/v1/chat.proto\"\xe6\x01\n\x0bHoldRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x42\x0e\n\x0c_least_nanos\"\"\n\x0cHoldResponse\x12\x12\n\nheld_nanos\x18\x01 \x01(\x03\"\xca\x03\n\nSettlement\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\x17\n\ncost_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rprice_version\x18\x05 \x01(\t\x12\r\n\x05\x66inal\x18\x06 \x01(\x08\x12-\n\x06\x63\x61ller\x18\x07 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.Caller\x12\x1d\n\x0c\x61llowance_id\x18\x08 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x12\n\ncheckpoint\x18\t \x01(\x08\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\r\x12\x15\n\x04rule\x18\x0c \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1c\n\ndeployment\x18\r \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_cost_nanos\"T\n\rSettleRequest\x12\x43\n\x0bsettlements\x18\x01 \x03(\x0b\x32!.polyroute.api.auth.v1.SettlementB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\" \n\x0eSettleResponse\x12\x0e\n\x06posted\x18\x01 \x01(\r\",\n\x0bVoidRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"\x0e\n\x0cVoidResponse\"\xd8\x01\n\x0c\x41llotRequest\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x05purse\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x1d\n\x0cneeded_nanos\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x06holder\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"U\n\rAllotResponse\x12\x15\n\rgranted_nanos\x18\x01 \x01(\x03\x12-\n\nusable_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x08Returned\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x19\n\x08sequence\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Q\n\x0fGiveBackRequest\x12>\n\x08returned\x18\x01 \x03(\x0b\x32\x1f.polyroute.api.auth.v1.ReturnedB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\x12\n\x10GiveBackResponse2\xd2\x03\n\rLedgerService\x12T\n\x04Hold\x12\".polyroute.api.auth.v1.HoldRequest\x1a#.polyroute.api.auth.v1.HoldResponse\"\x03\x90\x02\x02\x12Z\n\x06Settle\x12$.polyroute.api.auth.v1.SettleRequest\x1a%.polyroute.api.auth.v1.SettleResponse\"\x03\x90\x02\x02\x12T\n\x04Void\x12\".polyroute.api.auth.v1.VoidRequest\x1a#.polyroute.api.auth.v1.VoidResponse\"\x03\x90\x02\x02\x12W\n\x05\x41llot\x12#.polyroute.api.auth.v1.AllotRequest\x1a$.polyroute.api.auth.v1.AllotResponse\"\x03\x90\x02\x02\x12`\n\x08GiveBack\x12&.polyroute.api.auth.v1.GiveBackRequest\x1a\'.polyroute.api.auth.v1.GiveBackResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polyroute/api/auth/v1/ledger.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a polyroute/api/auth/v1/auth.proto\x1a polyroute/api/chat/v1/chat.proto\"\xe6\x01\n\x0bHoldRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x42\x0e\n\x0c_least_nanos\"\"\n\x0cHoldResponse\x12\x12\n\nheld_nanos\x18\x01 \x01(\x03\"\xa4\x04\n\nSettlement\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\x17\n\ncost_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rprice_version\x18\x05 \x01(\t\x12\r\n\x05\x66inal\x18\x06 \x01(\x08\x12-\n\x06\x63\x61ller\x18\x07 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.Caller\x12\x1d\n\x0c\x61llowance_id\x18\x08 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x12\n\ncheckpoint\x18\t \x01(\x08\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\r\x12\x15\n\x04rule\x18\x0c \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1c\n\ndeployment\x18\r \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x05model\x18\x0f \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12&\n\x15multiplier_millionths\x18\x10 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x17\n\x06holder\x18\x11 \x01(\tB\x07\xbaH\x04r\x02(@B\r\n\x0b_cost_nanos\"T\n\rSettleRequest\x12\x43\n\x0bsettlements\x18\x01 \x03(\x0b\x32!.polyroute.api.auth.v1.SettlementB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\" \n\x0eSettleResponse\x12\x0e\n\x06posted\x18\x01 \x01(\r\",\n\x0bVoidRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"\x0e\n\x0cVoidResponse\"\xd8\x01\n\x0c\x41llotRequest\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x05purse\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x1d\n\x0cneeded_nanos\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x06holder\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"U\n\rAllotResponse\x12\x15\n\rgranted_nanos\x18\x01 \x01(\x03\x12-\n\nusable_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x08Returned\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x19\n\x08sequence\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Q\n\x0fGiveBackRequest\x12>\n\x08returned\x18\x01 \x03(\x0b\x32\x1f.polyroute.api.auth.v1.ReturnedB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\x12\n\x10GiveBackResponse\"-\n\x10\x45ndHolderRequest\x12\x19\n\x06holder\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"5\n\x11\x45ndHolderResponse\x12\x0c\n\x04lost\x18\x01 \x01(\r\x12\x12\n\nallowances\x18\x02 \x01(\r2\xb7\x04\n\rLedgerService\x12T\n\x04Hold\x12\".polyroute.api.auth.v1.HoldRequest\x1a#.polyroute.api.auth.v1.HoldResponse\"\x03\x90\x02\x02\x12Z\n\x06Settle\x12$.polyroute.api.auth.v1.SettleRequest\x1a%.polyroute.api.auth.v1.SettleResponse\"\x03\x90\x02\x02\x12T\n\x04Void\x12\".polyroute.api.auth.v1.VoidRequest\x1a#.polyroute.api.auth.v1.VoidResponse\"\x03\x90\x02\x02\x12W\n\x05\x41llot\x12#.polyroute.api.auth.v1.AllotRequest\x1a$.polyroute.api.auth.v1.AllotResponse\"\x03\x90\x02\x02\x12`\n\x08GiveBack\x12&.polyroute.api.auth.v1.GiveBackRequest\x1a\'.polyroute.api.auth.v1.GiveBackResponse\"\x03\x90\x02\x02\x12\x63\n\tEndHolder\x12\'.polyroute.api.auth.v1.EndHolderRequest\x1a(.polyroute.api.auth.v1.EndHolderResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +54,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETTLEMENT'].fields_by_name['rule']._serialized_options = b'\272H\004r\002(@'
   _globals['_SETTLEMENT'].fields_by_name['deployment']._loaded_options = None
   _globals['_SETTLEMENT'].fields_by_name['deployment']._serialized_options = b'\272H\005r\003(\200\002'
+  _globals['_SETTLEMENT'].fields_by_name['model']._loaded_options = None
+  _globals['_SETTLEMENT'].fields_by_name['model']._serialized_options = b'\272H\005r\003(\200\002'
+  _globals['_SETTLEMENT'].fields_by_name['multiplier_millionths']._loaded_options = None
+  _globals['_SETTLEMENT'].fields_by_name['multiplier_millionths']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_SETTLEMENT'].fields_by_name['holder']._loaded_options = None
+  _globals['_SETTLEMENT'].fields_by_name['holder']._serialized_options = b'\272H\004r\002(@'
   _globals['_SETTLEREQUEST'].fields_by_name['settlements']._loaded_options = None
   _globals['_SETTLEREQUEST'].fields_by_name['settlements']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_VOIDREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -78,6 +84,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETURNED'].fields_by_name['amount_nanos']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_GIVEBACKREQUEST'].fields_by_name['returned']._loaded_options = None
   _globals['_GIVEBACKREQUEST'].fields_by_name['returned']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
+  _globals['_ENDHOLDERREQUEST'].fields_by_name['holder']._loaded_options = None
+  _globals['_ENDHOLDERREQUEST'].fields_by_name['holder']._serialized_options = b'\272H\006r\004\020\001(@'
   _globals['_LEDGERSERVICE'].methods_by_name['Hold']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['Hold']._serialized_options = b'\220\002\002'
   _globals['_LEDGERSERVICE'].methods_by_name['Settle']._loaded_options = None
@@ -88,30 +96,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEDGERSERVICE'].methods_by_name['Allot']._serialized_options = b'\220\002\002'
   _globals['_LEDGERSERVICE'].methods_by_name['GiveBack']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['GiveBack']._serialized_options = b'\220\002\002'
+  _globals['_LEDGERSERVICE'].methods_by_name['EndHolder']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['EndHolder']._serialized_options = b'\220\002\002'
   _globals['_HOLDREQUEST']._serialized_start=224
   _globals['_HOLDREQUEST']._serialized_end=454
   _globals['_HOLDRESPONSE']._serialized_start=456
   _globals['_HOLDRESPONSE']._serialized_end=490
   _globals['_SETTLEMENT']._serialized_start=493
-  _globals['_SETTLEMENT']._serialized_end=951
-  _globals['_SETTLEREQUEST']._serialized_start=953
-  _globals['_SETTLEREQUEST']._serialized_end=1037
-  _globals['_SETTLERESPONSE']._serialized_start=1039
-  _globals['_SETTLERESPONSE']._serialized_end=1071
-  _globals['_VOIDREQUEST']._serialized_start=1073
-  _globals['_VOIDREQUEST']._serialized_end=1117
-  _globals['_VOIDRESPONSE']._serialized_start=1119
-  _globals['_VOIDRESPONSE']._serialized_end=1133
-  _globals['_ALLOTREQUEST']._serialized_start=1136
-  _globals['_ALLOTREQUEST']._serialized_end=1352
-  _globals['_ALLOTRESPONSE']._serialized_start=1354
-  _globals['_ALLOTRESPONSE']._serialized_end=1439
-  _globals['_RETURNED']._serialized_start=1441
-  _globals['_RETURNED']._serialized_end=1542
-  _globals['_GIVEBACKREQUEST']._serialized_start=1544
-  _globals['_GIVEBACKREQUEST']._serialized_end=1625
-  _globals['_GIVEBACKRESPONSE']._serialized_start=1627
-  _globals['_GIVEBACKRESPONSE']._serialized_end=1645
-  _globals['_LEDGERSERVICE']._serialized_start=1648
-  _globals['_LEDGERSERVICE']._serialized_end=2114
+  _globals['_SETTLEMENT']._serialized_end=1041
+  _globals['_SETTLEREQUEST']._serialized_start=1043
+  _globals['_SETTLEREQUEST']._serialized_end=1127
+  _globals['_SETTLERESPONSE']._serialized_start=1129
+  _globals['_SETTLERESPONSE']._serialized_end=1161
+  _globals['_VOIDREQUEST']._serialized_start=1163
+  _globals['_VOIDREQUEST']._serialized_end=1207
+  _globals['_VOIDRESPONSE']._serialized_start=1209
+  _globals['_VOIDRESPONSE']._serialized_end=1223
+  _globals['_ALLOTREQUEST']._serialized_start=1226
+  _globals['_ALLOTREQUEST']._serialized_end=1442
+  _globals['_ALLOTRESPONSE']._serialized_start=1444
+  _globals['_ALLOTRESPONSE']._serialized_end=1529
+  _globals['_RETURNED']._serialized_start=1531
+  _globals['_RETURNED']._serialized_end=1632
+  _globals['_GIVEBACKREQUEST']._serialized_start=1634
+  _globals['_GIVEBACKREQUEST']._serialized_end=1715
+  _globals['_GIVEBACKRESPONSE']._serialized_start=1717
+  _globals['_GIVEBACKRESPONSE']._serialized_end=1735
+  _globals['_ENDHOLDERREQUEST']._serialized_start=1737
+  _globals['_ENDHOLDERREQUEST']._serialized_end=1782
+  _globals['_ENDHOLDERRESPONSE']._serialized_start=1784
+  _globals['_ENDHOLDERRESPONSE']._serialized_end=1837
+  _globals['_LEDGERSERVICE']._serialized_start=1840
+  _globals['_LEDGERSERVICE']._serialized_end=2407
 # @@protoc_insertion_point(module_scope)

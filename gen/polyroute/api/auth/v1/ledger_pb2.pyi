@@ -110,6 +110,9 @@ class Settlement(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_MILLIONTHS_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call."""
     attempt: _builtins.int
@@ -132,6 +135,14 @@ class Settlement(_message.Message):
     """Name and version of the rule by which it is charged, such as `cancelled/1`."""
     deployment: _builtins.str
     """Where the attempt went."""
+    model: _builtins.str
+    """The public model that served."""
+    multiplier_millionths: _builtins.int
+    """What is charged is `cost_nanos` times this, divided by a million and rounded to the nearest, a half upwards. 0 means
+    what auth has for the payer when it is posted.
+    """
+    holder: _builtins.str
+    """Of a checkpoint: the life of the process that makes the attempt; see EndHolder."""
     @_builtins.property
     def usage(self) -> _chat_pb2.Usage:
         """What it used."""
@@ -165,10 +176,13 @@ class Settlement(_message.Message):
         rule: _builtins.str = ...,
         deployment: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
+        model: _builtins.str = ...,
+        multiplier_millionths: _builtins.int = ...,
+        holder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "caller", b"caller", "cost_nanos", b"cost_nanos", "expire_time", b"expire_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "allowance_id", b"allowance_id", "attempt", b"attempt", "caller", b"caller", "checkpoint", b"checkpoint", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "expire_time", b"expire_time", "final", b"final", "price_version", b"price_version", "request_id", b"request_id", "revision", b"revision", "rule", b"rule", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "allowance_id", b"allowance_id", "attempt", b"attempt", "caller", b"caller", "checkpoint", b"checkpoint", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "expire_time", b"expire_time", "final", b"final", "holder", b"holder", "model", b"model", "multiplier_millionths", b"multiplier_millionths", "price_version", b"price_version", "request_id", b"request_id", "revision", b"revision", "rule", b"rule", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_nanos: _TypeAlias = _typing.Literal["cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_nanos: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos"]  # noqa: Y015
@@ -403,3 +417,51 @@ class GiveBackResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GiveBackResponse: _TypeAlias = GiveBackResponse  # noqa: Y015
+
+@_typing.final
+class EndHolderRequest(_message.Message):
+    """Says that a process has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """As in AllotRequest and Settlement."""
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndHolderRequest: _TypeAlias = EndHolderRequest  # noqa: Y015
+
+@_typing.final
+class EndHolderResponse(_message.Message):
+    """Nothing of it is open any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOST_FIELD_NUMBER: _builtins.int
+    ALLOWANCES_FIELD_NUMBER: _builtins.int
+    lost: _builtins.int
+    """Attempts that were charged as lost."""
+    allowances: _builtins.int
+    """Allowances that went back."""
+    def __init__(
+        self,
+        *,
+        lost: _builtins.int = ...,
+        allowances: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowances", b"allowances", "lost", b"lost"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndHolderResponse: _TypeAlias = EndHolderResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class LedgerServiceStub:
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackResponse.FromString,
                 _registered_method=True)
+        self.EndHolder = channel.unary_unary(
+                '/polyroute.api.auth.v1.LedgerService/EndHolder',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -102,6 +107,14 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EndHolder(self, request, context):
+        """Says that a process has ended: its attempts that were not settled are lost now and charged by their last checkpoint, and
+        its allowances go back. Called by an edge about its life before, once everything that it had written down has arrived.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +142,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GiveBack,
                     request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackResponse.SerializeToString,
+            ),
+            'EndHolder': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndHolder,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +285,33 @@ class LedgerService:
             '/polyroute.api.auth.v1.LedgerService/GiveBack',
             polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackRequest.SerializeToString,
             polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GiveBackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndHolder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.LedgerService/EndHolder',
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,10 @@ class LedgerServiceStub:
     """
     GiveBack: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GiveBackRequest, _ledger_pb2.GiveBackResponse]
     """Gives back of allowances what no call needs any more. Called by each edge that has money over."""
+    EndHolder: _aio.UnaryUnaryMultiCallable[_ledger_pb2.EndHolderRequest, _ledger_pb2.EndHolderResponse]
+    """Says that a process has ended: its attempts that were not settled are lost now and charged by their last checkpoint, and
+    its allowances go back. Called by an edge about its life before, once everything that it had written down has arrived.
+    """
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds and their settlement. Every entry is keyed by (request_id, attempt); repeating a call repeats its answer."""
@@ -75,5 +79,15 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ledger_pb2.GiveBackRequest, _abc.Awaitable[_ledger_pb2.GiveBackResponse]],
     ) -> _abc.Awaitable[_ledger_pb2.GiveBackResponse]:
         """Gives back of allowances what no call needs any more. Called by each edge that has money over."""
+
+    @_abc_1.abstractmethod
+    def EndHolder(
+        self,
+        request: _ledger_pb2.EndHolderRequest,
+        context: _aio.ServicerContext[_ledger_pb2.EndHolderRequest, _abc.Awaitable[_ledger_pb2.EndHolderResponse]],
+    ) -> _abc.Awaitable[_ledger_pb2.EndHolderResponse]:
+        """Says that a process has ended: its attempts that were not settled are lost now and charged by their last checkpoint, and
+        its allowances go back. Called by an edge about its life before, once everything that it had written down has arrived.
+        """
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _aio.Server) -> None: ...

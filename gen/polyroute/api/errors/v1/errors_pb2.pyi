@@ -61,6 +61,12 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """ABORTED: the stream broke after content was handed out; what came is a prefix of the answer."""
     REASON_USAGE_UNAVAILABLE: _Reason.ValueType  # 17
     """UNAVAILABLE: the record of the call could not be kept, so no billable work is accepted."""
+    REASON_IDEMPOTENCY_RUNNING: _Reason.ValueType  # 18
+    """ABORTED: another call with the same idempotency key is under way; RetryInfo says when to come back."""
+    REASON_IDEMPOTENCY_MISMATCH: _Reason.ValueType  # 19
+    """INVALID_ARGUMENT: the idempotency key was used for another request; metadata `param`."""
+    REASON_IDEMPOTENCY_NOT_KEPT: _Reason.ValueType  # 20
+    """ALREADY_EXISTS: the call with this idempotency key was made, and its answer is not kept; waiting does not help."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a call was refused or failed, for machines. The status code says what class of failure it is."""
@@ -101,6 +107,12 @@ REASON_STREAM_BROKEN: Reason.ValueType  # 16
 """ABORTED: the stream broke after content was handed out; what came is a prefix of the answer."""
 REASON_USAGE_UNAVAILABLE: Reason.ValueType  # 17
 """UNAVAILABLE: the record of the call could not be kept, so no billable work is accepted."""
+REASON_IDEMPOTENCY_RUNNING: Reason.ValueType  # 18
+"""ABORTED: another call with the same idempotency key is under way; RetryInfo says when to come back."""
+REASON_IDEMPOTENCY_MISMATCH: Reason.ValueType  # 19
+"""INVALID_ARGUMENT: the idempotency key was used for another request; metadata `param`."""
+REASON_IDEMPOTENCY_NOT_KEPT: Reason.ValueType  # 20
+"""ALREADY_EXISTS: the call with this idempotency key was made, and its answer is not kept; waiting does not help."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Fault:

@@ -79,6 +79,20 @@ class _UsageDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageD
     """Deployment."""
     USAGE_DIMENSION_PROVIDER: _UsageDimension.ValueType  # 6
     """Provider."""
+    USAGE_DIMENSION_ACCOUNT: _UsageDimension.ValueType  # 7
+    """Account."""
+    USAGE_DIMENSION_USER: _UsageDimension.ValueType  # 8
+    """The caller's own end user."""
+    USAGE_DIMENSION_WORKFLOW: _UsageDimension.ValueType  # 9
+    """Workflow."""
+    USAGE_DIMENSION_NODE: _UsageDimension.ValueType  # 10
+    """Step of a workflow."""
+    USAGE_DIMENSION_TAG: _UsageDimension.ValueType  # 11
+    """Value of a tag; may stand several times, each with its name in `tag_names`."""
+    USAGE_DIMENSION_OPERATION: _UsageDimension.ValueType  # 12
+    """Kind of work, such as `chat`."""
+    USAGE_DIMENSION_HOUR: _UsageDimension.ValueType  # 13
+    """UTC hour, such as `2026-03-02T09:00Z`. Begins with the first hour whose sums are kept."""
 
 class UsageDimension(_UsageDimension, metaclass=_UsageDimensionEnumTypeWrapper):
     """What usage is added up by."""
@@ -97,6 +111,20 @@ USAGE_DIMENSION_DEPLOYMENT: UsageDimension.ValueType  # 5
 """Deployment."""
 USAGE_DIMENSION_PROVIDER: UsageDimension.ValueType  # 6
 """Provider."""
+USAGE_DIMENSION_ACCOUNT: UsageDimension.ValueType  # 7
+"""Account."""
+USAGE_DIMENSION_USER: UsageDimension.ValueType  # 8
+"""The caller's own end user."""
+USAGE_DIMENSION_WORKFLOW: UsageDimension.ValueType  # 9
+"""Workflow."""
+USAGE_DIMENSION_NODE: UsageDimension.ValueType  # 10
+"""Step of a workflow."""
+USAGE_DIMENSION_TAG: UsageDimension.ValueType  # 11
+"""Value of a tag; may stand several times, each with its name in `tag_names`."""
+USAGE_DIMENSION_OPERATION: UsageDimension.ValueType  # 12
+"""Kind of work, such as `chat`."""
+USAGE_DIMENSION_HOUR: UsageDimension.ValueType  # 13
+"""UTC hour, such as `2026-03-02T09:00Z`. Begins with the first hour whose sums are kept."""
 Global___UsageDimension: _TypeAlias = UsageDimension  # noqa: Y015
 
 @_typing.final
@@ -148,6 +176,12 @@ class CallRecord(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    CHARGES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7; the record's key."""
     operation: _chat_pb2.Operation.ValueType
@@ -184,6 +218,16 @@ class CallRecord(_message.Message):
     """The caller's own end user; may be empty."""
     finish_reason: _chat_pb2.FinishReason.ValueType
     """Why the model stopped."""
+    workflow_id: _builtins.str
+    """The workflow of the caller that the call is a part of; may be empty."""
+    node_id: _builtins.str
+    """The step of that workflow; may be empty."""
+    policy: _builtins.str
+    """Name of the routing policy that ruled; empty when nothing was decided."""
+    policy_version: _builtins.str
+    """Digest of that policy's content."""
+    held: _builtins.bool
+    """Money was held for it: its charges reach the ledger by themselves, and not by this record."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it came in."""
@@ -202,7 +246,11 @@ class CallRecord(_message.Message):
 
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The caller's tags."""
+        """The caller's tags: name -> value."""
+
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptCharge]:
+        """What its attempts are charged, each a row; empty when it is one attempt that completed, or nothing is charged."""
 
     def __init__(
         self,
@@ -230,16 +278,64 @@ class CallRecord(_message.Message):
         user: _builtins.str = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         finish_reason: _chat_pb2.FinishReason.ValueType = ...,
+        workflow_id: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        policy_version: _builtins.str = ...,
+        held: _builtins.bool = ...,
+        charges: _abc.Iterable[Global___AttemptCharge] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "caller", b"caller", "cost_nanos", b"cost_nanos", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "attempts", b"attempts", "caller", b"caller", "catalog_version", b"catalog_version", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "finish_reason", b"finish_reason", "first_token_microseconds", b"first_token_microseconds", "http_status", b"http_status", "model", b"model", "operation", b"operation", "outcome", b"outcome", "overhead_microseconds", b"overhead_microseconds", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "request_id", b"request_id", "requested_model", b"requested_model", "start_time", b"start_time", "stream", b"stream", "tags", b"tags", "total_microseconds", b"total_microseconds", "usage", b"usage", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "attempts", b"attempts", "caller", b"caller", "catalog_version", b"catalog_version", "charges", b"charges", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "finish_reason", b"finish_reason", "first_token_microseconds", b"first_token_microseconds", "held", b"held", "http_status", b"http_status", "model", b"model", "node_id", b"node_id", "operation", b"operation", "outcome", b"outcome", "overhead_microseconds", b"overhead_microseconds", "policy", b"policy", "policy_version", b"policy_version", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "request_id", b"request_id", "requested_model", b"requested_model", "start_time", b"start_time", "stream", b"stream", "tags", b"tags", "total_microseconds", b"total_microseconds", "usage", b"usage", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_nanos: _TypeAlias = _typing.Literal["cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_nanos: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_nanos) -> _WhichOneofReturnType__cost_nanos | None: ...
 
 Global___CallRecord: _TypeAlias = CallRecord  # noqa: Y015
+
+@_typing.final
+class AttemptCharge(_message.Message):
+    """What one attempt of a call is charged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    COST_NANOS_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """Which try; counts from 1."""
+    cost_nanos: _builtins.int
+    """What the vendor asks, nano-USD; unset when the price is unknown."""
+    rule: _builtins.str
+    """Name and version of the rule, such as `cancelled/2`."""
+    price_version: _builtins.str
+    """Version of the prices that were used."""
+    @_builtins.property
+    def usage(self) -> _chat_pb2.Usage:
+        """What it is charged for."""
+
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        usage: _chat_pb2.Usage | None = ...,
+        cost_nanos: _builtins.int | None = ...,
+        rule: _builtins.str = ...,
+        price_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "cost_nanos", b"cost_nanos", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "attempt", b"attempt", "cost_nanos", b"cost_nanos", "price_version", b"price_version", "rule", b"rule", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost_nanos: _TypeAlias = _typing.Literal["cost_nanos"]  # noqa: Y015
+    _WhichOneofArgType__cost_nanos: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_nanos) -> _WhichOneofReturnType__cost_nanos | None: ...
+
+Global___AttemptCharge: _TypeAlias = AttemptCharge  # noqa: Y015
 
 @_typing.final
 class AttemptRecord(_message.Message):
@@ -256,6 +352,7 @@ class AttemptRecord(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
+    HEDGED_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Where it went."""
     provider: _builtins.str
@@ -272,6 +369,8 @@ class AttemptRecord(_message.Message):
     """Tokens of its answer, reasoning included."""
     cancelled: _builtins.bool
     """The caller or the gateway ended it, so it says nothing of the vendor."""
+    hedged: _builtins.bool
+    """It was begun beside another one whose first content was late."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -288,10 +387,11 @@ class AttemptRecord(_message.Message):
         output_tokens: _builtins.int = ...,
         cancelled: _builtins.bool = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
+        hedged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "deployment", b"deployment", "fault", b"fault", "first_token_microseconds", b"first_token_microseconds", "output_tokens", b"output_tokens", "provider", b"provider", "start_time", b"start_time", "total_microseconds", b"total_microseconds", "upstream_status", b"upstream_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "deployment", b"deployment", "fault", b"fault", "first_token_microseconds", b"first_token_microseconds", "hedged", b"hedged", "output_tokens", b"output_tokens", "provider", b"provider", "start_time", b"start_time", "total_microseconds", b"total_microseconds", "upstream_status", b"upstream_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -512,18 +612,61 @@ class QueryUsageRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    TAG_NAMES_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """Only this project; empty means all."""
     key_id: _builtins.str
     """Only this key; empty means all."""
     model: _builtins.str
     """Only this model; empty means all."""
+    account_id: _builtins.str
+    """Only this account; empty means all."""
+    deployment: _builtins.str
+    """Only this deployment; empty means all."""
+    provider: _builtins.str
+    """Only this provider; empty means all."""
+    user: _builtins.str
+    """Only this end user; empty means all."""
+    workflow_id: _builtins.str
+    """Only this workflow; empty means all."""
+    node_id: _builtins.str
+    """Only this step of a workflow; empty means all."""
+    operation: _chat_pb2.Operation.ValueType
+    """Only this kind of work; OPERATION_UNSPECIFIED means all."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """First moment; unset means the beginning."""
@@ -536,6 +679,14 @@ class QueryUsageRequest(_message.Message):
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageDimension.ValueType]:
         """One row per combination of these; none gives one row in all."""
 
+    @_builtins.property
+    def tag_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tags, one for each USAGE_DIMENSION_TAG in `group_by`, in that order."""
+
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only with every one of these tags: name -> value."""
+
     def __init__(
         self,
         *,
@@ -545,10 +696,19 @@ class QueryUsageRequest(_message.Message):
         project_id: _builtins.str = ...,
         key_id: _builtins.str = ...,
         model: _builtins.str = ...,
+        tag_names: _abc.Iterable[_builtins.str] | None = ...,
+        account_id: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        user: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        operation: _chat_pb2.Operation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "group_by", b"group_by", "key_id", b"key_id", "model", b"model", "project_id", b"project_id", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "deployment", b"deployment", "end_time", b"end_time", "group_by", b"group_by", "key_id", b"key_id", "model", b"model", "node_id", b"node_id", "operation", b"operation", "project_id", b"project_id", "provider", b"provider", "start_time", b"start_time", "tag_names", b"tag_names", "tags", b"tags", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -561,18 +721,32 @@ class QueryUsageResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ROWS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]:
         """Ordered by the dimensions asked for."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First moment that the sums hold: as asked for, or wider by part of an hour or a day, or later, where nothing finer or
+        nothing older is kept. Unset when no bound was asked for and nothing was dropped.
+        """
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """First moment that they do not hold; unset when none was asked for."""
 
     def __init__(
         self,
         *,
         rows: _abc.Iterable[Global___UsageRow] | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "rows", b"rows", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -630,6 +804,26 @@ class ListCallsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
@@ -637,6 +831,16 @@ class ListCallsRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100, more than 1000 is cut to 1000."""
     page_token: _builtins.str
@@ -647,6 +851,24 @@ class ListCallsRequest(_message.Message):
     """Only this project; empty means all."""
     model: _builtins.str
     """Only this model; empty means all."""
+    key_id: _builtins.str
+    """Only this key; empty means all."""
+    account_id: _builtins.str
+    """Only this account; empty means all."""
+    deployment: _builtins.str
+    """Only this deployment; empty means all."""
+    provider: _builtins.str
+    """Only this provider; empty means all."""
+    user: _builtins.str
+    """Only this end user; empty means all."""
+    workflow_id: _builtins.str
+    """Only this workflow; empty means all."""
+    node_id: _builtins.str
+    """Only this step of a workflow; empty means all."""
+    fault: _errors_pb2.Fault.ValueType
+    """Only calls at least one of whose attempts had this fault; FAULT_UNSPECIFIED means all."""
+    operation: _chat_pb2.Operation.ValueType
+    """Only this kind of work; OPERATION_UNSPECIFIED means all."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """First moment; unset means the beginning."""
@@ -654,6 +876,10 @@ class ListCallsRequest(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """First moment that is not included; unset means now."""
+
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only with every one of these tags: name -> value."""
 
     def __init__(
         self,
@@ -665,10 +891,20 @@ class ListCallsRequest(_message.Message):
         model: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        key_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        user: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        fault: _errors_pb2.Fault.ValueType = ...,
+        operation: _chat_pb2.Operation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "request_id", b"request_id", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "deployment", b"deployment", "end_time", b"end_time", "fault", b"fault", "key_id", b"key_id", "model", b"model", "node_id", b"node_id", "operation", b"operation", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id", "provider", b"provider", "request_id", b"request_id", "start_time", b"start_time", "tags", b"tags", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -83,7 +83,7 @@ class MetricsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def QueryUsage(self, request, context):
-        """Adds calls up. Called by operators and the UI.
+        """Adds calls up, to the moment and exactly; answered from hourly and daily sums. Called by operators and the UI.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

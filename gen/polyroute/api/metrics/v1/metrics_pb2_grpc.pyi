@@ -25,7 +25,7 @@ class MetricsServiceStub:
     by each router.
     """
     QueryUsage: _aio.UnaryUnaryMultiCallable[_metrics_pb2.QueryUsageRequest, _metrics_pb2.QueryUsageResponse]
-    """Adds calls up. Called by operators and the UI."""
+    """Adds calls up, to the moment and exactly; answered from hourly and daily sums. Called by operators and the UI."""
     ListCalls: _aio.UnaryUnaryMultiCallable[_metrics_pb2.ListCallsRequest, _metrics_pb2.ListCallsResponse]
     """Lists single calls, newest first. Called by operators and the UI."""
     GetExposition: _aio.UnaryUnaryMultiCallable[_metrics_pb2.GetExpositionRequest, _metrics_pb2.GetExpositionResponse]
@@ -60,7 +60,7 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_pb2.QueryUsageRequest,
         context: _aio.ServicerContext[_metrics_pb2.QueryUsageRequest, _abc.Awaitable[_metrics_pb2.QueryUsageResponse]],
     ) -> _abc.Awaitable[_metrics_pb2.QueryUsageResponse]:
-        """Adds calls up. Called by operators and the UI."""
+        """Adds calls up, to the moment and exactly; answered from hourly and daily sums. Called by operators and the UI."""
 
     @_abc_1.abstractmethod
     def ListCalls(

@@ -688,6 +688,8 @@ class Provider(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     OPEN_ENDED_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    BILLING_FIELD_NUMBER: _builtins.int
+    PRICE_BOOK_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the catalog."""
     discovered: _builtins.bool
@@ -696,6 +698,8 @@ class Provider(_message.Message):
     """Any other model name is passed on to it when asked for as `provider/model`."""
     unavailable: _builtins.str
     """Why it cannot serve now; empty when it can."""
+    price_book: _builtins.str
+    """Its name in the price lists, those of its region; empty when they do not have it."""
     @_builtins.property
     def dialects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Dialects it speaks, such as `openai.chat`."""
@@ -703,6 +707,10 @@ class Provider(_message.Message):
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownModel]:
         """Models it is known to serve, for a catalog that does not say."""
+
+    @_builtins.property
+    def billing(self) -> _router_pb2.Billing:
+        """What it bills of answers that did not come whole."""
 
     def __init__(
         self,
@@ -713,10 +721,12 @@ class Provider(_message.Message):
         models: _abc.Iterable[Global___KnownModel] | None = ...,
         open_ended: _builtins.bool = ...,
         unavailable: _builtins.str = ...,
+        billing: _router_pb2.Billing | None = ...,
+        price_book: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dialects", b"dialects", "discovered", b"discovered", "models", b"models", "name", b"name", "open_ended", b"open_ended", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "dialects", b"dialects", "discovered", b"discovered", "models", b"models", "name", b"name", "open_ended", b"open_ended", "price_book", b"price_book", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

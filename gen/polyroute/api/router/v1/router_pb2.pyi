@@ -176,6 +176,38 @@ URGENCY_HIGH: Urgency.ValueType  # 3
 """At once: somebody waits."""
 Global___Urgency: _TypeAlias = Urgency  # noqa: Y015
 
+class _BilledPart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BilledPartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BilledPart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BILLED_PART_UNSPECIFIED: _BilledPart.ValueType  # 0
+    """Not known; what is most usual is assumed."""
+    BILLED_PART_NOTHING: _BilledPart.ValueType  # 1
+    """Nothing."""
+    BILLED_PART_PROMPT: _BilledPart.ValueType  # 2
+    """The prompt."""
+    BILLED_PART_DELIVERED: _BilledPart.ValueType  # 3
+    """The prompt and what was sent."""
+    BILLED_PART_WHOLE: _BilledPart.ValueType  # 4
+    """The prompt and the whole answer: the vendor goes on by itself."""
+
+class BilledPart(_BilledPart, metaclass=_BilledPartEnumTypeWrapper):
+    """What of an answer that did not come whole a vendor bills."""
+
+BILLED_PART_UNSPECIFIED: BilledPart.ValueType  # 0
+"""Not known; what is most usual is assumed."""
+BILLED_PART_NOTHING: BilledPart.ValueType  # 1
+"""Nothing."""
+BILLED_PART_PROMPT: BilledPart.ValueType  # 2
+"""The prompt."""
+BILLED_PART_DELIVERED: BilledPart.ValueType  # 3
+"""The prompt and what was sent."""
+BILLED_PART_WHOLE: BilledPart.ValueType  # 4
+"""The prompt and the whole answer: the vendor goes on by itself."""
+Global___BilledPart: _TypeAlias = BilledPart  # noqa: Y015
+
 class _StickyBy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -270,6 +302,9 @@ class DecideRequest(_message.Message):
     PERMITTED_MODELS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    PERMITTED_REGIONS_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7; the same id gives the same choice among equals (weights, canaries)."""
     dialect: _builtins.str
@@ -284,6 +319,10 @@ class DecideRequest(_message.Message):
     """
     dry_run: _builtins.bool
     """Nothing will be called: the decision is not kept."""
+    policy: _builtins.str
+    """The policy or schedule that rules this call; empty leaves that to the operator's rules. INVALID_ARGUMENT when there is
+    none of that name.
+    """
     @_builtins.property
     def facts(self) -> _chat_pb2.RequestFacts:
         """What the call asks for."""
@@ -314,6 +353,16 @@ class DecideRequest(_message.Message):
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptReport]:
         """What became of attempts since the caller's last request: a decision knows of everything that its edge has seen."""
 
+    @_builtins.property
+    def permitted_regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Regions that the key may use; empty means all. Every deployment elsewhere is left out, whatever the caller prefers."""
+
+    @_builtins.property
+    def left(self) -> _duration_pb2.Duration:
+        """Time until the caller's deadline, where it set one: a deployment that would not make it is not tried. Unset means
+        that there is enough.
+        """
+
     def __init__(
         self,
         *,
@@ -329,10 +378,13 @@ class DecideRequest(_message.Message):
         permitted_models: _abc.Iterable[_builtins.str] | None = ...,
         dry_run: _builtins.bool = ...,
         reports: _abc.Iterable[Global___AttemptReport] | None = ...,
+        policy: _builtins.str = ...,
+        permitted_regions: _abc.Iterable[_builtins.str] | None = ...,
+        left: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "facts", b"facts", "hints", b"hints", "preferences", b"preferences"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "facts", b"facts", "hints", b"hints", "left", b"left", "preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "dialect", b"dialect", "dry_run", b"dry_run", "explain", b"explain", "facts", b"facts", "hints", b"hints", "permitted_models", b"permitted_models", "preferences", b"preferences", "reports", b"reports", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "dialect", b"dialect", "dry_run", b"dry_run", "explain", b"explain", "facts", b"facts", "hints", b"hints", "left", b"left", "permitted_models", b"permitted_models", "permitted_regions", b"permitted_regions", "policy", b"policy", "preferences", b"preferences", "reports", b"reports", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -720,6 +772,9 @@ class AttemptReport(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    HEDGED_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    OTHER_KEYS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call."""
     attempt: _builtins.int
@@ -740,6 +795,12 @@ class AttemptReport(_message.Message):
     """The caller ended it: it says nothing of the deployment."""
     retry_after_milliseconds: _builtins.int
     """Time that the vendor asked to wait, milliseconds; unset when it did not say."""
+    hedged: _builtins.bool
+    """It was begun beside another one, and not after that had failed."""
+    prompt_tokens: _builtins.int
+    """Tokens of the request, estimated; 0 when unknown."""
+    other_keys: _builtins.bool
+    """The fault is one key's, and its account has others that may be used: the deployment need not rest."""
     def __init__(
         self,
         *,
@@ -753,10 +814,13 @@ class AttemptReport(_message.Message):
         output_tokens: _builtins.int = ...,
         cancelled: _builtins.bool = ...,
         retry_after_milliseconds: _builtins.int | None = ...,
+        hedged: _builtins.bool = ...,
+        prompt_tokens: _builtins.int = ...,
+        other_keys: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds", "retry_after_milliseconds", b"retry_after_milliseconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds", "attempt", b"attempt", "cancelled", b"cancelled", "deployment", b"deployment", "fault", b"fault", "first_token_microseconds", b"first_token_microseconds", "output_tokens", b"output_tokens", "request_id", b"request_id", "retry_after_milliseconds", b"retry_after_milliseconds", "total_microseconds", b"total_microseconds", "upstream_status", b"upstream_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds", "attempt", b"attempt", "cancelled", b"cancelled", "deployment", b"deployment", "fault", b"fault", "first_token_microseconds", b"first_token_microseconds", "hedged", b"hedged", "other_keys", b"other_keys", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "request_id", b"request_id", "retry_after_milliseconds", b"retry_after_milliseconds", "total_microseconds", b"total_microseconds", "upstream_status", b"upstream_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__retry_after_milliseconds: _TypeAlias = _typing.Literal["retry_after_milliseconds"]  # noqa: Y015
     _WhichOneofArgType__retry_after_milliseconds: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds"]  # noqa: Y015
@@ -804,6 +868,7 @@ class Plan(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    HEDGE_AFTER_FIELD_NUMBER: _builtins.int
     max_attempts: _builtins.int
     """Most attempts in all, first one included."""
     model: _builtins.str
@@ -816,6 +881,12 @@ class Plan(_message.Message):
     def timeouts(self) -> Global___Timeouts:
         """How long each step may take."""
 
+    @_builtins.property
+    def hedge_after(self) -> _duration_pb2.Duration:
+        """When the first attempt has no content after this time, the second may be begun beside it, and whichever answers first
+        is taken. Unset: it may not.
+        """
+
     def __init__(
         self,
         *,
@@ -823,10 +894,11 @@ class Plan(_message.Message):
         max_attempts: _builtins.int = ...,
         timeouts: Global___Timeouts | None = ...,
         model: _builtins.str = ...,
+        hedge_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timeouts", b"timeouts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hedge_after", b"hedge_after", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "max_attempts", b"max_attempts", "model", b"model", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "hedge_after", b"hedge_after", "max_attempts", b"max_attempts", "model", b"model", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -846,6 +918,7 @@ class Attempt(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    BILLING_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """The deployment's name in the catalog, unique, such as `openai/gpt-6-sol`."""
     provider: _builtins.str
@@ -866,6 +939,10 @@ class Attempt(_message.Message):
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_chat_pb2.Capability.ValueType]:
         """What it can do."""
 
+    @_builtins.property
+    def billing(self) -> Global___Billing:
+        """What its vendor bills of answers that did not come whole; unset means as little is known as of any."""
+
     def __init__(
         self,
         *,
@@ -877,14 +954,53 @@ class Attempt(_message.Message):
         region: _builtins.str = ...,
         model: _builtins.str = ...,
         max_concurrency: _builtins.int = ...,
+        billing: Global___Billing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "deployment", b"deployment", "max_concurrency", b"max_concurrency", "model", b"model", "price", b"price", "provider", b"provider", "region", b"region", "upstream_model", b"upstream_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "capabilities", b"capabilities", "deployment", b"deployment", "max_concurrency", b"max_concurrency", "model", b"model", "price", b"price", "provider", b"provider", "region", b"region", "upstream_model", b"upstream_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class Billing(_message.Message):
+    """What a vendor bills of answers that did not come whole and of which it reports no usage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISCONNECT_FIELD_NUMBER: _builtins.int
+    SILENCE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    disconnect: Global___BilledPart.ValueType
+    """When the connection is closed in mid-answer; unspecified means what was sent."""
+    silence: Global___BilledPart.ValueType
+    """When the connection is closed, or it fails, after the request and before any answer; unspecified means nothing."""
+    failure: Global___BilledPart.ValueType
+    """When it fails by itself after a part of the answer; unspecified means what was sent."""
+    refusal: Global___BilledPart.ValueType
+    """When it refuses the prompt for what it says; unspecified means nothing."""
+    source: _builtins.str
+    """Where this is said, an address; empty when it is assumed."""
+    def __init__(
+        self,
+        *,
+        disconnect: Global___BilledPart.ValueType = ...,
+        silence: Global___BilledPart.ValueType = ...,
+        failure: Global___BilledPart.ValueType = ...,
+        refusal: Global___BilledPart.ValueType = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disconnect", b"disconnect", "failure", b"failure", "refusal", b"refusal", "silence", b"silence", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Billing: _TypeAlias = Billing  # noqa: Y015
 
 @_typing.final
 class Price(_message.Message):
@@ -920,6 +1036,7 @@ class Price(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     OTHER_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
     input: _builtins.int
     """Per million uncached prompt tokens."""
     cache_read: _builtins.int
@@ -940,6 +1057,10 @@ class Price(_message.Message):
         such as of `web_search_requests`, or what an hour of caching costs above `cache_write`.
         """
 
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceTier]:
+        """What longer calls are charged instead, as a whole: the last that holds for a call."""
+
     def __init__(
         self,
         *,
@@ -951,10 +1072,11 @@ class Price(_message.Message):
         request: _builtins.int | None = ...,
         version: _builtins.str = ...,
         other: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        tiers: _abc.Iterable[Global___PriceTier] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_read", b"_cache_read", "_cache_write", b"_cache_write", "_reasoning", b"_reasoning", "_request", b"_request", "cache_read", b"cache_read", "cache_write", b"cache_write", "reasoning", b"reasoning", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_read", b"_cache_read", "_cache_write", b"_cache_write", "_reasoning", b"_reasoning", "_request", b"_request", "cache_read", b"cache_read", "cache_write", b"cache_write", "input", b"input", "other", b"other", "output", b"output", "reasoning", b"reasoning", "request", b"request", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_read", b"_cache_read", "_cache_write", b"_cache_write", "_reasoning", b"_reasoning", "_request", b"_request", "cache_read", b"cache_read", "cache_write", b"cache_write", "input", b"input", "other", b"other", "output", b"output", "reasoning", b"reasoning", "request", b"request", "tiers", b"tiers", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_read: _TypeAlias = _typing.Literal["cache_read"]  # noqa: Y015
     _WhichOneofArgType__cache_read: _TypeAlias = _typing.Literal["_cache_read", b"_cache_read"]  # noqa: Y015
@@ -974,6 +1096,42 @@ class Price(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__request) -> _WhichOneofReturnType__request | None: ...
 
 Global___Price: _TypeAlias = Price  # noqa: Y015
+
+@_typing.final
+class PriceTier(_message.Message):
+    """What a deployment charges for calls beyond some bound."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ABOVE_FIELD_NUMBER: _builtins.int
+    ANSWER_ABOVE_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    REASONED_FIELD_NUMBER: _builtins.int
+    above: _builtins.int
+    """Tokens of the prompt, cached ones included, that a call must exceed; 0 means any call."""
+    answer_above: _builtins.int
+    """Tokens of the answer, reasoning included, that a call must exceed as well; 0 means any call."""
+    reasoned: _builtins.bool
+    """Only of calls whose answer has reasoning tokens."""
+    @_builtins.property
+    def price(self) -> Global___Price:
+        """All of what such a call is charged by; it has no tiers of its own, and the version is that of the price it stands in."""
+
+    def __init__(
+        self,
+        *,
+        above: _builtins.int = ...,
+        answer_above: _builtins.int = ...,
+        price: Global___Price | None = ...,
+        reasoned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "answer_above", b"answer_above", "price", b"price", "reasoned", b"reasoned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceTier: _TypeAlias = PriceTier  # noqa: Y015
 
 @_typing.final
 class Timeouts(_message.Message):
@@ -1049,6 +1207,9 @@ class DecisionRecord(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     STEERED_FIELD_NUMBER: _builtins.int
     RETRIES_SPENT_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    HEDGE_AFTER_MICROSECONDS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call."""
     catalog_version: _builtins.str
@@ -1085,6 +1246,10 @@ class DecisionRecord(_message.Message):
     """The deployment that this call tries out, first, after it was ejected; empty for nearly every call."""
     retries_spent: _builtins.bool
     """No retry may follow: too many of the model's calls are retries already."""
+    refusal: _builtins.str
+    """Why nobody was tried, though some may serve such calls; empty when somebody was."""
+    hedge_after_microseconds: _builtins.int
+    """Microseconds after which a second attempt might be begun beside the first; 0 for never."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Every deployment of the model, in catalog order; only when asked for."""
@@ -1119,6 +1284,10 @@ class DecisionRecord(_message.Message):
     def steered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The order in which deployments are tried where their health asks for another one than the ranking's; mostly empty."""
 
+    @_builtins.property
+    def late(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Deployments that were left out because the caller's time is too short for them."""
+
     def __init__(
         self,
         *,
@@ -1148,10 +1317,13 @@ class DecisionRecord(_message.Message):
         probe: _builtins.str = ...,
         steered: _abc.Iterable[_builtins.str] | None = ...,
         retries_spent: _builtins.bool = ...,
+        late: _abc.Iterable[_builtins.str] | None = ...,
+        refusal: _builtins.str = ...,
+        hedge_after_microseconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "name_preferences", b"name_preferences", "policy_rules", b"policy_rules", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "candidates", b"candidates", "catalog_version", b"catalog_version", "class_rule", b"class_rule", "content_class", b"content_class", "decide_time", b"decide_time", "draws", b"draws", "explored", b"explored", "max_attempts", b"max_attempts", "name_preferences", b"name_preferences", "policy", b"policy", "policy_reason", b"policy_reason", "policy_rules", b"policy_rules", "policy_version", b"policy_version", "pool", b"pool", "probe", b"probe", "relaxed", b"relaxed", "request", b"request", "request_id", b"request_id", "requested_model", b"requested_model", "resolved_model", b"resolved_model", "retries_spent", b"retries_spent", "seat", b"seat", "slate_id", b"slate_id", "stats_version", b"stats_version", "steered", b"steered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "candidates", b"candidates", "catalog_version", b"catalog_version", "class_rule", b"class_rule", "content_class", b"content_class", "decide_time", b"decide_time", "draws", b"draws", "explored", b"explored", "hedge_after_microseconds", b"hedge_after_microseconds", "late", b"late", "max_attempts", b"max_attempts", "name_preferences", b"name_preferences", "policy", b"policy", "policy_reason", b"policy_reason", "policy_rules", b"policy_rules", "policy_version", b"policy_version", "pool", b"pool", "probe", b"probe", "refusal", b"refusal", "relaxed", b"relaxed", "request", b"request", "request_id", b"request_id", "requested_model", b"requested_model", "resolved_model", b"resolved_model", "retries_spent", b"retries_spent", "seat", b"seat", "slate_id", b"slate_id", "stats_version", b"stats_version", "steered", b"steered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1447,6 +1619,7 @@ class Policy(_message.Message):
     CACHE_AFFINITY_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
+    HEDGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the catalog."""
     final: _builtins.bool
@@ -1461,6 +1634,8 @@ class Policy(_message.Message):
     """How much of what a vendor's cache saves counts for staying; 0 means nothing, 1 all of it."""
     max_attempts: _builtins.int
     """Most attempts of a call in all; 0 means the router's own."""
+    hedge: _builtins.bool
+    """A second attempt may be begun beside a first one whose first content is late."""
     @_builtins.property
     def preferences(self) -> Global___Preferences:
         """Filters, order and sort."""
@@ -1496,10 +1671,11 @@ class Policy(_message.Message):
         cache_affinity: _builtins.float = ...,
         max_attempts: _builtins.int = ...,
         timeouts: Global___Timeouts | None = ...,
+        hedge: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["exponents", b"exponents", "preferences", b"preferences", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_affinity", b"cache_affinity", "explore", b"explore", "exponents", b"exponents", "final", b"final", "max_attempts", b"max_attempts", "name", b"name", "nearest_region", b"nearest_region", "preferences", b"preferences", "region_order", b"region_order", "sticky", b"sticky", "tiers", b"tiers", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_affinity", b"cache_affinity", "explore", b"explore", "exponents", b"exponents", "final", b"final", "hedge", b"hedge", "max_attempts", b"max_attempts", "name", b"name", "nearest_region", b"nearest_region", "preferences", b"preferences", "region_order", b"region_order", "sticky", b"sticky", "tiers", b"tiers", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2257,3 +2433,149 @@ class GetCatalogVersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCatalogVersionResponse: _TypeAlias = GetCatalogVersionResponse  # noqa: Y015
+
+@_typing.final
+class ListPricesRequest(_message.Message):
+    """Asks what deployments charge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Only deployments of this public model, or with this upstream id; empty means all."""
+    provider: _builtins.str
+    """Only those of this provider; empty means all."""
+    missing: _builtins.bool
+    """Only those whose price is unknown."""
+    page_size: _builtins.int
+    """At most this many; 0 means 500, more than 1000 is cut to 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The moment; unset means now."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        missing: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPricesRequest: _TypeAlias = ListPricesRequest  # noqa: Y015
+
+@_typing.final
+class ListPricesResponse(_message.Message):
+    """A page of prices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICES_FIELD_NUMBER: _builtins.int
+    CATALOG_VERSION_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    catalog_version: _builtins.str
+    """Version of the catalog."""
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListedPrice]:
+        """In catalog order."""
+
+    def __init__(
+        self,
+        *,
+        prices: _abc.Iterable[Global___ListedPrice] | None = ...,
+        catalog_version: _builtins.str = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_version", b"catalog_version", "next_page_token", b"next_page_token", "prices", b"prices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPricesResponse: _TypeAlias = ListPricesResponse  # noqa: Y015
+
+@_typing.final
+class ListedPrice(_message.Message):
+    """What a deployment charges, and who says so."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    UPSTREAM_MODEL_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CHECKED_FIELD_NUMBER: _builtins.int
+    PRICE_BOOK_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The public model."""
+    deployment: _builtins.str
+    """The deployment."""
+    provider: _builtins.str
+    """Its provider."""
+    upstream_model: _builtins.str
+    """The model's id in the vendor's words."""
+    origin: _builtins.str
+    """Which list the price was found in: `catalog`, `prices`, `overlay`, `genai-prices`, `provider`; empty when in none."""
+    row: _builtins.str
+    """The name in that list, such as `volcano/large-*`; empty where the list has no names."""
+    currency: _builtins.str
+    """Currency of the list's figures, three capitals; empty when unknown."""
+    source: _builtins.str
+    """Where the figures were published; empty when nobody said."""
+    checked: _builtins.str
+    """When somebody last compared the figures with that, as YYYY-MM-DD; empty when nobody said."""
+    price_book: _builtins.str
+    """Name of the provider in the price lists; empty when they do not have it."""
+    @_builtins.property
+    def price(self) -> Global___Price:
+        """What it charges; unset when nobody knows."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When that changes next; unset when no change is known."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        upstream_model: _builtins.str = ...,
+        price: Global___Price | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        origin: _builtins.str = ...,
+        row: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        source: _builtins.str = ...,
+        checked: _builtins.str = ...,
+        price_book: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "currency", b"currency", "deployment", b"deployment", "model", b"model", "origin", b"origin", "price", b"price", "price_book", b"price_book", "provider", b"provider", "row", b"row", "source", b"source", "until", b"until", "upstream_model", b"upstream_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListedPrice: _TypeAlias = ListedPrice  # noqa: Y015

@@ -80,6 +80,11 @@ class RouterServiceStub:
                 request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionResponse.FromString,
                 _registered_method=True)
+        self.ListPrices = channel.unary_unary(
+                '/polyroute.api.router.v1.RouterService/ListPrices',
+                request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListPricesRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListPricesResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -156,6 +161,13 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPrices(self, request, context):
+        """Lists what the deployments of the catalog charge at a moment, and where each price comes from. Called by operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -203,6 +215,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.GetCatalogVersion,
                     request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionResponse.SerializeToString,
+            ),
+            'ListPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrices,
+                    request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListPricesRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListPricesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -449,6 +466,33 @@ class RouterService:
             '/polyroute.api.router.v1.RouterService/GetCatalogVersion',
             polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionRequest.SerializeToString,
             polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.GetCatalogVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.router.v1.RouterService/ListPrices',
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListPricesRequest.SerializeToString,
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListPricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class RouterServiceStub:
     """Lists the versions of the catalog that were in force, newest first. Called by operators."""
     GetCatalogVersion: _aio.UnaryUnaryMultiCallable[_router_pb2.GetCatalogVersionRequest, _router_pb2.GetCatalogVersionResponse]
     """Gives one version with its text. Called by operators. NOT_FOUND when there is no such version."""
+    ListPrices: _aio.UnaryUnaryMultiCallable[_router_pb2.ListPricesRequest, _router_pb2.ListPricesResponse]
+    """Lists what the deployments of the catalog charge at a moment, and where each price comes from. Called by operators."""
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """The catalog and the decisions made from it."""
@@ -131,5 +133,13 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_router_pb2.GetCatalogVersionRequest, _abc.Awaitable[_router_pb2.GetCatalogVersionResponse]],
     ) -> _abc.Awaitable[_router_pb2.GetCatalogVersionResponse]:
         """Gives one version with its text. Called by operators. NOT_FOUND when there is no such version."""
+
+    @_abc_1.abstractmethod
+    def ListPrices(
+        self,
+        request: _router_pb2.ListPricesRequest,
+        context: _aio.ServicerContext[_router_pb2.ListPricesRequest, _abc.Awaitable[_router_pb2.ListPricesResponse]],
+    ) -> _abc.Awaitable[_router_pb2.ListPricesResponse]:
+        """Lists what the deployments of the catalog charge at a moment, and where each price comes from. Called by operators."""
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,143 @@
+"""Asks the router where a call may go, and tells it what became of those before.
+
+A router that is away does not stop calls whose like it has decided before: they go as those went, until it is back.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_COUNT_TOKENS, EncodedRequest, RequestFacts
+from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.router.v1.router_pb2 import Attempt, AttemptReport, DecideRequest, DecideResponse
+from polyroute.edge.call import Call, Relayed, time_left
+from polyroute.edge.plans import Plans, kind_of
+from polyroute.edge.trail import Trail
+from polyroute.mesh.errors import MeshError, from_rpc
+
+MOST_REPORTS: Final = 4096  # on their way to the router; of more only the newest say anything of how vendors are
+PATIENCE: Final = 1.0  # s to wait for the router where an earlier plan would do
+ASK_AGAIN: Final = 1.0  # s after which it is asked again whether the router is back
+_AWAY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+_log = structlog.get_logger("deciding")
+
+
+class Decider:
+    """The router as a call sees it.
+
+    Args:
+        router: RouterService.
+        seconds: To wait for it.
+    """
+
+    def __init__(self, router: Any, seconds: float) -> None:
+        self._router = router
+        self._seconds = seconds
+        self._reports: deque[AttemptReport] = deque(maxlen=MOST_REPORTS)
+        self._plans = Plans()
+        self._away_until = 0.0
+
+    def report(self, trail: Trail) -> None:
+        """A call is over: what its attempts say of their deployments goes with the next question."""
+        self._reports.extend(_reports(trail))
+
+    async def decide(self, call: Call) -> DecideResponse:
+        """The plan for a call.
+
+        Raises:
+            MeshError: It may go nowhere, or nobody can say where.
+        """
+        request = _question(call)
+        if self._reports:
+            request.reports.extend(self._reports)
+            self._reports.clear()
+        kind, now = kind_of(request), monotonic()
+        known = self._plans.has(kind)
+        if known and now < self._away_until and (remembered := self._plans.find(kind, request, now)):
+            return remembered
+        try:
+            decision: DecideResponse = await self._router.Decide(
+                request, timeout=min(PATIENCE, self._seconds) if known else self._seconds
+            )
+        except grpc.aio.AioRpcError as error:
+            remembered = self._plans.find(kind, request, now) if error.code() in _AWAY else None
+            if remembered is None:
+                raise _unheard(call, from_rpc(error)) from None
+            self._away_until = monotonic() + ASK_AGAIN
+            _log.warning("decided without the router", request_id=request.request_id, code=error.code().name)
+            return remembered
+        self._plans.keep(kind, decision, now)
+        return decision
+
+    async def priced(self, call: Relayed) -> Attempt:
+        """The deployment that a relayed request would be one of, for its price; without a price where there is none."""
+        facts = RequestFacts()
+        facts.CopyFrom(call.facts)
+        facts.operation = OPERATION_CHAT
+        request = DecideRequest(request_id=call.trail.request_id, facts=facts, caller=call.trail.caller, dry_run=True)
+        provider = call.request.provider
+        try:
+            decision = await self._router.Decide(request, timeout=self._seconds)
+        except grpc.aio.AioRpcError:
+            return Attempt(deployment=f"{provider or 'any'}/*", provider=provider)
+        found: Attempt = decision.plan.attempts[0]
+        return found
+
+
+def _question(call: Call) -> DecideRequest:
+    trail = call.trail
+    request = DecideRequest(
+        request_id=trail.request_id,
+        facts=call.facts,
+        caller=trail.caller,
+        preferences=call.preferences,
+        hints=call.hints,
+        sticky_key=call.session,
+        explain=call.explain,
+        tags=trail.tags or None,
+        permitted_models=trail.permitted,  # a name may say more than a model's: the router reads it
+        policy=call.policy,
+        permitted_regions=call.regions,
+    )
+    if call.hurried:
+        request.left.FromMicroseconds(int(time_left(call) * 1e6))
+    if call.facts.operation == OPERATION_COUNT_TOKENS:  # whoever answers conversations can count their tokens
+        request.facts.operation = OPERATION_CHAT
+    if isinstance(call.body, EncodedRequest):
+        request.dialect = call.body.dialect
+    return request
+
+
+def _unheard(call: Call, error: MeshError) -> MeshError:
+    """The error, or that the router did not answer in time: the caller's own time may not be over yet."""
+    if error.reason == pb.REASON_DEADLINE and call.deadline > asyncio.get_running_loop().time():
+        return MeshError(pb.REASON_SERVICE_UNAVAILABLE, "the router does not answer", retry_after=1.0)
+    return error
+
+
+def _reports(trail: Trail) -> Iterator[AttemptReport]:
+    """What a call's attempts say of their deployments."""
+    for number, record in enumerate(trail.attempts, 1):
+        report = AttemptReport(
+            request_id=trail.request_id,
+            attempt=number,
+            deployment=record.deployment,
+            fault=record.fault,
+            upstream_status=record.upstream_status,
+            first_token_microseconds=record.first_token_microseconds,
+            total_microseconds=record.total_microseconds,
+            output_tokens=record.output_tokens,
+            cancelled=record.cancelled,
+            prompt_tokens=trail.facts.input_tokens_estimate if trail.facts else 0,
+            other_keys=number in trail.other_keys,
+            hedged=record.hedged,
+        )
+        if number in trail.waits:
+            report.retry_after_milliseconds = int(trail.waits[number] * 1000)
+        yield report

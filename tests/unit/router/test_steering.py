@@ -1,0 +1,214 @@
+"""What stands between ranking and the caller: named policies, a key's regions, the caller's time, health, hedges."""
+
+from typing import Any
+
+import pytest
+
+from polyroute.api.errors.v1 import errors_pb2
+from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST, REASON_NO_DEPLOYMENT, REASON_UPSTREAM
+from polyroute.api.metrics.v1.metrics_pb2 import DeploymentStats, WatchStatsResponse
+from polyroute.api.router.v1.router_pb2 import AttemptReport, DecideRequest, DecideResponse
+from polyroute.mesh.errors import MeshError
+from polyroute.router.decide import Decided, decide
+from polyroute.router.explaining import replay
+from polyroute.router.health.tracker import Health
+from polyroute.router.snapshot import CatalogStore
+from polyroute.router.steering import Steering
+from tests.fakes.catalogs import NOW, ask, opened
+from tests.unit.edge.peers import Clock
+from tests.unit.router.live import spread, window
+
+PAIR = """
+models:
+  m: {deployments: [{provider: p, model: a, region: cn-beijing}, {provider: q, model: b, region: eu}]}
+"""
+HEDGED = f"{PAIR}policies: {{default: {{hedge: true}}}}"
+
+
+class House:
+    """A router with its health."""
+
+    def __init__(self, text: str = PAIR) -> None:
+        self.clock = Clock()
+        self.store: CatalogStore = opened(text)
+        self.health = Health(clock=self.clock, seed=1)
+        self.steering = Steering(self.store, self.health)
+        self.kept: list[Decided] = []
+        self.calls = 0
+        self.steering.look()
+
+    def push(self, **seconds: float) -> None:
+        """Metrics says how long answers of `p__a` take."""
+        self.steering.pushed(
+            WatchStatsResponse(
+                version=2,
+                deployments=[
+                    DeploymentStats(
+                        deployment=name.replace("__", "/"),
+                        one_minute=_taking(value),
+                        five_minutes=_taking(value),
+                        thirty_minutes=_taking(value),
+                    )
+                    for name, value in seconds.items()
+                ],
+            )
+        )
+        self.clock.advance(2)
+
+    def fail(self, *deployments: str, times: int = 6) -> None:
+        """So many calls of each fail in a row."""
+        for number in range(times):
+            for name in deployments:
+                self.steering.report(
+                    [
+                        AttemptReport(
+                            request_id=f"f-{name}-{number}",
+                            attempt=1,
+                            deployment=name,
+                            fault=errors_pb2.FAULT_CONNECT,
+                        )
+                    ]
+                )
+        self.clock.advance(0.01)
+
+    def asked(self, **wishes: Any) -> DecideRequest:
+        self.calls += 1
+        request = ask("m", f"r-{self.calls}")
+        request.explain = True
+        for name, value in wishes.items():
+            if name == "left":
+                request.left.FromMilliseconds(int(value * 1000))
+            elif isinstance(value, list):
+                getattr(request, name).extend(value)
+            else:
+                setattr(request, name, value)
+        return request
+
+    def decide(self, **wishes: Any) -> DecideResponse:
+        self.steering.look()
+        return decide(self.asked(**wishes), self.store.view, NOW, self.kept.append, self.steering.steer)
+
+    def order(self, **wishes: Any) -> list[str]:
+        return [attempt.deployment for attempt in self.decide(**wishes).plan.attempts]
+
+    def refusal(self, **wishes: Any) -> MeshError:
+        with pytest.raises(MeshError) as caught:
+            self.decide(**wishes)
+        return caught.value
+
+
+def _taking(seconds: float) -> Any:
+    made = window(latency=spread(seconds * 500))
+    made.total_milliseconds.CopyFrom(spread(seconds * 1000))
+    return made
+
+
+class TestPolicyByName:
+    TEXT = f"{PAIR}policies: {{inland: {{region: [cn]}}}}"
+
+    def test_rules_the_call(self) -> None:
+        """And the record says why."""
+        decision = House(self.TEXT).decide(policy="inland")
+
+        assert ["p/a"] == [attempt.deployment for attempt in decision.plan.attempts]
+        assert ("inland", "named by the call or its key") == (decision.record.policy, decision.record.policy_reason)
+
+    def test_that_is_none(self) -> None:
+        """The right name is suggested."""
+        error = House(self.TEXT).refusal(policy="inlnd")
+
+        assert (REASON_INVALID_REQUEST, "policy") == (error.reason, error.metadata["param"])
+        assert "did you mean 'inland'" in error.message
+
+
+class TestRegionsOfAKey:
+    def test_bind_whatever_the_caller_prefers(self) -> None:
+        """A key for one region never leads to another one."""
+        house = House()
+
+        assert {"q/b"} == {name for _ in range(20) for name in house.order(permitted_regions=["eu"])}
+        assert {"p/a", "q/b"} == {name for _ in range(20) for name in house.order()}
+
+    def test_leave_nobody(self) -> None:
+        """They are not lifted."""
+        error = House().refusal(permitted_regions=["us"])
+
+        assert REASON_NO_DEPLOYMENT == error.reason
+
+    def test_replay(self) -> None:
+        """The record holds them."""
+        decision = House().decide(permitted_regions=["eu"])
+
+        assert decision.plan == replay(decision.record).plan
+
+
+class TestTime:
+    def test_deployment_that_would_be_late_is_not_tried(self) -> None:
+        """Where the caller set a deadline; otherwise all are."""
+        house = House()
+        house.push(p__a=20.0, q__b=1.0)
+        decision = house.decide(left=5.0)
+
+        assert ["q/b"] == [attempt.deployment for attempt in decision.plan.attempts]
+        assert ["p/a"] == list(decision.record.late)
+        assert {"p/a", "q/b"} == set(house.order())
+        assert decision.plan == replay(decision.record).plan
+
+    def test_quickest_is_tried_when_all_would_be_late(self) -> None:
+        """A twentieth of its calls may be all that is late."""
+        house = House()
+        house.push(p__a=20.0, q__b=9.0)
+
+        assert ["q/b"] == house.order(left=5.0)
+
+
+class TestRefusal:
+    def test_is_on_record(self) -> None:
+        """A call that nobody was tried for is explained too."""
+        house = House()
+        house.fail("p/a", "q/b")
+        with pytest.raises(MeshError) as caught:
+            for _ in range(20):  # as many as the model's retries reach
+                house.decide()
+        record = house.kept[-1].response.record
+
+        assert (REASON_UPSTREAM, caught.value.message) == (caught.value.reason, record.refusal)
+        assert not house.kept[-1].response.plan.attempts
+
+    def test_one_keys_trouble_is_not_the_deployments(self) -> None:
+        """While its account has another key that works, it does not rest."""
+        house = House()
+        report = AttemptReport(
+            request_id="x", attempt=1, deployment="p/a", fault=errors_pb2.FAULT_RATE, retry_after_milliseconds=60_000
+        )
+        report.other_keys = True
+        house.steering.report([report])
+        house.clock.advance(2)
+        with_others = {name for _ in range(20) for name in house.order()}
+        report.other_keys = False
+        house.steering.report([report])
+        house.clock.advance(2)
+
+        assert {"p/a", "q/b"} == with_others
+        assert {"q/b"} == {name for _ in range(20) for name in house.order()}
+
+
+class TestHedge:
+    def test_off_without_a_policy(self) -> None:
+        """Nothing is asked twice unless the operator says so."""
+        house = House()
+        house.push(p__a=2.0, q__b=2.0)
+        for _ in range(200):
+            assert not house.decide().plan.HasField("hedge_after")
+
+    def test_after_what_nearly_all_calls_wait(self) -> None:
+        """Once calls have paid for one; and the record replays to it."""
+        house = House(HEDGED)
+        house.decide()
+        house.push(p__a=2.0, q__b=2.0)
+        decisions = [house.decide() for _ in range(200)]
+        hedged = [one for one in decisions if one.plan.HasField("hedge_after")]
+
+        assert hedged
+        assert 1.0 == pytest.approx(hedged[-1].plan.hedge_after.ToMicroseconds() / 1e6, rel=0.1)
+        assert all(one.plan == replay(one.record).plan for one in (decisions[0], hedged[-1]))

@@ -1,15 +1,17 @@
 """A vendor that fails is left out, told so in the record, and tried again by one call at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+import random
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 
-from bench.script import Script
+from bench.script import Script, marker
 from bench.vendor import Vendor
 from tests.mesh.gateway import Gateway, deployment, running
 
@@ -58,3 +60,88 @@ async def test_a_vendor_that_fails_is_left_out_and_comes_back(pair: Pair) -> Non
     async with asyncio.timeout(SOON):
         while (await pair.gateway.chat(model="pair")).headers["x-polyroute-provider"] != "a":
             await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def two(directory: Path, **sections: Any) -> AsyncGenerator[Pair]:
+    """A gateway of its own, for what spoils its health: `pair` as above, and impatient."""
+    async with AsyncExitStack() as stack:
+        a = await stack.enter_async_context(Vendor())
+        b = await stack.enter_async_context(Vendor())
+        quick = {"connect": 1, "first_token": 0.3, "inter_token": 0.3}
+        deployments = [deployment(name, f"up-{name}", timeouts=quick) for name in ("a", "b")]
+        more = {"router": {"health": True}, **sections}
+        gateway = await stack.enter_async_context(
+            running(directory, {"a": a.url, "b": b.url}, {"pair": {"deployments": deployments}}, **more)
+        )
+        yield Pair(gateway, a, b)
+
+
+async def ask(pair: Pair, text: str = "hi") -> tuple[int, float, Mapping[str, str]]:
+    """Status, seconds and headers of one call."""
+    began = asyncio.get_running_loop().time()
+    answer = await pair.gateway.chat(text, model="pair")
+    return answer.status, asyncio.get_running_loop().time() - began, answer.headers
+
+
+async def test_a_brownout_is_not_seen(tmp_path: Path) -> None:
+    """One of two vendors fails half of its calls and lets a third hang: all are answered, with few more attempts."""
+    chance = random.Random(4)
+    async with two(tmp_path) as pair:
+        statuses = []
+        for _ in range(60):
+            texts = []
+            for _ in range(5):
+                draw = chance.random()
+                fault = {"status": 503} if draw < 0.5 else {"stall": 0} if draw < 0.8 else {"chunks": 4}
+                texts.append(marker(**{"for": "up-a", **fault}))
+            statuses += [status for status, *_ in await asyncio.gather(*(ask(pair, text) for text in texts))]
+        asked = pair.a.requests + pair.b.requests
+
+    assert [200] * len(statuses) == statuses
+    assert asked <= 1.2 * len(statuses)
+
+
+async def test_an_outage_of_everybody(tmp_path: Path) -> None:
+    """Callers hear at once that nobody can serve, and when to come back; vendors are not stormed; it ends by itself."""
+    async with two(tmp_path) as pair:
+        for _ in range(20):
+            await ask(pair)
+        before = pair.a.requests + pair.b.requests
+        pair.a.script = pair.b.script = Script(status=503)
+        out = [await ask(pair) for _ in range(150)]
+        stormed = pair.a.requests + pair.b.requests - before
+        pair.a.script = pair.b.script = Script()
+        async with asyncio.timeout(10):
+            while (await ask(pair))[0] != 200:
+                await asyncio.sleep(0.1)
+        back = [status for status, *_ in [await ask(pair) for _ in range(100)]]
+
+    assert {503} == {status for status, *_ in out[-50:]}
+    assert all("retry-after" in headers for *_, headers in out[-50:])
+    assert max(seconds for _, seconds, _ in out[-50:]) < 1
+    assert stormed <= 1.2 * len(out)
+    assert back.count(200) >= 99
+
+
+async def test_a_late_first_token_is_hedged(tmp_path: Path) -> None:
+    """Where the policy says so: the other vendor answers, the late one is given up, and both are on record."""
+    text = marker(**{"for": "up-a", "first": 2500})
+    async with two(tmp_path, policies={"default": {"hedge": True, "order": ["a"]}}) as pair:
+        patient = {"connect": 1, "first_token": 10, "inter_token": 10}
+        models = {"pair": {"deployments": [deployment(name, f"up-{name}", timeouts=patient) for name in ("a", "b")]}}
+        pair.gateway.rewrite(models=models)
+        for _ in range(150):  # each pays for a fiftieth of a hedge
+            await ask(pair)
+        before = pair.b.requests
+        began = asyncio.get_running_loop().time()
+        answer = await pair.gateway.chat(text, model="pair", stream=True)
+        took = asyncio.get_running_loop().time() - began
+        record = await pair.gateway.recorded(answer)
+
+    assert 0.25 < took < 1.5
+    assert b"[DONE]" == answer.events[-1]
+    assert 1 == pair.b.requests - before
+    assert [("a/up-a", True, False), ("b/up-b", False, True)] == [
+        (one.deployment, one.cancelled, one.hedged) for one in record.attempts
+    ]

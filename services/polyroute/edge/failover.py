@@ -15,6 +15,7 @@ from polyroute.mesh.errors import MeshError
 SHORT_WAIT: Final = 5.0  # s: a vendor's own Retry-After that is worth waiting for
 FIRST_BACKOFF: Final = 0.25  # s
 LONGEST_BACKOFF: Final = 4.0  # s
+COME_BACK: Final = 1.0  # s: what a caller is told whose call every vendor failed
 
 # Another deployment may do better.
 ELSEWHERE: Final = frozenset(
@@ -35,6 +36,7 @@ ELSEWHERE: Final = frozenset(
 # The same deployment may do better after a while. Credentials, quotas and missing models do not mend in seconds; after
 # a stall or a reset the vendor may be at work on the request still.
 AGAIN: Final = frozenset({pb.FAULT_CONNECT, pb.FAULT_SERVER, pb.FAULT_RATE, pb.FAULT_BAD_ANSWER, pb.FAULT_TRUNCATED})
+_BUSY: Final = frozenset({"503", "529"})  # statuses of a vendor that has too much to do
 # Faults that say more of where the call was sent than of the call: any other failure tells the caller more.
 _OUR_CHOICE: Final = frozenset({pb.FAULT_MODEL_GONE, pb.FAULT_UNSUPPORTED})
 
@@ -141,6 +143,8 @@ def verdict(failures: Sequence[Failure]) -> MeshError:
     waits = [failure.error.retry_after for failure in failures if failure.error.retry_after is not None]
     if last.fault == pb.FAULT_RATE and waits:
         last.retry_after = min(waits)
+    if last.metadata.get("upstream_status") in _BUSY and last.retry_after is None:  # when, nobody said
+        last.retry_after = COME_BACK
     if last.fault in _OUR_CHOICE:
         return next((failure.error for failure in failures if failure.error.fault not in _OUR_CHOICE), last)
     return last

@@ -183,6 +183,9 @@ def _slate(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, vie
         bisect_left(limits, tokens),
         expected(kind),
     )
+    found = view.prepared.get(key)
+    if found is not None:
+        return cast("Slate", found)
     if all(model.name in view.catalog.entries for model in models):
         size = sum(len(model.deployments) for model in models) + len(wishes) // _WISHES_PER_UNIT
         return _prepared(view, key, lambda: _made(request, way, ruled, kind, view), size)

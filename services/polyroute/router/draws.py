@@ -7,7 +7,7 @@ has among those that are left: the cost does not grow with the group.
 import hashlib
 import math
 import struct
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Final
@@ -45,37 +45,33 @@ class Urn:
         self._weights = group.weights
         self._ends = list(accumulate(group.weights))
 
-    def draw(self, chances: Iterator[int], without: int = -1) -> Iterator[int]:
-        """The members one after the other, each drawn among those that are left.
+    def draw(self, chances: Iterator[int], count: int, without: int = -1) -> list[int]:
+        """Some members, each drawn among those that are left.
 
         Args:
             chances: One number below 2**32 for each draw that is not forced.
+            count: How many; fewer when there are no more.
             without: A member that is not drawn.
         """
-        members, ends = self.members, self._ends
+        members, ends, weights = self.members, self._ends, self._weights
         taken = [members.index(without)] if without >= 0 and without in members else []
-        if not taken and len(members) > 1:
-            i = min(bisect_right(ends, next(chances) * UNIT * ends[-1]), len(ends) - 1)
-            yield members[i]
-            taken.append(i)
-        while len(taken) < len(members) - 1:
-            i = self._drawn(next(chances) * UNIT, taken)
-            yield members[i]
-            taken.append(i)
-        if len(taken) < len(members):
-            yield next(members[i] for i in range(len(members)) if i not in taken)
-
-    def _drawn(self, chance: float, taken: list[int]) -> int:
-        """The free member whose stretch of the free weights holds the chance."""
-        ends, weights = self._ends, self._weights
-        taken.sort()
-        at = chance * (ends[-1] - sum([weights[i] for i in taken]))
-        for i in taken:
-            if at >= ends[i] - weights[i]:
-                at += weights[i]
-        i = min(bisect_right(ends, at), len(ends) - 1)
-        # rounding may put a point on the edge of one that is taken
-        return i if i not in taken else next(j for j in range(len(ends)) if j not in taken)
+        free = ends[-1] - weights[taken[0]] if taken else ends[-1]
+        last = len(members) - 1
+        order: list[int] = []
+        while len(order) < count and len(taken) < last:
+            at = next(chances) * UNIT * free
+            for i in taken:  # a stretch that is taken is stepped over
+                if at >= ends[i] - weights[i]:
+                    at += weights[i]
+            i = bisect_right(ends, at)
+            if i > last or i in taken:  # rounding may put a point on the edge
+                i = next(j for j in range(last, -1, -1) if j not in taken)
+            order.append(members[i])
+            insort(taken, i)
+            free -= weights[i]
+        if len(order) < count and len(taken) == last:
+            order.append(next(members[i] for i in range(last + 1) if i not in taken))
+        return order
 
 
 class Seats:

@@ -9,7 +9,6 @@ out in full only for whoever asks.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Final, NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
@@ -142,7 +141,7 @@ class Slate:
             for urn in self._stages[place]:
                 if wanted <= 0:
                     break
-                drawn = list(islice(urn.draw(chances, first), wanted))
+                drawn = urn.draw(chances, wanted, first)
                 order += drawn
                 wanted -= len(drawn)
         return order

@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import _emptied, _tables, database
+from tests.postgres import postgres
+
+__all__ = ["_emptied", "_tables", "database", "postgres"]  # fixtures of every folder: the databases that tests run on
+
 TESTS = Path(__file__).parent
 # They start processes and count milliseconds: one at a time, in one worker, while the other runs the rest.
 TOGETHER = ("process", "clients")

@@ -54,7 +54,9 @@ def more_vendors() -> Iterator[None]:
 
 def _only(vendor: Vendor, name: str, dialect: str) -> Vendor:
     """A vendor with one of its formats for conversations."""
-    spoken = tuple(one for one in vendor.speaks if one.operation != pb.OPERATION_CHAT or one.dialect == dialect)
+    spoken = tuple(
+        one for one in vendor.speaks if one.operation != pb.OPERATION_CHAT or one.dialect in (dialect, "openai.compact")
+    )
     return replace(vendor, name=name, speaks=spoken, key_env=(), price_book="")
 
 

@@ -114,6 +114,18 @@ def anthropic_count(form: Form) -> Work:
     return _json({"input_tokens": COUNTED})
 
 
+def openai_count(form: Form) -> Work:
+    """https://platform.openai.com/docs/api-reference/responses/input-tokens."""
+    return _json({"object": "response.input_tokens", "input_tokens": COUNTED})
+
+
+def openai_compact(form: Form) -> Work:
+    """https://platform.openai.com/docs/api-reference/responses/compact."""
+    item = {"type": "compaction", "id": "cmp_1", "encrypted_content": "c2VhbGVk"}
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    return _json({"id": "resp_1", "object": "response.compaction", "created_at": 1, "output": [item], "usage": usage})
+
+
 def bedrock_count(form: Form) -> Work:
     """https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html."""
     return _json({"inputTokens": COUNTED})
@@ -142,6 +154,8 @@ WORKS: Final[Mapping[str, Callable[[Form], Work]]] = {
     "/moderations": moderations,
     "/messages/count_tokens": anthropic_count,
     "/count-tokens": bedrock_count,
+    "/responses/input_tokens": openai_count,
+    "/responses/compact": openai_compact,
     ":countTokens": gemini_count,
     "/files": files,
 }

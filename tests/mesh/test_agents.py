@@ -216,14 +216,14 @@ async def test_codex(stage: Stage, vendor: str) -> None:
 
 
 async def test_codex_with_a_free_text_tool(stage: Stage) -> None:
-    """A custom tool with a grammar passes to a vendor that knows such, and is refused for one that does not."""
+    """A custom tool with a grammar passes to a vendor that knows such; for another it is a function of one text."""
     grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
     tool = {"type": "custom", "name": "apply_patch", "description": "edits", "format": grammar}
     called = [
         {"type": "custom_tool_call", "call_id": "call_1", "name": "apply_patch", "input": PATCH, "status": "completed"},
         {"type": "custom_tool_call_output", "call_id": "call_1", "output": "done"},
     ]
-    stage.vendors.say(Turn(text="patched"))
+    stage.vendors.say(Turn(text="patched"), Turn(text="patched too"))
     body = codex_body("openai.responses", tools=[tool])
     body["input"] += called
 
@@ -235,7 +235,9 @@ async def test_codex_with_a_free_text_tool(stage: Stage) -> None:
     assert "patched" == ResponsesCaller().streamed(answer.body).text
     sent = next(seen for seen in reversed(stage.vendors.seen) if seen.dialect == "openai.responses").json
     assert {**body, "model": "up-responses"} == sent
-    assert (400, "unsupported_parameter") == (other.status, other.error["code"])
+    assert "patched too" == ResponsesCaller().streamed(other.body).text
+    heard = stage.vendors.last.heard
+    assert (["apply_patch"], [{"input": PATCH}]) == (heard.tools, [call.given for call in heard.calls])
 
 
 async def test_codex_hears_of_a_break(stage: Stage) -> None:

@@ -88,6 +88,8 @@ def complaint(words: list[str]) -> str:
     """What is wrong with a command line; empty when the program would take it."""
     command: Any = typer.main.get_command(app)
     while words and hasattr(command, "commands"):
+        if command.invoke_without_command and words[0].startswith("-"):
+            break  # a group that is a command as well
         name, *words = words
         if name not in command.commands:
             return f"there is no command {name!r}"

@@ -26,6 +26,7 @@ GEN: Final = ROOT / "gen" / "polyroute"
 FILE_LINES: Final = 600
 FUNCTION_LINES: Final = 80
 FUNCTION_MEDIAN: Final = 10
+REVISIONS: Final = "/migrations/versions/"  # one step a line, written by a tool: as long as what they change
 
 # Folder -> the folders it may import from, besides itself. The contract, `api`, is open to all.
 MAY_IMPORT: Final = {
@@ -46,8 +47,11 @@ GRPC: Final = {
     "edge/flow.py": "calls the stubs of the path of a call, and turns their failures into the mesh's errors",
     "edge/deciding.py": "calls the router's stub, and tells a refusal from a router that is away",
     "edge/authorizer.py": "calls auth's stub, and tells a refusal from an auth that is away",
+    "edge/admin/gateway.py": "calls the stubs of administration, whichever the contract gives a path",
     "edge/http/pages.py": "calls the stub of metrics for /metrics",
+    "edge/idempotency/claims.py": "calls the stub that keeps idempotency keys; without an answer no call is made",
     "providers/grpc_transport.py": "calls vendors that are asked over gRPC",
+    "providers/sealed.py": "calls auth's stub for sealed keys, and goes on with what it has while auth is away",
     "router/watch.py": "holds watches of other services open over their restarts",
     "cli/client.py": "is a client: says in words what a failed RPC means",
     "cli/chat.py": "is a client of the gRPC door",
@@ -225,7 +229,9 @@ def test_nothing_grows_too_large() -> None:
     files = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in ours}
 
     assert [] == [f"{path.relative_to(ROOT)}: {lines}" for path, lines in files.items() if lines > FILE_LINES]
-    assert [] == [f"{place}: {lines}" for place, lines in functions(ours) if lines > FUNCTION_LINES]
+    assert [] == [
+        f"{place}: {lines}" for place, lines in functions(ours) if lines > FUNCTION_LINES and REVISIONS not in place
+    ]
 
 
 def test_functions_are_short() -> None:

@@ -10,6 +10,7 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import keys
 from polyroute.auth.flights import Flights
 from polyroute.auth.keys import Digester, Key, NewKey
+from polyroute.auth.people.actors import Reach
 from polyroute.auth.revocations import RevocationFeed
 from polyroute.auth.scopes import Grant, Scope, excess
 from polyroute.auth.store import Store
@@ -107,15 +108,24 @@ class Keyring:
         return key, secret if made_now else ""
 
     async def page(
-        self, *, project_id: str = "", size: int = 0, token: str = "", show_ended: bool = False
+        self,
+        *,
+        project_id: str = "",
+        size: int = 0,
+        token: str = "",
+        show_ended: bool = False,
+        reach: Reach | None = None,
+        oldest: bool = False,
     ) -> tuple[list[Key], str]:
-        """A page of keys, newest first, and the token that asks for the next page; empty on the last.
+        """A page of keys, newest first unless said, and the token that asks for the next page; empty on the last.
 
         Args:
             project_id: Only this project's; empty means all.
             size: At most this many; 0 means 100, more than 1000 means 1000.
             token: From the page before; empty means the first page.
             show_ended: Revoked and expired keys as well.
+            reach: Whose keys may be shown; None means everybody's.
+            oldest: Oldest first.
 
         Raises:
             MeshError: REASON_INVALID_REQUEST, the token is not one of ours.
@@ -123,7 +133,9 @@ class Keyring:
         size = min(size or PAGE_SIZE, MAX_PAGE_SIZE)
         live_at = None if show_ended else self._micros()
         before = _from_token(token) if token else ""
-        found = await self._store.page(project_id=project_id, before=before, live_at=live_at, limit=size + 1)
+        found = await self._store.page(
+            project_id=project_id, before=before, live_at=live_at, limit=size + 1, reach=reach, oldest=oldest
+        )
         page = found[:size]
         return page, _to_token(page[-1].id) if len(found) > size else ""
 

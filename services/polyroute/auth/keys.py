@@ -12,7 +12,7 @@ not have it. What has not the form of a key is refused without a look-up all the
 import re
 import secrets
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Final, Literal
 
 import uuid_utils
@@ -27,6 +27,7 @@ DIGEST_BYTES: Final = 32
 
 _SECRET_BYTES: Final = 32  # 43 characters of base64url
 _WELL_FORMED: Final = re.compile(r"pr-[A-Za-z0-9_-]{43,253}")
+_FOREIGN: Final = re.compile(r"[!-~]{16,256}")
 _PERSON: Final = (
     b"polyroute.key"  # BLAKE2's personalisation (RFC 7693, 2.5): the pepper's other uses give other digests
 )
@@ -53,6 +54,8 @@ class Key:
     """Of the key, its project and its account; only known of a key that was found by its secret."""
     purse: str = ""
     """The lowest of key, project and account that has a hard budget; only known of a key found by its secret."""
+    multiplier: int = 0
+    """By what cost is multiplied, in millionths; 0 is once. Only known of a key found by its secret."""
     former: bool = False
     """Found by a secret that was replaced; `expires` is then that secret's end."""
 
@@ -118,11 +121,29 @@ def well_formed(credential: str) -> bool:
     return _WELL_FORMED.fullmatch(credential) is not None
 
 
+def looked_up(credential: str) -> str | None:
+    """What is digested of a credential: a key of ours as it is, anybody else's by its SHA-256; None of what is no key.
+
+    Of a key that was taken over from another gateway only its plain SHA-256 is known. That is digested with the pepper
+    as our own are, under a name of its own: neither the table nor a look-up has anything that the other has not.
+    """
+    if well_formed(credential):
+        return credential
+    if credential.startswith(MARK) or _FOREIGN.fullmatch(credential) is None:
+        return None
+    return foreign(sha256(credential.encode()).hexdigest())
+
+
+def foreign(digest: str) -> str:
+    """What is digested of a foreign key, from its SHA-256 in lower-case hexadecimal digits."""
+    return f"sha256:{digest}"
+
+
 def prefix(secret: str) -> str:
     """The part of a secret that people may see."""
     return secret[:PREFIX_CHARS]
 
 
-def new_id(kind: Literal["acc", "prj", "key", "bud"]) -> str:
+def new_id(kind: Literal["acc", "prj", "key", "bud", "per", "inv", "ses"]) -> str:
     """A new identifier such as `key_01a2...`; later ones sort after earlier ones (UUIDv7, RFC 9562)."""
     return f"{kind}_{uuid_utils.uuid7().hex}"

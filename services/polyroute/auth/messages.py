@@ -72,6 +72,10 @@ def scope(bounds: Scope) -> auth_pb2.KeyScope | None:
         source_ranges=bounds.source_ranges,
         provider_defaults=bounds.provider_defaults,
         tags=bounds.tags,
+        policies=bounds.policies,
+        regions=bounds.regions,
+        spend_class=auth_pb2.SpendClass.ValueType(bounds.spend_class),
+        admin_role=auth_pb2.MemberRole.ValueType(bounds.admin_role),
     )
 
 
@@ -83,6 +87,10 @@ def to_scope(message: auth_pb2.KeyScope) -> Scope:
         tuple(message.source_ranges),
         message.provider_defaults,
         dict(message.tags),
+        tuple(message.policies),
+        tuple(message.regions),
+        message.spend_class,
+        message.admin_role,
     )
 
 
@@ -135,7 +143,10 @@ def to_budget(message: limits_pb2.Budget) -> Budget:
 def account(known: Account) -> admin_pb2.Account:
     """An account."""
     mode = admin_pb2.BillingMode.ValueType(known.billing)
-    return admin_pb2.Account(id=known.id, name=known.name, billing_mode=mode, create_time=timestamp(known.created))
+    kind = admin_pb2.AccountKind.ValueType(known.kind)
+    return admin_pb2.Account(
+        id=known.id, name=known.name, billing_mode=mode, create_time=timestamp(known.created), kind=kind
+    )
 
 
 def project(known: Project) -> admin_pb2.Project:
@@ -179,6 +190,9 @@ def entry(row: Any) -> admin_pb2.LedgerEntry:
         estimated=row.estimated,
         deployment=row.deployment,
         note=row.note,
+        model=row.model,
+        cost_nanos=row.cost,
+        multiplier_millionths=row.multiplier,
     )
 
 
@@ -202,4 +216,7 @@ def charge(message: ledger_pb2.Settlement) -> Charge:
         price_version=message.price_version[:256],
         estimated=message.usage.estimated,
         deployment=message.deployment,
+        model=message.model,
+        multiplier=message.multiplier_millionths,  # 0 is AS_SET
+        holder=message.holder,
     )

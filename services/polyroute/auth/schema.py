@@ -18,15 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = "2"
-# What the tables of an older version lack; whole tables that are missing are created without being named here.
-UPGRADES: Final = {
-    "1": (
-        "ALTER TABLE accounts ADD COLUMN billing_mode SMALLINT NOT NULL DEFAULT 1",
-        "ALTER TABLE keys ADD COLUMN scope JSON",
-        "ALTER TABLE keys ADD COLUMN creator VARCHAR(40) NOT NULL DEFAULT ''",
-    ),
-}
+from polyroute.mesh.database import Serial
 
 metadata: Final = MetaData(
     naming_convention={  # names that a migration can rely on
@@ -52,6 +44,7 @@ accounts: Final = Table(
     Column("name", String(128), nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("billing_mode", SmallInteger, nullable=False, server_default="1"),
+    Column("kind", SmallInteger, nullable=False, server_default="2"),  # a person's or a team's
 )
 
 projects: Final = Table(
@@ -94,7 +87,7 @@ former_secrets: Final = Table(
 revocations: Final = Table(
     "revocations",
     metadata,
-    Column("revision", Integer, primary_key=True),
+    Column("revision", Serial, primary_key=True),
     Column("key_id", ForeignKey("keys.id"), nullable=False, unique=True),
     sqlite_autoincrement=True,  # a revision is never given twice, even if rows are ever removed
 )
@@ -155,7 +148,7 @@ checkpoints: Final = Table(
 ledger: Final = Table(
     "ledger",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Serial, primary_key=True),
     Column("kind", SmallInteger, nullable=False),
     Column("request_id", String(64), nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -172,6 +165,9 @@ ledger: Final = Table(
     Column("estimated", Boolean, nullable=False),
     Column("deployment", String(256), nullable=False),
     Column("note", String(256), nullable=False),
+    Column("model", String(256), nullable=False, server_default=""),
+    Column("cost", BigInteger),
+    Column("multiplier", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("request_id", "attempt", "kind", "part"),
     Index("ix_ledger_account_id_posted", "account_id", "posted"),
     Index("ix_ledger_project_id_posted", "project_id", "posted"),
@@ -183,17 +179,123 @@ ledger: Final = Table(
 seals: Final = Table(
     "seals",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("last_entry", Integer, nullable=False),
+    Column("id", Serial, primary_key=True),
+    Column("last_entry", Serial, nullable=False),
     Column("digest", LargeBinary(32), nullable=False),
     sqlite_autoincrement=True,
+)
+
+# By what cost is multiplied to make a charge, in millionths: for a group of accounts, or `*` for everybody.
+multipliers: Final = Table(
+    "multipliers",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("millionths", BigInteger, nullable=False),
+)
+
+# The group that an account is in, if any.
+account_groups: Final = Table(
+    "account_groups",
+    metadata,
+    Column("account_id", String(40), primary_key=True),
+    Column("name", String(64), nullable=False),
+)
+
+# Codes that pay money in, each once; only digests of what redeems them.
+codes: Final = Table(
+    "codes",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("batch", String(64), nullable=False, index=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger),
+    Column("redeemed", BigInteger),
+    Column("account_id", String(40), nullable=False),
+)
+
+plans: Final = Table(
+    "plans",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("period", SmallInteger, nullable=False),
+    Column("price", BigInteger, nullable=False),
+    Column("quota", BigInteger, nullable=False),
+    Column("overage", Boolean, nullable=False),
+    Column("closed", Boolean, nullable=False),
+)
+
+# Plans in force, in the terms of their current period: `started` to `ends`. One that is over stays as history.
+subscriptions: Final = Table(
+    "subscriptions",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("scope", String(40), nullable=False, index=True),
+    Column("account_id", String(40), nullable=False, index=True),
+    Column("plan", String(64), nullable=False),
+    Column("period", SmallInteger, nullable=False),
+    Column("price", BigInteger, nullable=False),
+    Column("quota", BigInteger, nullable=False),
+    Column("overage", Boolean, nullable=False),
+    Column("time_zone", String(64), nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("ends", BigInteger, index=True),
+    Column("cancelled", Boolean, nullable=False),
+    Column("ended", Boolean, nullable=False),
+    Column("budget_id", String(40), nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+# Invoices as they were issued: rows are never changed. `number` counts without gaps.
+invoices: Final = Table(
+    "invoices",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("account_id", String(40), nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("ends", BigInteger, nullable=False),
+    Column("issued", BigInteger, nullable=False),
+    Column("last_entry", Serial, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    UniqueConstraint("account_id", "ends"),
+)
+
+# Who wants to hear of budgets that pass thresholds; `percents` is a list such as `50,80,100`.
+alerts: Final = Table(
+    "alerts",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("scope", String(40), nullable=False),
+    Column("url", String(2048), nullable=False),
+    Column("percents", String(128), nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+# Messages of alerts, on their way or arrived: one per alert, budget, period and threshold.
+deliveries: Final = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("alert_id", String(40), nullable=False),
+    Column("budget_id", String(40), nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("percent", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("next_try", BigInteger, index=True),  # none once it arrived, or was given up
+    Column("tries", Integer, nullable=False),
+    Column("delivered", BigInteger),
+    Column("problem", String(256), nullable=False),
+    UniqueConstraint("alert_id", "budget_id", "started", "percent"),
 )
 
 # What administrators changed; each row's digest covers the one before. Rows are never changed.
 audit_events: Final = Table(
     "audit_events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Serial, primary_key=True),
     Column("time", BigInteger, nullable=False),
     Column("actor", String(64), nullable=False),
     Column("action", String(64), nullable=False),
@@ -201,13 +303,107 @@ audit_events: Final = Table(
     Column("before", String, nullable=False),
     Column("after", String, nullable=False),
     Column("digest", LargeBinary(32), nullable=False),
+    Column("account_id", String(40), nullable=False, server_default="", index=True),
     sqlite_autoincrement=True,
+)
+
+
+# People; whoever has no password comes by an identity provider.
+people: Final = Table(
+    "people",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("email", String(254), unique=True),  # lower case
+    Column("name", String(128), nullable=False),
+    Column("password", String(256)),  # argon2id, with its parameters and salt
+    Column(
+        "verified", Boolean, nullable=False
+    ),  # the address is theirs: somebody who knows them, or a provider, says so
+    Column("disabled", Boolean, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+# Who they are elsewhere: never by an address, which may get another owner.
+identities: Final = Table(
+    "identities",
+    metadata,
+    Column("issuer", String(255), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("person_id", ForeignKey("people.id"), nullable=False, index=True),
+)
+
+memberships: Final = Table(
+    "memberships",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("person_id", ForeignKey("people.id"), primary_key=True, index=True),
+    Column("role", SmallInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+# Where a member may do less than in the account.
+project_roles: Final = Table(
+    "project_roles",
+    metadata,
+    Column("person_id", ForeignKey("people.id"), primary_key=True),
+    Column("project_id", ForeignKey("projects.id"), primary_key=True),
+    Column("role", SmallInteger, nullable=False),
+)
+
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("person_id", ForeignKey("people.id"), nullable=False, index=True),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False, index=True),
+    Column("ended", BigInteger),
+)
+
+# A used one is kept as long as its session, so that its second use is noticed.
+refresh_tokens: Final = Table(
+    "refresh_tokens",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("session_id", ForeignKey("sessions.id"), nullable=False, index=True),
+    Column("used", BigInteger),
+)
+
+invitations: Final = Table(
+    "invitations",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("account_id", String(40), nullable=False, index=True),  # empty: an account of their own
+    Column("role", SmallInteger, nullable=False),
+    Column("email", String(254), nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("used", BigInteger),
+)
+
+password_resets: Final = Table(
+    "password_resets",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("person_id", ForeignKey("people.id"), nullable=False, index=True),
+    Column("expires", BigInteger, nullable=False),
+)
+
+# Keys of vendors, sealed for the providers role.
+vendor_keys: Final = Table(
+    "vendor_keys",
+    metadata,
+    Column("provider", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("sealing_key_id", String(16), nullable=False),
+    Column("created", BigInteger, nullable=False),
 )
 
 
 class Property:
     """Names of rows in `properties`."""
 
-    SCHEMA_VERSION: Final = "schema_version"
     PEPPER: Final = "pepper_fingerprint"
     DEFAULT_PROJECT: Final = "default_project_id"

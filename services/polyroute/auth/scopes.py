@@ -8,9 +8,11 @@ from typing import Any, Final, Self
 import orjson
 
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth.people.roles import GRANTS, Role
 from polyroute.mesh.errors import MeshError
 
-_LISTS: Final = ("operations", "routes", "source_ranges")
+_LISTS: Final = ("operations", "routes", "source_ranges", "policies", "regions")
+_NUMBERS: Final = ("spend_class", "admin_role")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -28,18 +30,28 @@ class Scope:
     provider_defaults: bytes = b""
     """The `provider` object of calls that bring none, as JSON; opaque here."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    policies: tuple[str, ...] = ()
+    """Policies that calls may name; the first one rules calls that name none."""
+    regions: tuple[str, ...] = ()
+    spend_class: int = 0
+    """By the contract's numbers: the higher, the narrower; 0 is any money."""
+    admin_role: int = 0
+    """What the key may do as an administrator of its project, a `Role`; 0 is nothing."""
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any] | None) -> Self:
         """The scope that `to_json` gave."""
         if not tree:
             return cls()
-        lists = {name: tuple(tree.get(name, ())) for name in _LISTS}
-        return cls(**lists, provider_defaults=tree.get("provider_defaults", "").encode(), tags=tree.get("tags", {}))
+        values: dict[str, Any] = {name: tuple(tree.get(name, ())) for name in _LISTS}
+        values |= {name: int(tree.get(name, 0)) for name in _NUMBERS}
+        defaults = tree.get("provider_defaults", "").encode()
+        return cls(**values, provider_defaults=defaults, tags=tree.get("tags", {}))
 
     def to_json(self) -> dict[str, Any] | None:
         """The scope as a row keeps it; None when nothing binds."""
         tree: dict[str, Any] = {name: list(getattr(self, name)) for name in _LISTS if getattr(self, name)}
+        tree |= {name: int(getattr(self, name)) for name in _NUMBERS if getattr(self, name)}
         if self.provider_defaults:
             tree["provider_defaults"] = self.provider_defaults.decode()
         if self.tags:
@@ -85,8 +97,21 @@ def excess(wanted: Grant, creator: Grant) -> Iterator[str]:
         yield "scope.routes"
     if not _contained(wanted.scope.source_ranges, creator.scope.source_ranges):
         yield "scope.source_ranges"
+    if not _within(wanted.scope.policies, creator.scope.policies):
+        yield "scope.policies"
+    if not _within(wanted.scope.regions, creator.scope.regions):
+        yield "scope.regions"
+    if max(wanted.scope.spend_class, 1) < creator.scope.spend_class:
+        yield "scope.spend_class"
+    if not _administers(wanted.scope.admin_role, creator.scope.admin_role):
+        yield "scope.admin_role"
     if any(wanted.scope.tags.get(name) != value for name, value in creator.scope.tags.items()):
         yield "scope.tags"  # whatever its creator's calls are attributed to, its own are too
+
+
+def _administers(wanted: int, had: int) -> bool:
+    """Whether one role of keys allows no more than another."""
+    return not wanted or (bool(had) and GRANTS[Role(wanted)] <= GRANTS[Role(had)])
 
 
 def _within(wanted: Sequence[object], had: Sequence[object]) -> bool:

@@ -66,6 +66,7 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
                 scope=messages.scope(key.scope),
                 limits=map(messages.limit, key.limits),
                 purse=key.purse,
+                multiplier_millionths=key.multiplier,
             )
         )
 
@@ -86,11 +87,23 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
     async def LeaseLimits(self, request: pb.LeaseLimitsRequest, context: Context) -> pb.LeaseLimitsResponse:  # noqa: N802
         """Hands out shares of limits."""
         wants = [
-            Want(Place(claim.scope, Kind(claim.kind), claim.model), claim.needed, claim.wanted, claim.returned)
+            Want(
+                Place(claim.scope, Kind(claim.kind), claim.model),
+                claim.needed,
+                claim.wanted,
+                claim.returned,
+                claim.amount,
+            )
             for claim in request.claims
         ]
         shares = await self._leases.lease(request.holder, wants)
-        return pb.LeaseLimitsResponse(shares=map(_share, shares))
+        return pb.LeaseLimitsResponse(shares=map(_share, shares), degraded=self._leases.degraded)
+
+    async def GetCommonLimits(  # noqa: N802 - the contract's name
+        self, request: pb.GetCommonLimitsRequest, context: Context
+    ) -> pb.GetCommonLimitsResponse:
+        """Says which limits bind more than one caller."""
+        return pb.GetCommonLimitsResponse(limits=map(messages.limit, await self._leases.common()))
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: Context) -> pb.CreateKeyResponse:  # noqa: N802
         """Creates a key."""

@@ -4,10 +4,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
-from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from sqlalchemy import Connection, Select, delete, insert, inspect, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from polyroute.api.errors.v1 import errors_pb2
@@ -15,9 +14,14 @@ from polyroute.auth import schema
 from polyroute.auth.database import Database
 from polyroute.auth.flights import Shelter
 from polyroute.auth.keys import Key, NewKey
+from polyroute.auth.migrations.history import HISTORY
+from polyroute.auth.money import multipliers
+from polyroute.auth.people.actors import Reach
+from polyroute.auth.people.reach import within
 from polyroute.auth.rates.limits import Kind, Limit, Place
 from polyroute.auth.schema import Property
 from polyroute.auth.scopes import Scope
+from polyroute.mesh.database import Location, UnusableDatabaseError
 from polyroute.mesh.errors import MeshError
 
 P = ParamSpec("P")
@@ -25,10 +29,6 @@ T = TypeVar("T")
 
 _KEYS: Final = schema.keys.c
 _REVOCATIONS: Final = schema.revocations.c
-
-
-class UnusableDatabaseError(Exception):
-    """The database exists but does not belong to this program or this installation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +81,39 @@ class Store:
 
     @property
     def database(self) -> Database:
-        """The file, for the other parts of auth that keep tables in it."""
+        """The connections, for the other parts of auth that keep tables there."""
         return self._database
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path, *, fingerprint: str) -> AsyncGenerator[Self]:
-        """The store in the file `path`, with its tables; closed at the end.
+    async def open(cls, location: Location, *, fingerprint: str) -> AsyncGenerator[Self]:
+        """The store in a database, with its tables; closed at the end.
 
         Args:
-            path: The SQLite file; created when missing.
+            location: Where it is.
             fingerprint: Of the pepper under which digests are made.
 
         Raises:
-            UnusableDatabaseError: The file was made by another version of the schema or under another pepper.
+            UnusableDatabaseError: The database was made by a newer version of the program or under another pepper.
         """
-        store = cls(Database(path))
+        await HISTORY.upgrade(location)
+        store = cls(Database(location))
         try:
-            await store._claim(path, {Property.SCHEMA_VERSION: schema.VERSION, Property.PEPPER: fingerprint})
+            await store._claim(location, fingerprint)
             yield store
         finally:
             await store._transactions.close()
             await store._database.close()
 
     @_whole
-    async def _claim(self, path: Path, marks: Mapping[str, str]) -> None:
-        """Creates the tables of a new database and marks it as ours; refuses one that bears other marks."""
+    async def _claim(self, location: Location, fingerprint: str) -> None:
+        """Marks a new database as ours; refuses one that bears another mark."""
         async with self._database.writing() as connection:
-            await connection.run_sync(_create_tables)
-            await _upgrade(connection)
-            for name, mark in marks.items():
-                if await _property(connection, name, default=mark) != mark:
-                    raise UnusableDatabaseError(f"{path}: {_MISMATCHES[name]}")
+            if await _property(connection, Property.PEPPER, default=fingerprint) != fingerprint:
+                raise UnusableDatabaseError(
+                    f"{location.name}: the database's keys were made under another pepper: "
+                    "restore the pepper file that belongs to it"
+                )
 
     @_whole
     async def found(self, founding: Founding) -> bool:
@@ -178,20 +179,32 @@ class Store:
             return [_to_key(row) for row in await connection.execute(query)]
 
     @_whole
-    async def page(self, *, project_id: str, before: str, live_at: int | None, limit: int) -> list[Key]:
-        """Keys, newest first.
+    async def page(
+        self,
+        *,
+        project_id: str,
+        before: str,
+        live_at: int | None,
+        limit: int,
+        reach: Reach | None = None,
+        oldest: bool = False,
+    ) -> list[Key]:
+        """Keys, newest first unless said.
 
         Args:
             project_id: Only this project's; empty means all.
-            before: Only keys older than the one with this id; empty means from the newest on.
+            before: Only keys that follow the one with this id; empty means from the first on.
             live_at: Only keys that work at this time; None means ended ones as well.
             limit: At most this many.
+            reach: Whose keys may be shown; None means everybody's.
+            oldest: Oldest first.
         """
-        query = _select_keys().order_by(_KEYS.id.desc()).limit(limit)
+        order = _KEYS.id if oldest else _KEYS.id.desc()
+        query = _select_keys().where(*within(schema.keys, reach)).order_by(order).limit(limit)
         if project_id:
             query = query.where(_KEYS.project_id == project_id)
         if before:
-            query = query.where(_KEYS.id < before)
+            query = query.where(_KEYS.id > before if oldest else _KEYS.id < before)
         if live_at is not None:
             query = query.where(_KEYS.revoked.is_(None), or_(_KEYS.expires.is_(None), _KEYS.expires > live_at))
         async with self._database.reading() as connection:
@@ -257,32 +270,6 @@ class Store:
             return [Revocation(*row) for row in await connection.execute(query)][::-1]
 
 
-_MISMATCHES: Final = {
-    Property.SCHEMA_VERSION: "the database was written by another version of polyroute",
-    Property.PEPPER: "the database's keys were made under another pepper: restore the pepper file that belongs to it",
-}
-
-
-def _create_tables(connection: Connection) -> None:
-    fresh = not inspect(connection).has_table(schema.properties.name)
-    schema.metadata.create_all(connection)
-    if fresh:
-        mark = {"name": Property.SCHEMA_VERSION, "value": schema.VERSION}
-        connection.execute(insert(schema.properties).values(mark))
-
-
-async def _upgrade(connection: AsyncConnection) -> None:
-    """Brings the tables of an older version up to this one."""
-    table = schema.properties
-    found = await connection.scalar(select(table.c.value).where(table.c.name == Property.SCHEMA_VERSION))
-    if found not in schema.UPGRADES:
-        return
-    for statement in schema.UPGRADES[found]:
-        await connection.execute(text(statement))
-    mark = update(table).where(table.c.name == Property.SCHEMA_VERSION).values(value=schema.VERSION)
-    await connection.execute(mark)
-
-
 def _select_keys() -> Select[Any]:
     columns = (
         _KEYS.id,
@@ -331,7 +318,9 @@ async def _bound(connection: AsyncConnection, key: Key) -> Key:
     hard = select(budgets.scope).where(budgets.scope.in_(key.path), budgets.hard)
     scopes = set((await connection.execute(hard)).scalars())
     purse = next((scope for scope in key.path if scope in scopes), "")
-    return replace(key, limits=bounds, purse=purse) if bounds or purse else key
+    priced = await connection.run_sync(multipliers.of, [key.account_id])
+    multiplier = priced.get(key.account_id, 0)
+    return replace(key, limits=bounds, purse=purse, multiplier=multiplier) if bounds or purse or multiplier else key
 
 
 async def _one_key(connection: AsyncConnection, query: Select[Any]) -> Key | None:
@@ -343,8 +332,15 @@ async def _key(connection: AsyncConnection, key_id: str) -> Key:
     return _to_key((await connection.execute(_select_keys().where(_KEYS.id == key_id))).one())
 
 
-async def _insert_key(connection: AsyncConnection, new: NewKey, project_id: str) -> None:
-    values = {
+def keys_where(connection: Connection, *conditions: ColumnElement[bool]) -> list[Key]:
+    """The keys of which these conditions hold, oldest first, for those who are in a transaction of their own."""
+    query = _select_keys().where(*conditions).order_by(_KEYS.id)
+    return [_to_key(row) for row in connection.execute(query)]
+
+
+def key_row(new: NewKey, project_id: str) -> dict[str, Any]:
+    """A new key as it is written."""
+    return {
         "id": new.id,
         "project_id": project_id,
         "digest": new.digest,
@@ -357,7 +353,10 @@ async def _insert_key(connection: AsyncConnection, new: NewKey, project_id: str)
         "scope": new.scope.to_json(),
         "creator": new.creator,
     }
-    await connection.execute(insert(schema.keys).values(values))
+
+
+async def _insert_key(connection: AsyncConnection, new: NewKey, project_id: str) -> None:
+    await connection.execute(insert(schema.keys).values(key_row(new, project_id)))
 
 
 async def _property(connection: AsyncConnection, name: str, *, default: str) -> str:

@@ -9,7 +9,7 @@ import structlog
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth.flights import Flights
-from polyroute.auth.keys import Key, well_formed
+from polyroute.auth.keys import Key, looked_up
 from polyroute.auth.revocations import RevocationFeed
 from polyroute.mesh.errors import MeshError
 
@@ -99,9 +99,10 @@ class Verdicts:
             MeshError: REASON_CREDENTIAL_INVALID when it is unknown, expired or revoked, in the same words for each, so
                 that nobody learns which keys exist; REASON_OVERLOADED when too many unknown ones are being looked up.
         """
-        if not well_formed(credential):
+        known_by = looked_up(credential)
+        if known_by is None:
             raise _refusal()
-        digest = self._digest(credential)
+        digest = self._digest(known_by)
         key = self._keys.get(digest) or await self._look_up(digest)
         if key.expires is not None and key.expires <= self._now() * 1e6:
             raise _refusal()

@@ -1,15 +1,26 @@
 """Builds the auth role and takes it down."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from polyroute.api.auth.v1 import admin_pb2_grpc, auth_pb2_grpc, ledger_pb2_grpc
+from prometheus_client import Gauge
+
+from polyroute.api.auth.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    auth_pb2_grpc,
+    billing_pb2,
+    billing_pb2_grpc,
+    ledger_pb2_grpc,
+    people_pb2_grpc,
+    vault_pb2_grpc,
+)
 from polyroute.auth.admin.directory import Directory
 from polyroute.auth.admin.journal import Journal
 from polyroute.auth.admin.keydesk import KeyDesk
-from polyroute.auth.admin.secret import Gate
 from polyroute.auth.admin.secret import load_or_create as load_or_create_secret
 from polyroute.auth.admin.service import AdminService
 from polyroute.auth.admin.treasurer import Treasurer
@@ -17,17 +28,31 @@ from polyroute.auth.bootstrap import bootstrap
 from polyroute.auth.config import AuthConfig
 from polyroute.auth.keyring import Keyring
 from polyroute.auth.keys import Digester
+from polyroute.auth.money.alerts import Alerts
+from polyroute.auth.money.billing.service import BillingService, by_admission
+from polyroute.auth.money.bills import Bills
+from polyroute.auth.money.codes import Codes
+from polyroute.auth.money.desk import Desk
 from polyroute.auth.money.ledger import Ledger
+from polyroute.auth.money.plans import Plans
 from polyroute.auth.money.service import LedgerService
+from polyroute.auth.money.webhook import Webhook
+from polyroute.auth.people.admission import Admitted
+from polyroute.auth.people.wiring import Reception, reception
 from polyroute.auth.pepper import load_or_create
 from polyroute.auth.rates.leases import Leases
-from polyroute.auth.rates.limits import LocalCounters
+from polyroute.auth.rates.limits import Counters, LocalCounters
 from polyroute.auth.revocations import KEPT, RevocationFeed
 from polyroute.auth.service import AuthService
 from polyroute.auth.store import Store
 from polyroute.auth.verdicts import Verdicts
 from polyroute.mesh.background import Background
+from polyroute.mesh.config import DatabaseConfig
+from polyroute.mesh.database import locate
 from polyroute.mesh.node import Node, Service
+
+ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+BILLING: Final = billing_pb2.DESCRIPTOR.services_by_name["BillingService"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +61,12 @@ class Auth:
 
     service: AuthService
     ledger_service: LedgerService
-    admin_service: AdminService
+    admin_service: Admitted
+    billing_service: Admitted
+    reception: Reception
+    desk: Desk
     ledger: Ledger
+    leases: Leases
     first_secret: str | None
     """Secret of the default key when this start created it."""
     admin_secret: str
@@ -50,16 +79,21 @@ class Auth:
             Service(auth_pb2_grpc.add_AuthServiceServicer_to_server, self.service),
             Service(ledger_pb2_grpc.add_LedgerServiceServicer_to_server, self.ledger_service),
             Service(admin_pb2_grpc.add_AdminServiceServicer_to_server, self.admin_service),
+            Service(billing_pb2_grpc.add_BillingServiceServicer_to_server, self.billing_service),
+            Service(people_pb2_grpc.add_PeopleServiceServicer_to_server, self.reception.people_service),
+            Service(vault_pb2_grpc.add_VaultServiceServicer_to_server, self.reception.vault_service),
         )
 
 
 @asynccontextmanager
-async def assembled(config: AuthConfig, *, data_dir: Path) -> AsyncGenerator[Auth]:
+async def assembled(
+    config: AuthConfig, *, data_dir: Path, database: DatabaseConfig | None = None
+) -> AsyncGenerator[Auth]:
     """The auth role without a server: database open, secrets and first key there; closed at the end."""
-    database = config.database or data_dir / "auth.db"
-    digester = Digester(_pepper_beside(database))
-    admin_secret = load_or_create_secret(database.with_name(f"{database.name}.admin"))
-    async with Store.open(database, fingerprint=digester.fingerprint) as store:
+    location = locate("auth", data_dir, own=config.database, shared=database)
+    digester = Digester(_pepper_beside(location.path))
+    admin_secret = load_or_create_secret(location.path.with_name(f"{location.path.name}.admin"))
+    async with Store.open(location, fingerprint=digester.fingerprint) as store, AsyncExitStack() as stack:
         first_secret = await bootstrap(store, digester, config)
         feed = RevocationFeed()
         feed.extend((known.revision, known.key_id) for known in await store.latest_revocations(KEPT))
@@ -68,25 +102,63 @@ async def assembled(config: AuthConfig, *, data_dir: Path) -> AsyncGenerator[Aut
         ledger = Ledger(store.database, feed.recall)
         changes = _Changes(keyring, feed)
         directory = Directory(store.database, changes)
-        changes.leases = leases = Leases(LocalCounters(), directory.limit)
+        counters = await stack.enter_async_context(_counting(config.redis.get_secret_value()))
+        changes.leases = leases = Leases(counters, directory.limit, directory.common_limits)
         journal = Journal(store.database)
         treasurer = Treasurer(store.database, ledger, directory, journal)
+        webhook = await stack.enter_async_context(Webhook(private=config.alerts_to_private_addresses))
+        alerts = Alerts(store.database, ledger, digester, webhook.send, webhook.check)
+        plans = Plans(store.database, ledger, changes)
+        bills, codes = Bills(store.database, ledger), Codes(store.database, ledger)
+        desk = Desk(store.database, ledger, bills, codes, plans, alerts, journal, changes)
+        front = reception(
+            store,
+            digester,
+            ledger,
+            verdicts,
+            config,
+            admin_secret=admin_secret,
+            token_file=location.path.with_name(f"{location.path.name}.tokens"),
+            data_dir=data_dir,
+        )
         auth = Auth(
             service=AuthService(
                 verdicts, keyring, feed, leases, fresh_for=config.fresh_for, usable_for=config.usable_for
             ),
             ledger_service=LedgerService(ledger),
-            admin_service=AdminService(Gate(admin_secret), directory, KeyDesk(keyring, journal), treasurer, journal),
+            admin_service=front.behind(
+                AdminService(directory, KeyDesk(keyring, journal), treasurer, journal, front.staff), ADMIN
+            ),
+            billing_service=front.behind(BillingService(desk, by_admission), BILLING),
+            reception=front,
+            desk=desk,
             ledger=ledger,
+            leases=leases,
             first_secret=first_secret,
             admin_secret=admin_secret,
         )
         try:
             yield auth
         finally:
+            await leases.close()
             await ledger.close()
             await keyring.close()
             await verdicts.close()
+
+
+@asynccontextmanager
+async def _counting(url: str) -> AsyncGenerator[Counters]:
+    """What counts limits: Redis where there is one, else this process."""
+    if not url:
+        yield LocalCounters()
+        return
+    from polyroute.auth.rates.shared import RedisCounters, connect  # its library costs a start without it too much
+
+    counters = RedisCounters(connect(url))
+    try:
+        yield counters
+    finally:
+        await counters.close()
 
 
 class _Changes:
@@ -106,7 +178,12 @@ class _Changes:
 
 @asynccontextmanager
 async def role(
-    node: Node, config: AuthConfig, *, data_dir: Path, announce: Callable[[str], None]
+    node: Node,
+    config: AuthConfig,
+    *,
+    data_dir: Path,
+    announce: Callable[[str], None],
+    database: DatabaseConfig | None = None,
 ) -> AsyncGenerator[None]:
     """Serves auth on `node`.
 
@@ -118,13 +195,23 @@ async def role(
         config: What the operator set.
         data_dir: Folder for the database, unless `config` names another place.
         announce: Called with the secret of the default key when this start made it up: the only time it is known.
+        database: The database of all services; None means SQLite files.
     """
-    async with assembled(config, data_dir=data_dir) as auth, Background() as tasks:
+    async with assembled(config, data_dir=data_dir, database=database) as auth, Background() as tasks:
         if auth.first_secret:
             announce(auth.first_secret)
         tasks.start("sweep-ledger", auth.ledger.run)
-        async with node.serve("auth", *auth.services):
-            yield
+        tasks.start("sweep-sessions", auth.reception.sessions.run)
+        tasks.start("renew-subscriptions", auth.desk.plans.run)
+        tasks.start("send-alerts", auth.desk.alerts.run)
+        degraded = Gauge("polyroute_limits_degraded", "limits are counted by this process alone", registry=None)
+        degraded.set_function(lambda: float(auth.leases.degraded))
+        node.registry.register(degraded)
+        try:
+            async with node.serve("auth", *auth.services):
+                yield
+        finally:
+            node.registry.unregister(degraded)
 
 
 def _pepper_beside(database: Path) -> bytes:

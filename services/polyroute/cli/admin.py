@@ -1,5 +1,6 @@
-"""`polyroute keys`: asks auth."""
+"""`polyroute keys` for those whom the mesh trusts; see `polyroute.cli.keys` for administrators."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -29,8 +30,13 @@ def create_key(config: Config, name: str, project: str, models: list[str], days:
         return response
 
     created = run(config, work)
-    Console(stderr=True).print(f"[dim]{created.key.id}, shown this once:[/]")
-    print(created.secret)
+    show_secret(created.key, created.secret)
+
+
+def show_secret(key: pb.Key, secret: str) -> None:
+    """Prints a secret, so that a script can take it, and beside that whose it is."""
+    Console(stderr=True).print(f"[dim]{key.id}, shown this once:[/]")
+    print(secret)
 
 
 def list_keys(config: Config, *, ended: bool) -> None:
@@ -47,15 +53,20 @@ def list_keys(config: Config, *, ended: bool) -> None:
             if not token:
                 return keys
 
+    show_keys(run(config, work))
+
+
+def show_keys(keys: Iterable[pb.Key]) -> None:
+    """Prints keys as a table."""
     table = Table("id", "prefix", "name", "project", "created", "state", "models", box=None)
-    for key in run(config, work):
+    for key in keys:
         table.add_row(
             key.id,
             key.prefix,
             key.name,
             key.project_id,
-            _when(key.create_time),
-            _state(key),
+            when(key.create_time),
+            state(key),
             ", ".join(key.models) or "all",
         )
     show(table)
@@ -69,17 +80,23 @@ def revoke_key(config: Config, key: str) -> None:
         response: pb.RevokeKeyResponse = await AuthServiceStub(node.channel("auth")).RevokeKey(request, timeout=SECONDS)
         return response
 
-    revoked = run(config, work).key
-    print(f"revoked {revoked.id} ({revoked.prefix}) at {_when(revoked.revoke_time)}")
+    show_revoked(run(config, work).key)
 
 
-def _state(key: pb.Key) -> str:
+def show_revoked(revoked: pb.Key) -> None:
+    """Says which key does not work any more."""
+    print(f"revoked {revoked.id} ({revoked.prefix}) at {when(revoked.revoke_time)}")
+
+
+def state(key: pb.Key) -> str:
+    """Whether a key works, and until when."""
     if key.HasField("revoke_time"):
-        return f"revoked {_when(key.revoke_time)}"
+        return f"revoked {when(key.revoke_time)}"
     if key.HasField("expire_time"):
-        return f"until {_when(key.expire_time)}"
+        return f"until {when(key.expire_time)}"
     return "works"
 
 
-def _when(time: Timestamp) -> str:
+def when(time: Timestamp) -> str:
+    """A moment for people, UTC."""
     return datetime.fromtimestamp(time.seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

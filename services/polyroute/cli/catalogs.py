@@ -33,31 +33,31 @@ TICK: Final = 0.05
 def apply(config: Config, path: Path, note: str) -> None:
     """Writes the catalog of a file into the configuration file, and waits until every router here has it."""
     text = _catalog(path)
-    _put(config, text, note)
+    put(config, text, note)
 
 
 def alias(config: Config, name: str, targets: Iterable[str]) -> None:
     """Has an alias stand for other models."""
     weights = _weights(targets)
-    before = _version(config, "").text
+    before = version_of(config, "").text
     words = " ".join(f"{model}={weight}" for model, weight in weights.items())
     try:
         text = with_alias(before, name, weights)
     except DocumentError as error:
         raise ConfigError(str(error)) from None
-    _put(config, text, f"alias {name}: {words}")
+    put(config, text, f"alias {name}: {words}")
 
 
 def rollback(config: Config, version: str) -> None:
     """Applies an older version again; without a name the one that was in force before this one."""
-    older = _version(config, version) if version else _before(config)
-    _put(config, older.text, f"rollback to {older.number}")
+    older = version_of(config, version) if version else _before(config)
+    put(config, older.text, f"rollback to {older.number}")
 
 
 def diff(config: Config, path: Path) -> None:
     """Prints what a file would change."""
     text = _catalog(path)
-    before = _version(config, "")
+    before = version_of(config, "")
     lines = difflib.unified_diff(
         before.text.splitlines(), text.splitlines(), f"in force ({before.number})", str(path), lineterm=""
     )
@@ -119,7 +119,8 @@ def status(config: Config) -> None:
         print(f"refused    {found.error}")
 
 
-def _put(config: Config, text: str, note: str) -> None:
+def put(config: Config, text: str, note: str) -> None:
+    """Puts a catalog in force at every router of this machine, and says so."""
     author = f"{getpass.getuser()}@{socket.gethostname()}"
 
     async def work(node: Node) -> pb.ApplyCatalogResponse:
@@ -157,7 +158,9 @@ async def _status(node: Node) -> pb.GetCatalogStatusResponse:
     return response
 
 
-def _version(config: Config, name: str) -> pb.CatalogVersion:
+def version_of(config: Config, name: str) -> pb.CatalogVersion:
+    """A version of the catalog with its text; the one in force without a name."""
+
     async def work(node: Node) -> pb.CatalogVersion:
         return await _fetched(node, name)
 

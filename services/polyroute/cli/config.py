@@ -9,10 +9,11 @@ from pydantic import Field
 
 from polyroute.auth.config import AuthConfig
 from polyroute.edge.config import EdgeConfig
-from polyroute.mesh.config import LogConfig, MeshConfig, Section, read_yaml, validated
+from polyroute.mesh.config import DatabaseConfig, LogConfig, MeshConfig, Section, read_yaml, validated
 from polyroute.metrics.config import MetricsConfig
 from polyroute.providers.config import ProviderConfig, ProvidersConfig
 from polyroute.router.config import CatalogConfig, ModelConfig, Name, RouterConfig, Targets
+from polyroute.router.prices.config import PricesConfig
 from polyroute.router.policyconfig import PolicyConfig, RoutingConfig
 
 DEFAULT_NAMES: Final = ("polyroute.yaml", "polyroute.yml")
@@ -32,6 +33,11 @@ class Config(Section):
     """Everything that can be set. Every section may be left out."""
 
     data_dir: Path = Field(default_factory=default_data_dir, description="databases, keys' pepper, spools, sockets")
+    database: DatabaseConfig = Field(
+        default_factory=DatabaseConfig,
+        description="PostgreSQL instead of SQLite files: its URL, or this section",
+        json_schema_extra=DatabaseConfig.or_text,
+    )
     log: LogConfig = Field(default_factory=LogConfig, description="what is logged, and how")
     mesh: MeshConfig = Field(default_factory=MeshConfig, description="where the roles are")
     auth: AuthConfig = Field(default_factory=AuthConfig, description="keys")
@@ -43,6 +49,7 @@ class Config(Section):
     models: dict[Name, ModelConfig] = Field(default_factory=dict, description="public models and who serves them")
     aliases: dict[Name, Targets] = Field(default_factory=dict, description="names that stand for models")
     policies: dict[Name, PolicyConfig] = Field(default_factory=dict, description="how deployments are chosen, by name")
+    prices: PricesConfig = Field(default_factory=PricesConfig, description="what models charge, above the lists")
     routing: RoutingConfig = Field(default_factory=RoutingConfig, description="which policy rules which call")
 
     @property
@@ -53,6 +60,7 @@ class Config(Section):
             aliases=self.aliases,
             policies=self.policies,
             routing=self.routing,
+            prices=self.prices,
             router=self.router,
         )
 

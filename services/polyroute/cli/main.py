@@ -4,7 +4,24 @@ from typing import Final
 
 import typer
 
-from polyroute.cli.commands import catalog, config, gateway, keys, policies, routing, usage
+from polyroute.cli.commands import (
+    accounts,
+    audit,
+    billing,
+    budgets,
+    catalog,
+    config,
+    gateway,
+    keys,
+    ledger,
+    limits,
+    policies,
+    prices,
+    projects,
+    routing,
+    usage,
+    vendorkeys,
+)
 from polyroute.mesh.roles import ConfigError
 
 app: Final = typer.Typer(
@@ -15,7 +32,21 @@ app: Final = typer.Typer(
 )
 for commands in (gateway, usage, routing):
     app.add_typer(commands.app)
-for name, group in (("keys", keys), ("catalog", catalog), ("policies", policies), ("config", config)):
+for name, group in (
+    ("accounts", accounts),
+    ("projects", projects),
+    ("keys", keys),
+    ("limits", limits),
+    ("budgets", budgets),
+    ("ledger", ledger),
+    ("audit", audit),
+    ("billing", billing),
+    ("catalog", catalog),
+    ("policies", policies),
+    ("prices", prices),
+    ("config", config),
+    ("vendor-keys", vendorkeys),
+):
     app.add_typer(group.app, name=name)
 
 

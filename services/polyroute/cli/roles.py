@@ -71,12 +71,18 @@ class Process:
     def _auth(self, node: Node) -> AbstractAsyncContextManager[None]:
         from polyroute.auth import wiring
 
-        return wiring.role(node, self.config.auth, data_dir=self.config.data_dir, announce=self.announce)
+        return wiring.role(
+            node,
+            self.config.auth,
+            data_dir=self.config.data_dir,
+            announce=self.announce,
+            database=self.config.database,
+        )
 
     def _metrics(self, node: Node) -> AbstractAsyncContextManager[None]:
         from polyroute.metrics import wiring
 
-        return wiring.role(node, self.config.metrics, data_dir=self.config.data_dir)
+        return wiring.role(node, self.config.metrics, data_dir=self.config.data_dir, database=self.config.database)
 
     def _providers(self, node: Node) -> AbstractAsyncContextManager[None]:
         from polyroute.providers import wiring
@@ -87,6 +93,7 @@ class Process:
             load=lambda: self.reread().providers,
             source=self._source("providers"),
             environment=os.environ,
+            data_dir=self.config.data_dir,
             progress=self.progress,
         )
 
@@ -100,6 +107,7 @@ class Process:
             load=lambda: self.reread().catalog,
             source=self._source("router"),
             data_dir=self.config.data_dir,
+            database=self.config.database,
             file=CatalogFile(self.path, lambda path: load(path, self.overrides).catalog) if self.path else None,
         )
 

@@ -14,6 +14,7 @@ from polyroute.dialects.anthropic import answer, facts, faults, meter, patch, re
 from polyroute.dialects.anthropic.common import DEFAULT_MAX_TOKENS, NAME, Options
 from polyroute.dialects.anthropic.stream_reader import AnthropicReader
 from polyroute.dialects.anthropic.stream_writer import AnthropicWriter
+from polyroute.dialects.bedrock.framing import invoke_framing
 from polyroute.dialects.dialect import NOTHING, AnswerFacts, Dialect, Framer, Meter, StreamReader, StreamWriter
 from polyroute.mesh.errors import MeshError
 
@@ -31,6 +32,7 @@ class AnthropicMessages:
     options: Options = field(default_factory=Options)
     name: str = NAME
     end_marker: bytes = b""  # the closing event is one of the stream's own
+    lost_end: bytes = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
     def read_facts(self, body: bytes, *, default_model: str = "") -> RequestFacts:
         """What routing needs of a client's request."""
@@ -69,8 +71,8 @@ class AnthropicMessages:
         return answer.write_answer(response, request_id=request_id, model=model)
 
     def framing(self, content_type: str) -> Framer | None:
-        """Server-sent events, or a whole answer."""
-        return sse.framing(content_type)
+        """Server-sent events, the same wrapped by a host of the models, or a whole answer."""
+        return invoke_framing(content_type) or sse.framing(content_type)
 
     def reader(self) -> StreamReader:
         """A reader for one stream."""

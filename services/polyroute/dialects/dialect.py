@@ -198,6 +198,11 @@ class Dialect(Outbound, Protocol):
         """What closes a complete stream, after the last event; may be empty."""
         ...
 
+    @property
+    def lost_end(self) -> bytes:
+        """The last event of a complete stream whose vendor did not send it; empty where the end marker is enough."""
+        ...
+
     def read_facts(self, body: bytes, *, default_model: str = "") -> RequestFacts:
         """What routing needs of a client's request.
 

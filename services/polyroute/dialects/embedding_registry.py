@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from polyroute.dialects import (
+    bedrock_embed,
     cohere_embed,
     dashscope_embed,
     gemini_embeddings,
@@ -20,6 +21,7 @@ EMBEDDINGS: Final[Mapping[str, EmbeddingOutbound]] = MappingProxyType(
         dialect.name: dialect
         for dialect in (
             openai_embeddings.DIALECT,
+            bedrock_embed.OUTBOUND,
             cohere_embed.OUTBOUND,
             dashscope_embed.OUTBOUND,
             gemini_embeddings.DIALECT,

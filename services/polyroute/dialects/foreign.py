@@ -1,9 +1,9 @@
-"""What a conversation of one format carries that another format's vendors would refuse as unknown members."""
+"""What of one format has no place in another: members of requests, that vendors would refuse, and of answers."""
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Final
 
-from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Part
+from polyroute.api.chat.v1.chat_pb2 import ChatEvent, ChatRequest, ChatResponse, Part
 
 # Members that formats share: how a tool is shaped is told in the same words by all that have such tools.
 _SHARED: Final = ("custom.", "function.")
@@ -13,6 +13,39 @@ _BOUND: Final[Mapping[str, tuple[str, ...]]] = {
     "anthropic.messages": ("container",),
     "gemini.generate": ("cachedContent", "cached_content"),
 }
+
+# Members of answers that other formats may fill, by the client's format; a prefix says whose member it is, as in steps.
+_PLACES: Final[Mapping[str, frozenset[str]]] = {
+    "openai.chat": frozenset({"service_tier", "system_fingerprint", "delta.annotations"}),
+    "openai.completions": frozenset({"service_tier", "system_fingerprint"}),
+    "openai.responses": frozenset({"service_tier", "delta.annotations"}),
+    "anthropic.messages": frozenset({"choice.stop_sequence"}),
+}
+_NOWHERE: Final = frozenset[str]()
+
+
+def settle_answer(response: ChatResponse, target: str) -> None:
+    """Takes out of an answer what the client's format, which is not the vendor's, has no place for."""
+    places = _PLACES.get(target, _NOWHERE)
+    _settle(response.extensions, places)
+    for choice in response.choices:
+        _settle(choice.extensions, places, "choice.")
+        _settle(choice.message.extensions, places, "delta.")
+        for part in choice.message.parts:
+            _settle(part.extensions, places, "tool_call." if part.HasField("tool_call") else "delta.")
+
+
+def settle_steps(steps: Iterable[ChatEvent], target: str) -> None:
+    """The same, for the steps of an answer."""
+    places = _PLACES.get(target, _NOWHERE)
+    for step in steps:
+        if step.extensions:
+            _settle(step.extensions, places)
+
+
+def _settle(extensions: MutableMapping[str, bytes], places: frozenset[str], level: str = "") -> None:
+    for name in [name for name in extensions if level + name not in places]:
+        del extensions[name]
 
 
 def bound_by(request: ChatRequest, source: str) -> str:

@@ -32,6 +32,7 @@ class GeminiGenerate:
     options: Options = field(default_factory=Options)
     name: str = NAME
     end_marker: bytes = b""
+    lost_end: bytes = b""
 
     def read_facts(self, body: bytes, *, default_model: str = "") -> RequestFacts:
         """What routing needs of a client's request; `default_model` is the one in the address."""

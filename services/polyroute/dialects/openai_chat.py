@@ -33,6 +33,7 @@ class OpenAIChat:
     options: Options = field(default_factory=Options)
     name: str = CHAT
     end_marker: bytes = END_MARKER
+    lost_end: bytes = b""
 
     def read_facts(self, body: bytes, *, default_model: str = "") -> RequestFacts:
         """What routing needs of a client's request."""

@@ -38,6 +38,7 @@ class OpenAIResponses:
     options: Options = field(default_factory=Options)
     name: str = RESPONSES
     end_marker: bytes = b""  # its last event says that it is the last
+    lost_end: bytes = b""
 
     def read_facts(self, body: bytes, *, default_model: str = "") -> RequestFacts:
         """What routing needs of a client's request."""

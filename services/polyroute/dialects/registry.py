@@ -12,6 +12,7 @@ from polyroute.dialects import (
     gemini_generate,
     ollama_chat,
     openai_chat,
+    openai_compact,
     openai_completions,
     openai_responses,
     xai_grpc,
@@ -22,6 +23,7 @@ _BOTH: Final[tuple[Dialect, ...]] = (
     openai_chat.DIALECT,
     openai_completions.DIALECT,
     openai_responses.DIALECT,
+    openai_compact.DIALECT,
     anthropic_messages.DIALECT,
     gemini_generate.DIALECT,
 )

@@ -13,6 +13,7 @@ from polyroute.dialects import (
     gemini_count_tokens,
     gemini_images,
     openai_images,
+    openai_input_tokens,
     openai_moderations,
     openai_speech,
     openai_transcriptions,
@@ -30,6 +31,7 @@ _SPOKEN: Final[tuple[TaskDialect, ...]] = (
     openai_moderations.DIALECT,
     anthropic_count_tokens.DIALECT,
     gemini_count_tokens.DIALECT,
+    openai_input_tokens.DIALECT,
 )
 _ASKED: Final[tuple[TaskOutbound, ...]] = (
     voyage_rerank.OUTBOUND,

@@ -1,8 +1,8 @@
 """What a call may take: its place, its shares of limits and its money, from the door to the ledger.
 
 `Allowances.admit` lets the call in and counts it; `Admission.hold` holds the most it can cost once the plan is known;
-`sent` writes down that an attempt begins; `close` settles all of it. A key without limits and budgets passes through for
-the price of a few looks at its verdict.
+`sent` writes down that an attempt begins; `close` settles all of it. A key without limits and budgets passes through
+for the price of a few looks at its verdict.
 """
 
 import asyncio
@@ -48,7 +48,6 @@ CHARACTERS_PER_TOKEN: Final = 4
 CALLERS_KEPT: Final = 100_000
 
 _SOUNDS: Final = frozenset({OPERATION_SPEECH, OPERATION_TRANSCRIPTION})
-_HEADERS: Final = {"requests": b"requests", "tokens": b"tokens"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,10 +297,6 @@ class Admission:
                 nearest[figure.kind] = figure
         return list(nearest.values())
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """`x-ratelimit-*` for the answer: limit, remaining, and seconds until reset, of requests and of tokens."""
-        return headers_of(self.figures())
-
     def _settlements(self, rows: Sequence[ChargeRow]) -> list[Settlement]:
         """The charges; attempts that were written down and cost nothing are settled as well."""
         found = [self._settlement(row.attempt, row.cost, row.usage, row.rule) for row in rows]
@@ -455,22 +450,9 @@ class Allowances:
             return
 
 
-def headers_of(figures: Iterable[Figure]) -> list[tuple[bytes, bytes]]:
-    """Figures of requests and tokens as the headers that clients know."""
-    found: list[tuple[bytes, bytes]] = []
-    for figure in figures:
-        kind = _HEADERS.get(figure.kind)
-        if kind is not None:
-            found.append((b"x-ratelimit-limit-" + kind, b"%d" % figure.limit))
-            found.append((b"x-ratelimit-remaining-" + kind, b"%d" % figure.remaining))
-            found.append((b"x-ratelimit-reset-" + kind, b"%.3fs" % figure.reset))
-    return found
-
-
-def headers_of_refusal(error: MeshError) -> list[tuple[bytes, bytes]]:
-    """The same headers for a call that was refused."""
+def figures_of_refusal(error: MeshError) -> list[Figure]:
+    """How the limit stands for which a call was refused; nothing for other errors, and when it is not the caller's."""
     metadata = error.metadata
-    if error.reason != pb.REASON_RATE_LIMITED or "amount" not in metadata:
+    if error.reason != pb.REASON_RATE_LIMITED or "amount" not in metadata or metadata["scope"] == INSTALLATION:
         return []
-    figure = Figure(metadata["limit"], int(metadata["amount"]), int(metadata["remaining"]), float(metadata["reset"]))
-    return headers_of([figure])
+    return [Figure(metadata["limit"], int(metadata["amount"]), int(metadata["remaining"]), float(metadata["reset"]))]

@@ -10,7 +10,7 @@ from polyroute.api.modality.v1.modality_pb2 import Task
 from polyroute.api.providers.v1.providers_pb2 import EmbedInput, RelayRequest
 from polyroute.api.router.v1.router_pb2 import Hints, Plan, Preferences
 from polyroute.edge.allowance import Admission
-from polyroute.edge.capacity import Room
+from polyroute.edge.capacity import Rooms
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 
@@ -37,7 +37,7 @@ class Call:
         source: Address it comes from; empty when unknown.
         criticality: What the call says of how much it matters; see `turnstile.criticality_of`.
         admission: What the call takes of its key's limits and budget.
-        room: What the attempt that is going on takes of its deployment; None where nothing bounds that.
+        rooms: What its attempts take of their deployments; None until it was let in.
     """
 
     credential: str
@@ -57,7 +57,7 @@ class Call:
     source: str = ""
     criticality: str = ""
     admission: Admission | None = None
-    room: Room | None = None
+    rooms: Rooms | None = None
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 Three rules stand above the table. What the vendor reports is charged as reported, however the attempt ended. What
 nobody reported is an estimate, and is marked as one, so that the vendor's own figure can correct it. An error is never
-charged: neither its text, nor a prompt that was answered with nothing but an error, unless the vendor reports usage.
+charged: neither its text, nor a prompt that was answered with nothing but an error, unless the vendor reports usage or
+says that it bills for exactly this.
 
 A change of the table is a new version; the version stands on every charge.
 """
@@ -15,11 +16,20 @@ from typing import Final
 from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.errors.v1.errors_pb2 import Fault
+from polyroute.api.router.v1.router_pb2 import (
+    BILLED_PART_DELIVERED,
+    BILLED_PART_NOTHING,
+    BILLED_PART_PROMPT,
+    BILLED_PART_WHOLE,
+    BilledPart,
+    Billing,
+)
 
-VERSION: Final = 1
+VERSION: Final = 2
+ONCE: Final = 1_000_000  # a multiplier that changes nothing, in millionths
 QUARANTINED: Final = "quarantined"
 
-_COUNTS: Final = (
+COUNTS: Final = (
     "input_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
@@ -43,37 +53,51 @@ class Ending(Enum):
     """It broke, or stalled, after content had come."""
     SILENT = "silent"
     """It was sent, and nothing came back: the vendor may have worked on it."""
+    REFUSED = "refused"
+    """The vendor did not answer the prompt, for what it says."""
     FAILED = "failed"
     """The vendor said no, or something that is no answer."""
 
 
-class Bills(Enum):
-    """What a vendor bills for an answer that nobody read to its end."""
+class Part(Enum):
+    """What of a call is charged when the vendor reports nothing."""
 
-    DELIVERED = "delivered"
-    """The prompt and what it had sent: it stops when the connection does."""
-    WHOLE = "whole"
-    """The prompt and the whole answer: it goes on by itself."""
-    NOTHING = "nothing"
-    """Only answers that were delivered whole."""
-
-
-class Basis(Enum):
-    """What is charged when the vendor reports nothing."""
-
-    NOTHING = "nothing"
-    DELIVERED = "delivered"
-    VENDOR = "vendor"
-    """Whatever the vendor bills for an answer that was cut."""
+    NOTHING = BILLED_PART_NOTHING
+    PROMPT = BILLED_PART_PROMPT
+    DELIVERED = BILLED_PART_DELIVERED
+    """The prompt and what was sent: the vendor stops when the connection does."""
+    WHOLE = BILLED_PART_WHOLE
+    """The prompt and the whole answer: the vendor goes on by itself."""
 
 
-RULES: Final[Mapping[Ending, Basis]] = {
-    Ending.UNSENT: Basis.NOTHING,
-    Ending.COMPLETED: Basis.DELIVERED,
-    Ending.CANCELLED: Basis.VENDOR,
-    Ending.BROKEN: Basis.VENDOR,
-    Ending.SILENT: Basis.NOTHING,
-    Ending.FAILED: Basis.NOTHING,
+@dataclass(frozen=True, slots=True)
+class Bills:
+    """What a vendor bills of answers that did not come whole.
+
+    The defaults are for vendors of which nothing is known: what was sent, but nothing where nothing was.
+
+    Attributes:
+        disconnect: The connection was closed.
+        silence: Nothing came back.
+        failure: It failed by itself after a part of the answer.
+        refusal: The prompt was refused for what it says.
+    """
+
+    disconnect: Part = Part.DELIVERED
+    silence: Part = Part.NOTHING
+    failure: Part = Part.DELIVERED
+    refusal: Part = Part.NOTHING
+
+
+USUAL: Final = Bills()
+RULES: Final[Mapping[Ending, Callable[[Bills], Part]]] = {
+    Ending.UNSENT: lambda _: Part.NOTHING,
+    Ending.COMPLETED: lambda _: Part.DELIVERED,
+    Ending.CANCELLED: lambda bills: bills.disconnect,
+    Ending.BROKEN: lambda bills: bills.failure,
+    Ending.SILENT: lambda bills: bills.silence,
+    Ending.REFUSED: lambda bills: bills.refusal,
+    Ending.FAILED: lambda _: Part.NOTHING,
 }
 # Before any content: what a fault says of whether the vendor had the request.
 _ENDINGS: Final[Mapping[Fault.ValueType, Ending]] = {
@@ -82,6 +106,7 @@ _ENDINGS: Final[Mapping[Fault.ValueType, Ending]] = {
     pb.FAULT_AMBIGUOUS: Ending.SILENT,
     pb.FAULT_STALL: Ending.SILENT,
     pb.FAULT_TRUNCATED: Ending.SILENT,
+    pb.FAULT_FILTER: Ending.REFUSED,
 }
 
 
@@ -96,7 +121,7 @@ class Attempted:
         prompt_tokens: Estimate of the prompt.
         delivered_tokens: Tokens of the answer that came.
         most_tokens: Bound of the answer; 0 when there is none.
-        bills: What the vendor bills for an answer that was cut.
+        bills: What the vendor bills for an answer that did not come whole.
     """
 
     number: int
@@ -105,7 +130,7 @@ class Attempted:
     prompt_tokens: int = 0
     delivered_tokens: int = 0
     most_tokens: int = 0
-    bills: Bills = Bills.DELIVERED
+    bills: Bills = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +140,8 @@ class ChargeRow:
     Attributes:
         attempt: Which try.
         usage: What is charged for; `estimated` unless the vendor reported it.
-        cost: Nano-USD; None when the price, or the usage, is unknown.
-        rule: The rule and its version, such as `cancelled/1`.
+        cost: What the vendor asks, nano-USD; None when the price, or the usage, is unknown.
+        rule: The rule and its version, such as `cancelled/2`.
     """
 
     attempt: int
@@ -142,7 +167,7 @@ def charge(attempted: Attempted, priced: Priced | None) -> ChargeRow | None:
     """
     rule = f"{attempted.ending.value}/{VERSION}"
     usage = attempted.reported
-    if usage is not None and any(getattr(usage, name) < 0 for name in _COUNTS):
+    if usage is not None and any(getattr(usage, name) < 0 for name in COUNTS):
         # a vendor's figures that cannot be true are nobody's debt: kept without an amount, for a person to look at
         return ChargeRow(attempted.number, usage, None, f"{QUARANTINED}/{VERSION}")
     if usage is None:
@@ -163,11 +188,30 @@ def total(rows: Iterable[ChargeRow]) -> int | None:
     return None if None in costs else sum(cost or 0 for cost in costs)
 
 
+def multiplied(cost: int, millionths: int) -> int:
+    """What is charged for a cost, nano-USD: to the nearest, a half upwards, as the ledger does it."""
+    return cost if millionths == ONCE else (cost * millionths + ONCE // 2) // ONCE
+
+
+def bills_of(billing: Billing) -> Bills:
+    """What a vendor is known to bill; what nobody said is as usual."""
+    return Bills(
+        _part(billing.disconnect, USUAL.disconnect),
+        _part(billing.silence, USUAL.silence),
+        _part(billing.failure, USUAL.failure),
+        _part(billing.refusal, USUAL.refusal),
+    )
+
+
+def _part(said: BilledPart.ValueType, usual: Part) -> Part:
+    return Part(said) if said else usual
+
+
 def _estimated(attempted: Attempted) -> Usage | None:
-    basis = RULES[attempted.ending]
-    if basis is Basis.NOTHING or (basis is Basis.VENDOR and attempted.bills is Bills.NOTHING):
+    part = RULES[attempted.ending](attempted.bills)
+    if part is Part.NOTHING:
         return None
-    answer = attempted.delivered_tokens
-    if basis is Basis.VENDOR and attempted.bills is Bills.WHOLE:
+    answer = 0 if part is Part.PROMPT else attempted.delivered_tokens
+    if part is Part.WHOLE:
         answer = max(answer, attempted.most_tokens)
     return Usage(input_tokens=attempted.prompt_tokens, output_tokens=answer, estimated=True)

@@ -13,6 +13,10 @@ class HttpConfig(Section):
     """The HTTP door."""
 
     listen: str = Field(default="127.0.0.1:8080", pattern=ADDRESS, description="`host:port`; port 0 takes a free one")
+    admin: bool | None = Field(
+        default=None,
+        description="serve `/admin/v1` to everybody, or to nobody; unset: to this machine, when `listen` is loopback",
+    )
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024, description="of a request")
     max_decompressed_bytes: int = Field(default=15 * 1024 * 1024, ge=1024, description="of a request, opened")
     max_header_bytes: int = Field(default=64 * 1024, ge=4096, description="request line and headers together")
@@ -38,4 +42,20 @@ class EdgeConfig(Section):
     authorize_seconds: float = Field(default=5.0, gt=0, description="to wait for auth on a key's first call")
     decide_seconds: float = Field(default=5.0, gt=0, description="to wait for the router")
     reach_seconds: float = Field(default=10.0, gt=0, description="to wait for a providers role that is restarting")
+    max_calls: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="calls under way at once in this process; more wait their turn, fairly among projects; 0: no bound",
+    )
+    max_waiting: int = Field(
+        default=0, ge=0, le=1_000_000, description="calls that may wait for their turn; 0: as many as `max_calls`"
+    )
+    turn_seconds: float = Field(default=5.0, gt=0, le=600, description="that a call waits for its turn at most")
+    idempotency_lease: float = Field(
+        default=30.0,
+        ge=0.1,
+        le=600,
+        description="seconds for which an idempotency key is held by a call whose edge has died",
+    )
     spool_bytes: int = Field(default=1 << 30, ge=1 << 20, description="call records kept while metrics is away")

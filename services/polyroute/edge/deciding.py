@@ -23,7 +23,6 @@ from polyroute.mesh.errors import MeshError, from_rpc
 MOST_REPORTS: Final = 4096  # on their way to the router; of more only the newest say anything of how vendors are
 PATIENCE: Final = 1.0  # s to wait for the router where an earlier plan would do
 ASK_AGAIN: Final = 1.0  # s after which it is asked again whether the router is back
-_AWAY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 _log = structlog.get_logger("deciding")
 
@@ -66,9 +65,10 @@ class Decider:
                 request, timeout=min(PATIENCE, self._seconds) if known else self._seconds
             )
         except grpc.aio.AioRpcError as error:
-            remembered = self._plans.find(kind, request, now) if error.code() in _AWAY else None
+            failure = from_rpc(error)
+            remembered = self._plans.find(kind, request, now) if _away(failure) else None
             if remembered is None:
-                raise _unheard(call, from_rpc(error)) from None
+                raise _unheard(call, failure) from None
             self._away_until = monotonic() + ASK_AGAIN
             _log.warning("decided without the router", request_id=request.request_id, code=error.code().name)
             return remembered
@@ -112,6 +112,11 @@ def _question(call: Call) -> DecideRequest:
     if isinstance(call.body, EncodedRequest):
         request.dialect = call.body.dialect
     return request
+
+
+def _away(error: MeshError) -> bool:
+    """Whether nobody answered; a router that is there names the model that it has nobody for."""
+    return error.reason in (pb.REASON_SERVICE_UNAVAILABLE, pb.REASON_DEADLINE) and "model" not in error.metadata
 
 
 def _unheard(call: Call, error: MeshError) -> MeshError:

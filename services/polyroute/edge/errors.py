@@ -54,6 +54,9 @@ REASONS: Final[Mapping[Reason.ValueType, Shape]] = {
     pb.REASON_NOT_FOUND: Shape(404, "invalid_request_error", "not_found"),
     pb.REASON_STREAM_BROKEN: Shape(502, "server_error", "stream_broken"),
     pb.REASON_USAGE_UNAVAILABLE: Shape(503, "server_error", "usage_unavailable"),
+    pb.REASON_IDEMPOTENCY_RUNNING: Shape(409, "idempotency_error", "idempotency_key_in_use"),
+    pb.REASON_IDEMPOTENCY_MISMATCH: Shape(422, "idempotency_error", "idempotency_key_reused", retry=False),
+    pb.REASON_IDEMPOTENCY_NOT_KEPT: Shape(409, "idempotency_error", "idempotency_answer_not_kept", retry=False),
 }
 FAULTS: Final[Mapping[Fault.ValueType, Shape]] = {
     pb.FAULT_CONNECT: Shape(502, "upstream_error", "upstream_unreachable"),

@@ -22,9 +22,10 @@ from polyroute.edge.allowance import Allowances
 from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.bounding import bounded
 from polyroute.edge.call import Call, Relayed, plan_of, time_left
+from polyroute.edge.capacity import Rooms
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.deciding import Decider
-from polyroute.edge.failover import Failure, next_attempt, verdict
+from polyroute.edge.failover import Failure, Next, next_attempt, verdict
 from polyroute.edge.hedging import Race
 from polyroute.edge.permits import bind, permit
 from polyroute.edge.recorder import Recorder
@@ -200,7 +201,11 @@ class Flow:
         permit(allowed, operation=operation, route=call.route, source=call.source)
         if isinstance(call, Call):
             bind(call, allowed)
-        call.admission = call.trail.admission = await self._allowances.admit(allowed, call.facts)
+        call.admission = call.trail.admission = await self._allowances.admit(
+            allowed, call.facts, call.criticality, time_left(call)
+        )
+        if isinstance(call, Call):
+            call.rooms = Rooms(self._allowances.capacity)
 
     async def _decide(self, call: Call) -> None:
         call.trail.decision = await self._decider.decide(call)
@@ -217,15 +222,10 @@ class Flow:
 
     async def _next(self, call: Call, failures: list[Failure]) -> int | None:
         """The place in the plan of the next attempt, after the wait it asks for; None when none can help."""
-        plan = plan_of(call)
-        left = call.deadline - asyncio.get_running_loop().time()
-        following = next_attempt(len(plan.attempts), plan.max_attempts, failures, left)
+        following = await self._roomy(call, failures)
         if following is None:
             return None
-        if following.wait:
-            call.trail.waited(following.wait)
-            await asyncio.sleep(following.wait)
-        attempt = plan.attempts[following.index]
+        attempt = plan_of(call).attempts[following.index]
         if call.admission is not None and not call.admission.over:
             if failures:
                 await call.admission.reprice(call.trail.rows())
@@ -233,9 +233,31 @@ class Flow:
         call.trail.trying(attempt)
         return following.index
 
+    async def _roomy(self, call: Call, failures: list[Failure]) -> Next | None:
+        """The next attempt at a deployment that has room for it; None when none can help.
+
+        Raises:
+            MeshError: REASON_OVERLOADED, nothing was tried, because none of the plan has room.
+        """
+        plan, rooms = plan_of(call), call.rooms
+        assert rooms is not None  # noqa: S101 - it was let in
+        rooms.close(None)  # of attempts that failed
+        while True:
+            left = call.deadline - asyncio.get_running_loop().time()
+            following = next_attempt(len(plan.attempts), plan.max_attempts, failures, left, rooms.full)
+            if following is None:
+                if not failures:
+                    raise rooms.refusal()
+                return None
+            if following.wait:
+                call.trail.waited(following.wait)
+                await asyncio.sleep(following.wait)
+            if await rooms.take(following.index, plan.attempts[following.index], call.facts):
+                return following
+
     def _attempts(self, call: Call, index: int, failures: list[Failure]) -> AsyncGenerator[GenerateResponse]:
         """The next attempt; the very first of a call may get another one beside it."""
-        if failures or not plan_of(call).HasField("hedge_after"):
+        if failures or index or not plan_of(call).HasField("hedge_after"):
             return self._attempt(call, call.trail, index, len(failures) + 1)
         return Race(call, self._attempt, failures).run()
 
@@ -270,6 +292,8 @@ class Flow:
             raise from_rpc(error) from None
         finally:
             stream.cancel()
+            if call.rooms is not None:
+                call.rooms.give_back(index, trail.usage)
 
     async def _embed(self, call: Call) -> EmbedResponse:
         """Walks the plan until an attempt has given vectors."""
@@ -299,6 +323,8 @@ class Flow:
             trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
         self._recorder.keep(trail)
         self._decider.report(trail)
+        if isinstance(call, Call) and call.rooms is not None:
+            call.rooms.close(trail.usage)
         if call.admission is not None:
             call.admission.close(trail.rows(), trail.usage)
 

@@ -70,7 +70,11 @@ class Race:
         plan = plan_of(self._call)
         try:
             self._begin(0)
-            if await self._late(plan.hedge_after.ToMicroseconds() / 1e6) and await self._affordable():
+            if (
+                await self._late(plan.hedge_after.ToMicroseconds() / 1e6)
+                and await self._affordable()
+                and await self._roomy()
+            ):
                 self._begin(1)
             winner = await self._decided()
             yield winner.first.result()
@@ -98,6 +102,11 @@ class Race:
         """Whether the first attempt has said nothing for so long."""
         done, _ = await asyncio.wait([self._runners[0].first], timeout=seconds)
         return not done
+
+    async def _roomy(self) -> bool:
+        """Whether the second deployment has room."""
+        call, rooms = self._call, self._call.rooms
+        return rooms is None or await rooms.take(1, plan_of(call).attempts[1], call.facts)
 
     async def _affordable(self) -> bool:
         """Whether what is held for the call may be doubled."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from polyroute.api.gateway.v1 import gateway_pb2 as pb
 from polyroute.api.gateway.v1 import gateway_pb2_grpc
 from polyroute.api.modality.v1.modality_pb2 import CountTokensTask, Result, Task
 from polyroute.api.providers.v1.providers_pb2 import EmbedInput, GenerateEvent
+from polyroute.edge import attribution
 from polyroute.edge.call import Call
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.facts import facts_of, tokens_in, tokens_of
@@ -28,9 +30,6 @@ from polyroute.mesh import scope as scopes
 Context = grpc.aio.ServicerContext[Any, Any]
 MILLION: Final = 1_000_000
 SERVICE: Final = "polyroute.api.gateway.v1.GatewayService"
-TAGS: Final = 16  # with the lengths, OpenAI's own bounds of `metadata`
-KEY_CHARS: Final = 64
-TAG_CHARS: Final = 512
 
 
 class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
@@ -47,7 +46,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def Chat(self, request: pb.ChatRequest, context: Context) -> AsyncGenerator[pb.ChatResponse]:  # noqa: N802
         """Answers a conversation as it is made."""
-        trail = _trail(user=request.chat.user, tags=_tags(request.chat.metadata))
+        trail = _trail(context, request.chat.user, request.chat.metadata)
         facts = facts_of(request.chat)
         call = self._call(context, "Chat", facts, request.chat, trail)
         call.session = request.session
@@ -65,7 +64,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """Makes vectors of texts."""
-        trail = _trail()
+        trail = _trail(context)
         body = EmbedInput(texts=request.texts)
         if request.HasField("dimensions"):
             body.dimensions = request.dimensions
@@ -132,7 +131,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: pb.CountTokensRequest, context: Context
     ) -> pb.CountTokensResponse:
         """Counts the tokens of a conversation."""
-        trail = _trail(user=request.chat.user, tags=_tags(request.chat.metadata))
+        trail = _trail(context, request.chat.user, request.chat.metadata)
         facts = facts_of(request.chat)
         facts.operation = chat_pb2.OPERATION_COUNT_TOKENS
         facts.stream = facts.stream_usage = False
@@ -141,7 +140,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         return pb.CountTokensResponse(result=result.count_tokens, served=_served(trail))
 
     def _task(self, request: Any, task: Task, operation: Operation.ValueType, context: Context) -> Call:
-        trail = _trail(user=request.user, tags=_tags(request.metadata))
+        trail = _trail(context, request.user, request.metadata)
         facts = RequestFacts(
             operation=operation, model=request.model, input_tokens_estimate=tokens_of(task), stream=False
         )
@@ -222,18 +221,26 @@ def _prefer(call: Call, request: Any) -> None:
 
 def _tags(metadata: Mapping[str, str]) -> dict[str, str]:
     """As many and as long as a record may hold: one too large for the spool would stop every call that follows."""
-    return {key[:KEY_CHARS]: value[:TAG_CHARS] for key, value in islice(metadata.items(), TAGS)}
+    most = attribution.TAGS
+    return {
+        key[: attribution.NAME_CHARS]: value[: attribution.VALUE_CHARS] for key, value in islice(metadata.items(), most)
+    }
 
 
-def _trail(user: str = "", tags: dict[str, str] | None = None) -> Trail:
+def _trail(context: Context, user: str = "", metadata: Mapping[str, str] = MappingProxyType({})) -> Trail:
     scope = scopes.CURRENT.get()
-    request_id = scope.request_id if scope is not None else scopes.new_request_id()
-    return Trail(request_id, http=False, user=user, tags=tags or {})
+    trail = Trail(scope.request_id if scope is not None else scopes.new_request_id(), http=False)
+    attribution.from_headers(trail, _headers(context))
+    attribution.take(trail, _tags(metadata), user)
+    return trail
+
+
+def _headers(context: Context) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
 def _credential(context: Context) -> str:
-    metadata = context.invocation_metadata() or ()
-    return credential({key: value for key, value in metadata if isinstance(value, str)})
+    return credential(_headers(context))
 
 
 def _steps(event: GenerateEvent, trail: Trail) -> list[pb.ChatStep]:

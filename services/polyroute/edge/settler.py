@@ -1,22 +1,32 @@
 """Charges on their way to the ledger: onto the disk of this process first, then posted in batches.
 
 An attempt that is paid from a budget is written down twice: before it is sent, with what it would be charged if nothing
-more were heard of it, and when it is over. Should this process die in between, the first one is charged in its time.
+more were heard of it, and when it is over. Should this process die in between, the first one is charged: when the next
+life of this process says that this one has ended, or else in its time. What no budget pays for is charged from the
+call's record, which is on the disk anyway, off the path of the call.
 """
 
+import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
-from polyroute.api.auth.v1.ledger_pb2 import Settlement, SettleRequest
-from polyroute.api.metrics.v1.metrics_pb2 import CallRecord
+from polyroute.api.auth.v1.ledger_pb2 import EndHolderRequest, Settlement, SettleRequest
+from polyroute.api.metrics.v1.metrics_pb2 import OUTCOME_COMPLETED, AttemptCharge, CallRecord
+from polyroute.edge.authorizer import heard
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.spool import Spool
 
 SEND_SECONDS: Final = 10.0
-RECORD_RULE: Final = "recorded/1"  # of calls that no budget pays for, charged from their records
+CHECKPOINT_SECONDS: Final = 2.0  # between two notes of what a running attempt has cost
+LOST_SECONDS: Final = 60.0  # after a call's deadline, when it counts as lost
+MODEL_CHARACTERS: Final = 64  # four bytes each at most, as the contract bounds it
+MILLION: Final = 1_000_000
+COMPLETED_RULE: Final = "completed/2"  # as the table of `charging` has it
+UNCHARGED_RULE: Final = "uncharged/1"  # of attempts that cost nothing, and of which the ledger may have a checkpoint
 
 _log = structlog.get_logger("settler")
 
@@ -33,6 +43,10 @@ class Settler:
         self._spool = spool
         self._stub = stub
         self._unwritten: deque[bytes] = deque()
+        self._inherited = spool.pending  # of the life before, not sent yet
+        self._settled = asyncio.Event()  # nothing of it is left
+        if not self._inherited:
+            self._settled.set()
 
     def check(self) -> None:
         """Whether another charge could be kept.
@@ -73,6 +87,26 @@ class Settler:
         """Hands a batch to the ledger, which knows the charges that it already has."""
         listed = latest(Settlement.FromString(payload) for payload in payloads)
         await self._stub.Settle(SettleRequest(settlements=listed), timeout=SEND_SECONDS)
+        self._inherited -= len(payloads)
+        if self._inherited <= 0:
+            self._settled.set()
+
+    def charge(self, records: Iterable[CallRecord]) -> None:
+        """Writes down what calls are charged for which no money was held.
+
+        Raises:
+            MeshError: REASON_USAGE_UNAVAILABLE, it cannot be; repeating it charges nothing twice.
+        """
+        for settlement in of_records(records):
+            self.check()
+            self._spool.append(settlement.SerializeToString())
+
+    async def end(self, holder: str) -> None:
+        """Tells the ledger that the life before of this process is over, once all that it wrote down has arrived."""
+        await self._settled.wait()
+        ended = await heard(self._stub.EndHolder(EndHolderRequest(holder=holder), timeout=SEND_SECONDS))
+        if ended.lost or ended.allowances:
+            _log.warning("an earlier life of this process was settled", lost=ended.lost, allowances=ended.allowances)
 
 
 def latest(settlements: Iterable[Settlement]) -> list[Settlement]:
@@ -90,20 +124,62 @@ def latest(settlements: Iterable[Settlement]) -> list[Settlement]:
     return kept
 
 
-def of_records(records: Iterable[CallRecord]) -> list[Settlement]:
+def of_records(records: Iterable[CallRecord]) -> Iterator[Settlement]:
     """The charges of calls for which no money was held, from their records."""
-    return [
-        Settlement(
-            request_id=record.request_id,
-            attempt=max(1, len(record.attempts)),
-            caller=record.caller,
-            cost_nanos=record.cost_nanos,
-            usage=record.usage,
-            price_version=record.price_version,
-            deployment=record.deployment,
-            rule=RECORD_RULE,
-            final=True,
-        )
-        for record in records
-        if record.cost_nanos > 0
-    ]
+    for record in records:
+        if not record.held and record.HasField("caller"):
+            yield from _of_record(record)
+
+
+def _of_record(record: CallRecord) -> Iterator[Settlement]:
+    charged = set[int]()
+    for row in _charges(record):
+        charged.add(row.attempt)
+        settlement = _settlement(record, row.attempt, row.rule)
+        settlement.usage.CopyFrom(row.usage)
+        settlement.price_version = row.price_version
+        if row.HasField("cost_nanos"):
+            settlement.cost_nanos = row.cost_nanos
+        yield settlement
+    if record.total_microseconds < CHECKPOINT_SECONDS * MILLION:
+        return
+    for number in range(1, len(record.attempts) + 1):
+        if number not in charged:
+            settlement = _settlement(record, number, UNCHARGED_RULE)
+            settlement.cost_nanos = 0
+            yield settlement
+
+
+def _charges(record: CallRecord) -> Sequence[AttemptCharge]:
+    """What the attempts of a call are charged; a record of one that simply completed says it without a row."""
+    if record.charges or record.outcome != OUTCOME_COMPLETED or not record.attempts:
+        return record.charges
+    if record.HasField("cost_nanos") and not record.cost_nanos:
+        return ()
+    row = AttemptCharge(
+        attempt=len(record.attempts), usage=record.usage, rule=COMPLETED_RULE, price_version=record.price_version
+    )
+    if record.HasField("cost_nanos"):
+        row.cost_nanos = record.cost_nanos
+    return (row,)
+
+
+def _settlement(record: CallRecord, number: int, rule: str) -> Settlement:
+    deployment = record.attempts[number - 1].deployment if number <= len(record.attempts) else record.deployment
+    return Settlement(
+        request_id=record.request_id,
+        attempt=number,
+        caller=record.caller,
+        deployment=deployment,
+        model=record.model[:MODEL_CHARACTERS],
+        rule=rule,
+    )
+
+
+def succeed(path: Path, holder: str) -> str:
+    """Writes down who has a folder from now on; who had it before, empty for nobody."""
+    former = path.read_text().strip() if path.exists() else ""
+    written = path.with_suffix(".new")
+    written.write_text(holder)
+    written.replace(path)
+    return former

@@ -8,7 +8,7 @@ call is lost to an outage.
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +34,9 @@ BURST_SHARE: Final = 6  # of a minute's amount may come at once, where the limit
 MINUTE: Final = 60.0
 SPARE_CALLS: Final = 2  # asked for beside those that wait
 KEPT: Final = 100_000  # shares in memory
+INSTALLATION: Final = "installation"  # the scope of limits that bind all callers together
+DEPLOYMENT: Final = "deployment"  # of those of attempts, which the operator sets
+CATALOG: Final = "catalog"  # and which the catalog says
 
 _NAMES: Final = {LIMIT_KIND_REQUESTS: "requests", LIMIT_KIND_TOKENS: "tokens", LIMIT_KIND_CONCURRENCY: "concurrency"}
 _WORDS: Final = {
@@ -41,7 +44,14 @@ _WORDS: Final = {
     LIMIT_KIND_TOKENS: "too many tokens a minute",
     LIMIT_KIND_CONCURRENCY: "too many requests at once",
 }
-_OWNERS: Final = {"key": "key", "prj": "project", "acc": "account"}
+_OWNERS: Final = {
+    "key": "key",
+    "prj": "project",
+    "acc": "account",
+    INSTALLATION: "gateway",
+    DEPLOYMENT: "deployment",
+    CATALOG: "deployment",
+}
 
 _log = structlog.get_logger("shares")
 
@@ -70,7 +80,7 @@ class Share:
     left: float = 0.0
     until: float = -math.inf
     under_way: int = 0
-    peak: int = 0  # most calls under way since the last claim
+    peak: int = 0  # since the last claim: most calls under way; of a rate the most units that one call took
     returned: int = 0  # units that auth gets back with the next claim
     waiting: int = 0  # units that calls wait for
     filling: asyncio.Task[None] | None = None
@@ -108,6 +118,7 @@ class Share:
             self.left -= units
             self.used += units
             self.calls += 1
+            self.peak = max(self.peak, units)
 
     def settle(self, taken: int, used: int) -> None:
         """Puts right an estimate, or ends a call."""
@@ -121,6 +132,8 @@ class Share:
         """What to ask auth for: the units of one call, those that others wait for, and what is likely to come."""
         limit = self.limit
         claim = LimitClaim(scope=limit.scope, kind=limit.kind, model=limit.model)
+        if limit.scope == CATALOG:
+            claim.amount = limit.amount
         if self.counts_calls:
             claim.needed = self.under_way + units
             claim.wanted = max(claim.needed, self.under_way + self.waiting, self.peak) + (SPARE_CALLS if units else 0)
@@ -129,9 +142,13 @@ class Share:
         self.has(0, now)
         claim.returned, self.returned = self.returned, 0
         claim.needed = max(0, math.ceil(units - self.left)) if units else 0
-        pace = self.used / max(now - self.since, PACE_SECONDS)
-        ahead = max(pace * AHEAD_SECONDS, self.waiting) - max(0.0, self.left)
-        claim.wanted = max(claim.needed, math.ceil(ahead))
+        passed = now - self.since
+        pace = max(0.0, self.used / max(passed, PACE_SECONDS))
+        # a call takes an estimate and gives most of it back: without the room for one more, each would ask anew
+        room = max(self.peak, units) if passed < AHEAD_SECONDS else 0
+        ahead = max(pace * AHEAD_SECONDS + room, self.waiting)
+        claim.wanted = max(claim.needed, math.ceil(ahead - max(0.0, self.left)))
+        self.peak = 0
         return claim
 
     def closed(self, units: int, now: float) -> bool:
@@ -141,7 +158,7 @@ class Share:
         return self.counts_calls or units - self.left >= self.closed_units
 
     def follow(self, limit: Limit) -> None:
-        """Takes a limit from a newer verdict; what auth said of the older one does not count any more."""
+        """Takes a newer form of the limit; what auth said of the older one does not count any more."""
         self.limit = limit
         self.closed_until = -math.inf
 
@@ -251,6 +268,27 @@ class Shares:
         self._shares: dict[tuple[str, int, str], Share] = {}
         self._bounds: dict[str, _Bounds] = {}  # by key
         self._away_until = -math.inf
+        self.everyone: list[Limit] = []
+        """Limits that bind every call, or every call that asks for a model."""
+        self.degraded = False
+        """Whether limits are not counted together with all other edges just now."""
+
+    def bind(self, everyone: Iterable[Limit]) -> None:
+        """Says which limits bind every call."""
+        limits = list(everyone)
+        if limits != self.everyone:
+            self.everyone = limits
+            self._bounds.clear()
+
+    def share(self, limit: Limit) -> Share:
+        """The share of a limit; without any unit at first."""
+        place = (limit.scope, limit.kind, limit.model)
+        share = self._shares.get(place)
+        if share is None:
+            share = self._shares[place] = Share(limit, since=self._clock())
+        else:
+            share.follow(limit)
+        return share
 
     def of(self, verdict: Verdict, model: str, tokens: int) -> Taken:
         """The shares that a call needs, and how many units of each."""
@@ -267,8 +305,8 @@ class Shares:
     def _bounds_of(self, verdict: Verdict) -> _Bounds:
         if len(self._bounds) >= KEPT:
             self._bounds.clear()
-        shares = [self._share(limit) for limit in verdict.limits]
-        return _Bounds(verdict, shares, any(limit.model for limit in verdict.limits))
+        limits = [*verdict.limits, *self.everyone]
+        return _Bounds(verdict, [self.share(limit) for limit in limits], any(limit.model for limit in limits))
 
     async def take(self, wanted: Taken) -> None:
         """Uses units of every share, or of none.
@@ -333,22 +371,21 @@ class Shares:
             now = self._clock()
             for (share, _), claim, given in zip(short, claims, response.shares, strict=True):
                 share.fill(given, claim, now)
+            self._note(degraded=response.degraded, reason="auth counts alone")
         except MeshError as error:
             self._away_until = self._clock() + AWAY_SECONDS
-            _log.warning("limits are counted alone", reason=error.message)
+            self._note(degraded=True, reason=error.message)
         finally:
             for share, _ in short:
                 if share.filling is task:
                     share.filling = None
 
-    def _share(self, limit: Limit) -> Share:
-        place = (limit.scope, limit.kind, limit.model)
-        share = self._shares.get(place)
-        if share is None:
-            share = self._shares[place] = Share(limit, since=self._clock())
-        else:
-            share.follow(limit)
-        return share
+    def _note(self, *, degraded: bool, reason: str) -> None:
+        if degraded and not self.degraded:
+            _log.warning("limits are counted alone", reason=reason)
+        elif self.degraded and not degraded:
+            _log.info("limits are counted together")
+        self.degraded = degraded
 
 
 def _fend(short: Taken, now: float) -> None:

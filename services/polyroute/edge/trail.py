@@ -67,6 +67,8 @@ class Trail:
     http: bool = True
     user: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    workflow: str = ""
+    node: str = ""
     began: float = field(default_factory=perf_counter)
     wall_ns: int = field(default_factory=time_ns)
     facts: RequestFacts | None = None
@@ -346,6 +348,8 @@ class Trail:
             attempts=self.attempts,
             user=self.user,
             tags=self.tags or None,
+            workflow_id=self.workflow,
+            node_id=self.node,
             finish_reason=self.finish,
             held=self.admission is not None and self.admission.paid is not None,
             charges=[self._charge(row) for row in rows],
@@ -356,7 +360,9 @@ class Trail:
             record.stream = self.facts.stream
         if self.decision is not None:
             record.model = self.model
-            record.catalog_version = self.decision.record.catalog_version
+            decided = self.decision.record
+            record.catalog_version = decided.catalog_version
+            record.policy, record.policy_version = decided.policy, decided.policy_version
         if self.attempt is not None:
             record.deployment = self.attempt.deployment
             record.provider = self.attempt.provider

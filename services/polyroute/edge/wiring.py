@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import structlog
 
@@ -16,17 +17,23 @@ from polyroute.api.gateway.v1 import gateway_pb2_grpc
 from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
 from polyroute.api.providers.v1.providers_pb2_grpc import ProvidersServiceStub
 from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
+from polyroute.edge.admin.gateway import Administration
 from polyroute.edge.allowance import Allowances
 from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.config import EdgeConfig
+from polyroute.edge.figures import AllowanceFigures
 from polyroute.edge.flow import Flow
 from polyroute.edge.http import server
+from polyroute.edge.http.admin import AdminDoor, Reach
 from polyroute.edge.http.app import App, Doors
 from polyroute.edge.http.door import Door
 from polyroute.edge.http.pages import Pages
+from polyroute.edge.idempotency import wiring as idempotency
+from polyroute.edge.idempotency.service import OnceGateway
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.service import GatewayService
-from polyroute.edge.settler import Settler
+from polyroute.edge.settler import Settler, succeed
+from polyroute.edge.turnstile import Turnstile
 from polyroute.mesh.background import Background
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.spool import Shipper, Spool
@@ -48,12 +55,24 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
     """
     spool = Spool(spool_dir, max_bytes=config.spool_bytes)
     metrics = MetricsServiceStub(node.channel("metrics"))
-    recorder = Recorder(spool, metrics)
     clock = asyncio.get_running_loop().time
     charges = Spool(spool_dir / "charges", max_bytes=config.spool_bytes)
     auth, ledger = AuthServiceStub(node.channel("auth")), LedgerServiceStub(node.channel("auth"))
     settler = Settler(charges, ledger)
-    allowances = Allowances(auth, ledger, settler, clock, time.time, timeout=config.authorize_seconds)
+    recorder = Recorder(spool, metrics, settler.charge)
+    holder = uuid4().hex
+    former = succeed(spool_dir / "holder", holder)
+    allowances = Allowances(
+        auth,
+        ledger,
+        settler,
+        clock,
+        time.time,
+        timeout=config.authorize_seconds,
+        turnstile=_turnstile(config, clock),
+        longest=config.total_seconds,
+        holder=holder,
+    )
     authorizer = Authorizer(auth, config.authorize_seconds, clock, recalled=allowances.recall)
     flow = Flow(
         config,
@@ -65,29 +84,48 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
         partial(node.reach, "providers", config.reach_seconds),
     )
     pages = Pages(node, flow, metrics)
-    app = App(Doors.of(Door(flow, config)), pages)
-    door = Service(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, GatewayService(flow, config))
+    once = idempotency.assembled(node, config, authorizer)
+    gateway = OnceGateway(GatewayService(flow, config), once)
+    door = Service(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, gateway)
     listening = server.bind(config.http.listen, shared=shared)
+    reach = Reach.of(config.http.admin, listening.getsockname()[0])
+    app = App(Doors.of(Door(flow, config, once)), pages, AdminDoor(Administration(node.channel("auth")), reach))
+    figures = AllowanceFigures(allowances)
+    node.registry.register(figures)
     try:
         async with (
+            Shipper(charges, settler.send, every=SHIP_SECONDS),  # the last to leave: records make charges
             Shipper(spool, recorder.send, every=SHIP_SECONDS),
-            Shipper(charges, settler.send, every=SHIP_SECONDS),
             Background() as tasks,
         ):
             tasks.start("watch-revocations", authorizer.follow)
             tasks.start("allowances", allowances.run)
+            tasks.start("records", recorder.run)
+            tasks.start("checkpoints", allowances.checkpoints.run)
+            if former:
+                tasks.start("end-former-life", partial(settler.end, former))
+            tasks.start("idempotency", once.claims.run)
             async with (
                 node.serve("edge", door, public=True, shared=shared),
                 server.serving(app, config.http, listening, grace=node.config.drain_grace),
             ):
                 host, port = listening.getsockname()[:2]
                 node.bound["http"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-                _log.info("doors open", http=node.bound["http"], grpc=node.bound["edge"])
+                _log.info("doors open", http=node.bound["http"], grpc=node.bound["edge"], admin=reach.value)
                 yield
                 pages.draining = True
                 await asyncio.sleep(node.config.drain_delay)
+            await once.close()
             await allowances.close()  # before the last charges are shipped
     finally:
+        node.registry.unregister(figures)
         spool.close()
         charges.close()
         listening.close()
+
+
+def _turnstile(config: EdgeConfig, clock: Callable[[], float]) -> Turnstile | None:
+    """Who waits when as many calls are under way as there may be; None without such a bound."""
+    if not config.max_calls:
+        return None
+    return Turnstile(config.max_calls, config.max_waiting or config.max_calls, config.turn_seconds, clock)

@@ -68,6 +68,11 @@ class DatabaseConfig(Section):
     def _from_text(cls, given: Any) -> Any:
         return {"url": given} if isinstance(given, str) else given
 
+    @staticmethod
+    def or_text(schema: dict[str, Any]) -> None:
+        """Has the JSON Schema of a field say that a text will do as well."""
+        schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"type": "string"}]
+
     @field_validator("url")
     @classmethod
     def _check_scheme(cls, url: SecretStr) -> SecretStr:

@@ -39,6 +39,9 @@ CODES: Final[Mapping[Reason.ValueType, grpc.StatusCode]] = {
     pb.REASON_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     pb.REASON_STREAM_BROKEN: grpc.StatusCode.ABORTED,
     pb.REASON_USAGE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    pb.REASON_IDEMPOTENCY_RUNNING: grpc.StatusCode.ABORTED,
+    pb.REASON_IDEMPOTENCY_MISMATCH: grpc.StatusCode.INVALID_ARGUMENT,
+    pb.REASON_IDEMPOTENCY_NOT_KEPT: grpc.StatusCode.ALREADY_EXISTS,
 }
 
 # A bare gRPC failure, without our details, by its code: what the runtime itself says of a peer.

@@ -14,7 +14,6 @@ from time import perf_counter
 from typing import Any, Final, NoReturn
 
 import grpc
-import protovalidate
 import structlog
 from google.protobuf.message import Message
 
@@ -23,6 +22,7 @@ from polyroute.mesh import scope as scopes
 from polyroute.mesh.errors import DETAILS_KEY, MeshError
 from polyroute.mesh.scope import Scope
 from polyroute.mesh.telemetry import RpcMetrics
+from polyroute.mesh.validation import Rules
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, Context], Awaitable[Any]]
@@ -71,7 +71,7 @@ class Guard:
     token: str = field(default="", repr=False)
     allowed: frozenset[str] = frozenset()
     public: bool = False
-    validator: protovalidate.Validator = field(default_factory=protovalidate.Validator, repr=False)
+    rules: Rules = field(default_factory=Rules, repr=False)
     _watches: set[asyncio.Task[Any]] = field(default_factory=set, repr=False)
     _cut: frozenset[asyncio.Task[Any]] = field(default=frozenset(), repr=False)
 
@@ -156,7 +156,7 @@ class Guard:
 
     def _check(self, context: Context, request: Message) -> None:
         if context.peer() != LOCAL_PEER:  # what this process made itself was checked at its door
-            self._validate(request)
+            self.rules.check(request)
         left = context.time_remaining()
         if left is not None and left < scopes.LEAST:
             raise MeshError(pb.REASON_DEADLINE, f"less than {scopes.LEAST * 1000:.0f} ms of the call's time is left")
@@ -168,19 +168,6 @@ class Guard:
             raise MeshError(pb.REASON_NOT_PERMITTED, "this peer's certificate may not call this service")
         if self.token and not hmac.compare_digest(str(metadata.get(TOKEN_KEY, "")), self.token):
             raise MeshError(pb.REASON_CREDENTIAL_MISSING, "the mesh token is missing or wrong")
-
-    def _validate(self, request: Message) -> None:
-        try:
-            self.validator.validate(request)
-        except protovalidate.ValidationError as error:
-            violations = [(_path(violation.proto), violation.proto.message) for violation in error.violations]
-            first = ": ".join(filter(None, violations[0]))
-            raise MeshError(
-                pb.REASON_INVALID_REQUEST,
-                first,
-                metadata={"param": violations[0][0]},
-                violations=violations,
-            ) from None
 
     def _leave(self, method: Method, scope: Scope | None, code: grpc.StatusCode, started: float) -> None:
         seconds = perf_counter() - started
@@ -217,16 +204,6 @@ def _code(error: BaseException) -> grpc.StatusCode:
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
         return grpc.StatusCode.CANCELLED
     return grpc.StatusCode.INTERNAL
-
-
-def _path(violation: Any) -> str:
-    """A violation's field as `messages[2].role`."""
-    text = ""
-    for element in violation.field.elements if violation.field else ():
-        text += ("." if text else "") + element.field_name
-        if element.subscript is not None:
-            text += f"[{element.subscript.value}]"
-    return text
 
 
 def _names(context: Context) -> Iterable[str]:

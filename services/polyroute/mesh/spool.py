@@ -13,6 +13,7 @@ import os
 import random
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from polyroute.mesh.frames import HEADER, MARK, Scan, frame, scan
 
 READ_BYTES: Final = 1 << 20  # about the most that one `read` gives
 BATCH: Final = 500  # records per hand-over
+LOOK_SECONDS: Final = 0.1  # how old a look at the disk's free space may be
 
 _POSITION: Final = struct.Struct("<QQI")
 
@@ -46,16 +48,22 @@ class Spool:
         folder: Where the segments lie; created when missing. One process has it at a time.
         max_bytes: Most bytes not yet acknowledged. The disk holds about one segment more.
         segment_bytes: Size at which a new segment begins; also the largest record.
+        reserve_bytes: What `check` wants to be free, of the disk and of `max_bytes`: room for what is under way.
 
     Raises:
         MeshError: REASON_USAGE_UNAVAILABLE when another process has the folder.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int = 1 << 30, segment_bytes: int = 8 << 20) -> None:
+    def __init__(
+        self, folder: Path, *, max_bytes: int = 1 << 30, segment_bytes: int = 8 << 20, reserve_bytes: int = 8 << 20
+    ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
+        self._reserve = min(reserve_bytes, max_bytes // 8)
+        self._look_at = 0.0  # when to ask for the free space again
+        self._free = 0
         self._lock = _take(folder)
         self._position_fd = os.open(folder / "position", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.pending = 0
@@ -114,6 +122,24 @@ class Spool:
         if self._refusing:
             self._refusing = False
             _log.info("spool accepts again", folder=str(self._folder), records=self.pending)
+
+    def check(self) -> None:
+        """Whether there is room for the records of everything under way, so that more may be taken on.
+
+        Raises:
+            MeshError: REASON_USAGE_UNAVAILABLE when the spool or the disk is nearly full, or the disk fails.
+        """
+        if self._blocked is not None and not self._healed:
+            raise self._refusal(str(self._blocked))
+        if self.pending_bytes + self._reserve > self._max_bytes:
+            raise self._refusal("the spool is nearly full")
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            disk = os.statvfs(self._folder)
+            self._free = disk.f_bavail * disk.f_frsize
+        if self._free < self._reserve:
+            raise self._refusal("the disk is nearly full")
 
     def _make_room(self, size: int) -> None:
         """Begins a segment with room for `size` bytes, or says why there is none."""

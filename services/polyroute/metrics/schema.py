@@ -1,8 +1,19 @@
-"""The table of calls: times in microseconds since the Unix epoch, days counted from it in UTC, money in nano-USD."""
+"""The tables of metrics: times in microseconds, hours and days since the Unix epoch in UTC, money in nano-USD.
 
-from typing import Final
+Whatever stands in many calls is written down once and named by a number: `strings` holds texts, `facets` the
+combinations of who called what (every dimension that usage can be added up by), `shapes` what else calls have in
+common. A call itself is then a narrow row, and a sum is a row of numbers.
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table
+Calls and sums lie in partitions, tables of a month each (see `partitions`), which are dropped when their time
+is over.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table
+
+from polyroute.mesh.database import Serial
+from polyroute.metrics.partitions import DAY_US, HOUR_US, Family
 
 metadata: Final = MetaData(
     naming_convention={  # names that a migration can rely on
@@ -12,44 +23,106 @@ metadata: Final = MetaData(
     }
 )
 
-# One row per call: the whole record, which is what a list of calls gives back, and of its fields those that people ask
-# sums and searches for. Texts are empty and numbers 0 where the record says nothing; only an unknown price is null.
-calls: Final = Table(
+TEXTS: Final = ("account", "project", "key", "model", "deployment", "provider")
+"""Columns of a facet that are texts, in every facet."""
+MARKS: Final = ("end_user", "workflow", "node", "tagset")
+"""Columns of a facet that callers fill in; all empty in a core facet."""
+
+SUMS: Final = (
     "calls",
-    metadata,
-    Column("id", Integer, primary_key=True),  # the order in which they were stored
-    Column("request_id", String(64), nullable=False, unique=True),
-    Column("day", Integer, nullable=False),
-    Column("start_us", BigInteger, nullable=False),
-    Column("account_id", String, nullable=False),
-    Column("project_id", String, nullable=False),
-    Column("key_id", String, nullable=False),
-    Column("operation", SmallInteger, nullable=False),
-    Column("requested_model", String, nullable=False),
-    Column("model", String, nullable=False),
-    Column("deployment", String, nullable=False),
-    Column("provider", String, nullable=False),
-    Column("stream", Boolean, nullable=False),
-    Column("outcome", SmallInteger, nullable=False),
-    Column("reason", SmallInteger, nullable=False),
-    Column("http_status", Integer, nullable=False),
-    Column("input_tokens", BigInteger, nullable=False),
-    Column("cache_read_tokens", BigInteger, nullable=False),
-    Column("cache_write_tokens", BigInteger, nullable=False),
-    Column("output_tokens", BigInteger, nullable=False),
-    Column("reasoning_tokens", BigInteger, nullable=False),
-    Column("images", BigInteger, nullable=False),
-    Column("audio_ms", BigInteger, nullable=False),
-    Column("estimated", Boolean, nullable=False),
-    Column("cost_nanos", BigInteger),
-    Column("total_us", BigInteger, nullable=False),
-    Column("first_token_us", BigInteger, nullable=False),
-    Column("overhead_us", BigInteger, nullable=False),
-    Column("user", String, nullable=False),
-    Column("record", LargeBinary, nullable=False),  # a CallRecord; fields that only a newer sender knows are in it too
-    # What the filters of usage and of lists are; grouping reads the rows that the filter leaves.
-    Index(None, "start_us"),
-    Index(None, "project_id", "start_us"),
-    Index(None, "key_id", "start_us"),
-    Index(None, "model", "start_us"),
+    "failed",
+    "unpriced",
+    "estimated",
+    "cost_nanos",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "images",
+    "audio_ms",
 )
+"""What is added up, in the order of rows: four counts of calls, nano-USD, and the units of `Usage`."""
+
+
+def _numbered(name: str, *columns: Column[Any]) -> Table:
+    """A table that names each of its rows by a number, found by a digest: indexes of texts would have to bound them."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Serial, primary_key=True),
+        Column("digest", LargeBinary(16), nullable=False, unique=True),
+        Column(
+            "used_day", Integer, nullable=False
+        ),  # when it was last looked up; what nobody names any more is deleted
+        *columns,
+    )
+
+
+strings: Final = _numbered("strings", Column("text", String, nullable=False))  # 0, without a row, is the empty text
+facets: Final = _numbered(
+    "facets",
+    *(Column(name, BigInteger, nullable=False) for name in (*TEXTS, *MARKS)),  # of strings
+    Column("operation", Integer, nullable=False),
+    Column("core", BigInteger, nullable=False),  # the facet without marks; 0 when it is this one
+)
+shapes: Final = _numbered("shapes", Column("record", LargeBinary, nullable=False))  # a CallRecord
+# One row per tag of a tagset; a tagset is the string of all tags of a call, as JSON.
+tags: Final = Table(
+    "tags",
+    metadata,
+    Column("tagset", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+# From where on a family of partitions is whole, in the unit of its column: what came before was dropped.
+horizons: Final = Table(
+    "horizons",
+    metadata,
+    Column("family", String(16), primary_key=True),
+    Column("since", BigInteger, nullable=False),
+)
+
+
+def _call_columns() -> list[Column[Any] | Index]:
+    return [
+        Column("request_id", LargeBinary, primary_key=True),  # a UUID's 16 bytes, or 255 and a text
+        Column("start_us", BigInteger, primary_key=True, autoincrement=False),
+        Column("facet", BigInteger, nullable=False),
+        Column("shape", BigInteger, nullable=False),
+        Column("faults", Integer, nullable=False),  # of all attempts: one bit for each fault, by its number
+        *(Column(name, BigInteger, nullable=name == "cost_nanos") for name in SUMS[1:]),
+        Column("rest", LargeBinary, nullable=False),  # a CallRecord without what the row says in other ways
+        Index(None, "start_us", "request_id"),
+        Index(None, "facet", "start_us", "request_id"),
+    ]
+
+
+def _hour_columns() -> list[Column[Any] | Index]:
+    return [_bucket("hour"), _facet(), *_sums()]  # what is being added to lies together
+
+
+def _day_columns() -> list[Column[Any] | Index]:
+    return [_facet(), _bucket("day"), *_sums()]  # a facet's days lie together, and are added up without sorting
+
+
+def _bucket(name: str) -> Column[Any]:
+    return Column(name, Integer, primary_key=True, autoincrement=False)
+
+
+def _facet() -> Column[Any]:
+    return Column("facet", BigInteger, primary_key=True, autoincrement=False)
+
+
+def _sums() -> list[Column[Any]]:
+    return [Column(name, BigInteger, nullable=False) for name in SUMS]
+
+
+CALLS: Final = Family("calls", "start_us", 1, _call_columns, metadata.naming_convention)
+HOURLY: Final = Family("hourly", "hour", HOUR_US, _hour_columns, metadata.naming_convention)
+DAILY: Final = Family("daily", "day", DAY_US, _day_columns, metadata.naming_convention)
+HOURLY_CORE: Final = Family("hourly_core", "hour", HOUR_US, _hour_columns, metadata.naming_convention)
+DAILY_CORE: Final = Family("daily_core", "day", DAY_US, _day_columns, metadata.naming_convention)
+FAMILIES: Final = (CALLS, HOURLY, HOURLY_CORE, DAILY, DAILY_CORE)
+"""Each table that is kept in partitions; `_core` sums are those of core facets, of which there are far fewer."""

@@ -2,45 +2,63 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+from polyroute.api.idempotency.v1 import idempotency_pb2_grpc
 from polyroute.api.metrics.v1 import metrics_pb2_grpc
 from polyroute.mesh.background import Background
+from polyroute.mesh.config import DatabaseConfig
+from polyroute.mesh.database import locate
 from polyroute.mesh.node import Node, Service
 from polyroute.metrics.config import MetricsConfig
 from polyroute.metrics.exposition import Exposition
 from polyroute.metrics.feed import StatsFeed
+from polyroute.metrics.idempotency import wiring as idempotency
 from polyroute.metrics.livestats import LiveStats
 from polyroute.metrics.recorder import Recorder
+from polyroute.metrics.retention import Keep, sweep
 from polyroute.metrics.service import MetricsService
 from polyroute.metrics.store import Store
 
 
 @asynccontextmanager
-async def assembled(config: MetricsConfig, *, data_dir: Path) -> AsyncGenerator[MetricsService]:
+async def assembled(
+    config: MetricsConfig, *, data_dir: Path, database: DatabaseConfig | None = None
+) -> AsyncGenerator[MetricsService]:
     """The metrics role without a server around it: database open, loops running; ended and closed on the way out."""
     stats = LiveStats(max_deployments=config.max_deployments)
     exposition = Exposition(max_series=config.max_series)
     feed = StatsFeed(stats, interval=config.stats_interval)
-    async with Store.open(config.database or data_dir / "metrics.db") as store, Background() as loops:
+    location = locate("metrics", data_dir, own=config.database, shared=database)
+    keep = Keep(config.keep.calls, config.keep.hourly, config.keep.daily)
+    async with Store.open(location) as store, Background() as loops:
         recorder = Recorder(store.insert, stats, exposition)
         loops.start("metrics.record", recorder.run)
         loops.start("metrics.stats", feed.run)
+        loops.start("metrics.keep", partial(sweep, store.expire, keep))
         yield MetricsService(recorder, store, feed, exposition)
 
 
 @asynccontextmanager
-async def role(node: Node, config: MetricsConfig, *, data_dir: Path) -> AsyncGenerator[None]:
+async def role(
+    node: Node, config: MetricsConfig, *, data_dir: Path, database: DatabaseConfig | None = None
+) -> AsyncGenerator[None]:
     """Serves metrics on `node`.
 
     Args:
         node: The process to serve in.
         config: What the operator set.
         data_dir: Folder for the database, unless `config` names another place.
+        database: The database of all services; None for files.
     """
     register = metrics_pb2_grpc.add_MetricsServiceServicer_to_server
+    register_keys = idempotency_pb2_grpc.add_IdempotencyServiceServicer_to_server
+    beside = config.database.with_name("idempotency.db") if config.database else None
+    location = locate("idempotency", data_dir, own=beside, shared=database)
     async with (
-        assembled(config, data_dir=data_dir) as service,
-        node.serve("metrics", Service(register, service)),
+        assembled(config, data_dir=data_dir, database=database) as service,
+        idempotency.assembled(location, most_bytes=config.idempotency_bytes) as keys,
+        node.serve("metrics", Service(register, service), Service(register_keys, keys)),
     ):
         yield

@@ -1,5 +1,7 @@
 """Settings of the providers role: the vendor accounts, under the names that the catalog uses."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 
 from polyroute.mesh.config import Section
@@ -28,5 +30,9 @@ class ProvidersConfig(Section):
     """What the providers role needs beside the accounts."""
 
     discover: bool = Field(default=True, description="add vendors whose keys are in the environment")
+    vault: Path | None = Field(
+        default=None,
+        description="folder of the private keys that open vendors' keys entered at run time; default: `data_dir`",
+    )
     connections: int = Field(default=0, ge=0, description="most connections to one vendor; 0 means no limit")
     local: LocalModelConfig = Field(default_factory=LocalModelConfig, description="the embedded model")

@@ -19,6 +19,7 @@ from polyroute.api.providers.v1.providers_pb2 import (
     Started,
     Target,
 )
+from polyroute.dialects.custom_tools import CustomTools, as_functions
 from polyroute.dialects.dialect import Dialect, Framer, Outbound
 from polyroute.dialects.foreign import bound_by
 from polyroute.dialects.registry import DIALECTS, OUTBOUND
@@ -68,12 +69,13 @@ def question(request: GenerateRequest, account: Account) -> Question:
     dialect = account.tuned(OUTBOUND[name], model)
     if name == asked:
         found = _passed(request, account, DIALECTS[name])
-    elif typed:
-        found = _asked(request.chat, request, account, dialect, Typed(dialect))
     else:
-        inbound = DIALECTS[asked]
-        rendering = Translated(dialect, inbound, facts, request.request_id)
-        found = _asked(inbound.read_request(request.encoded.body), request, account, dialect, rendering)
+        chat = request.chat if typed else DIALECTS[asked].read_request(request.encoded.body)
+        if name not in account.vendor.custom_tools:
+            chat, free = as_functions(chat)
+            dialect = CustomTools(dialect, free) if free else dialect
+        rendering = Typed(dialect) if typed else Translated(dialect, DIALECTS[asked], facts, request.request_id)
+        found = _asked(chat, request, account, dialect, rendering)
     if found.dropped and facts.require_parameters:
         names = ", ".join(found.dropped)
         raise MeshError.upstream(

@@ -13,6 +13,11 @@ EMBED: Final = Spoken(pb.OPERATION_EMBEDDING, "gemini.embed", f"{_MODEL}:batchEm
 COUNT: Final = Spoken(pb.OPERATION_COUNT_TOKENS, "gemini.count_tokens", f"{_MODEL}:countTokens")
 # Of the cloud's only: https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api.
 PREDICT: Final = Spoken(pb.OPERATION_EMBEDDING, "gemini.predict", f"{_MODEL}:predict")
+# The only way to its newer models; the older ones have the other only:
+# https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings.
+EMBED_CONTENT: Final = Spoken(
+    pb.OPERATION_EMBEDDING, "gemini.embed_content", f"{_MODEL}:embedContent", models=("gemini-embedding-2*",)
+)
 COUNT_PLAIN: Final = Spoken(pb.OPERATION_COUNT_TOKENS, "gemini.count_tokens_plain", f"{_MODEL}:countTokens")
 
 

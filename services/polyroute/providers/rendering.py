@@ -12,6 +12,7 @@ from polyroute.api.chat.v1.chat_pb2 import ChatEvent, FinishReason, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.providers.v1.providers_pb2 import EncodedContent, GenerateEvent
 from polyroute.dialects.dialect import BrokenStreamError, Dialect, Metered, Outbound, SseEvent
+from polyroute.dialects.foreign import settle_answer, settle_steps
 from polyroute.mesh.errors import MeshError
 
 CHARS_PER_TOKEN: Final = 4  # of English prose; only for answers whose vendor does not count
@@ -99,10 +100,12 @@ class Passthrough:
         return _encoded(metered.data, metered.content_events)
 
     def end(self) -> list[GenerateEvent]:
-        """Nothing more to say; refuses an end that nothing announced."""
-        if not self.tally.done and not self.tally.finish:
+        """The last event where the vendor forgot it; refuses an end that nothing announced."""
+        if self.tally.done:
+            return []
+        if not self.tally.finish:
             raise MeshError.upstream(errors_pb2.FAULT_TRUNCATED, "the vendor's stream ended before the answer did")
-        return []
+        return _encoded(self._dialect.lost_end, 0)
 
     def whole(self, body: bytes) -> list[GenerateEvent]:
         """The body as it is."""
@@ -154,10 +157,7 @@ class Translated:
         return self._written(self._reader.finish())
 
     def _written(self, steps: Sequence[ChatEvent]) -> list[GenerateEvent]:
-        own = self._source.name
-        for step in steps:
-            if own in step.extensions:  # what this format says of itself under its name means nothing in another
-                del step.extensions[own]
+        settle_steps(steps, self._target.name)
         return _encoded(self._writer.feed(list(steps)), _count(steps, self.tally))
 
     def whole(self, body: bytes) -> list[GenerateEvent]:
@@ -165,8 +165,7 @@ class Translated:
         if self._facts.stream:
             return [*self.feed([("", body.strip())]), *self.end()]
         response = self._source.read_answer(body)
-        if self._source.name in response.extensions:
-            del response.extensions[self._source.name]
+        settle_answer(response, self._target.name)
         tally = self.tally
         tally.usage = response.usage if response.HasField("usage") else None
         tally.finish = response.choices[0].finish_reason if response.choices else tally.finish

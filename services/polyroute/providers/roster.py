@@ -9,11 +9,12 @@ from polyroute.api.providers.v1.providers_pb2 import KnownModel, Provider
 from polyroute.mesh.config import suggestion
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.roles import ConfigError
-from polyroute.providers.account import Account, MovingAccount, Place, needed
+from polyroute.providers.account import Account, MovingAccount, Place, address, needed
 from polyroute.providers.config import ProviderConfig
 from polyroute.providers.credentials import Signing
 from polyroute.providers.local.model import LocalModel
 from polyroute.providers.offers import known_models
+from polyroute.providers.registry import all_vendors
 from polyroute.providers.traits import NOTHING
 from polyroute.providers.vendor import Vendor
 
@@ -55,6 +56,8 @@ class Roster:
                 models=self._models.get(account.name, ()),
                 open_ended=account.vendor.name != LOCAL,
                 unavailable=account.unavailable,
+                billing=account.vendor.bills,
+                price_book=price_book(account),
             )
             for account in self.accounts.values()
         ]
@@ -114,6 +117,15 @@ def configured(
         elif config.enabled:
             accounts[name] = _account(name, vendor, config, environment, signing)
     return accounts
+
+
+def check(name: str, config: ProviderConfig, environment: Mapping[str, str], *, signing: Signing | None = None) -> None:
+    """Refuses an account that could not be.
+
+    Raises:
+        ConfigError: As `configured`.
+    """
+    configured({name: config}, all_vendors(), local=None, environment=environment, signing=signing)
 
 
 def _embedded(name: str, vendor: Vendor, local: LocalModel | None) -> Account:
@@ -228,6 +240,17 @@ def local_account(vendor: Vendor, model: LocalModel, *, name: str, discovered: b
         return Place(f"{base}/v1", endpoints.api_key)
 
     return MovingAccount(name, vendor, locate, discovered=discovered)
+
+
+def price_book(account: Account) -> str:
+    """The account's name in the price lists, those of its region; empty when they do not have it."""
+    vendor = account.vendor
+    if vendor.own_models:
+        return ""  # its models go by names of the account's own: one that a list has may be another model
+    for region, book in vendor.price_books.items():
+        if account.base_url == address(vendor, vendor.regions[region], NOTHING):
+            return book
+    return vendor.price_book
 
 
 def offered(account: Account) -> list[KnownModel]:

@@ -73,6 +73,9 @@ def below(prefix: str, *spoken: Spoken) -> tuple[Spoken, ...]:
 
 CHAT: Final = Spoken(pb.OPERATION_CHAT, "openai.chat", "/chat/completions")
 RESPONSES: Final = Spoken(pb.OPERATION_CHAT, "openai.responses", "/responses")
+# https://platform.openai.com/docs/api-reference/responses/compact and .../input-tokens
+COMPACT: Final = Spoken(pb.OPERATION_CHAT, "openai.compact", "/responses/compact")
+INPUT_TOKENS: Final = Spoken(pb.OPERATION_COUNT_TOKENS, "openai.input_tokens", "/responses/input_tokens")
 COMPLETIONS: Final = Spoken(pb.OPERATION_COMPLETION, "openai.completions", "/completions")
 EMBEDDINGS: Final = Spoken(pb.OPERATION_EMBEDDING, "openai.embeddings", "/embeddings")
 IMAGES: Final = Spoken(pb.OPERATION_IMAGE, "openai.images", "/images/generations")

@@ -21,6 +21,7 @@ from polyroute.api.providers.v1.providers_pb2 import (
     Started,
 )
 from polyroute.dialects import multipart, sound
+from polyroute.dialects.custom_tools import counted
 from polyroute.dialects.sse import Framer
 from polyroute.dialects.task import JSON, Body, TaskDialect, TaskOutbound
 from polyroute.dialects.task_registry import SPOKEN, TASKS
@@ -103,14 +104,15 @@ def question(request: GenerateRequest, account: Account) -> Question:
 def _question(request: GenerateRequest, dialect: TaskOutbound) -> Question:
     model = request.target.upstream_model
     if request.WhichOneof("body") == "task":
-        body, dropped = dialect.write_task(request.task, model=model)
-        return Question(dialect, body, Typed(dialect, request.facts, request.task), passthrough=False, dropped=dropped)
+        task = counted(request.task)
+        body, dropped = dialect.write_task(task, model=model)
+        return Question(dialect, body, Typed(dialect, request.facts, task), passthrough=False, dropped=dropped)
     given = Body(request.encoded.body, request.encoded.content_type or JSON)
     inbound = _spoken(request.encoded.dialect)
     if inbound.name == dialect.name:
         sent = inbound.patch_task(given, model=model)
         return Question(inbound, sent, Passed(inbound, request.facts, given), passthrough=True, dropped=[])
-    task = inbound.read_task(given)
+    task = counted(inbound.read_task(given))
     body, dropped = dialect.write_task(task, model=model, source=inbound.name)
     rendering = Translated(dialect, inbound, request.facts, task, request.request_id)
     return Question(dialect, body, rendering, passthrough=False, dropped=dropped)

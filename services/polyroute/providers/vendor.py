@@ -12,6 +12,7 @@ from typing import Any, Final
 from polyroute.api.chat.v1.chat_pb2 import Operation
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.errors.v1.errors_pb2 import Fault
+from polyroute.api.router.v1.router_pb2 import Billing
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.credentials import Credential, HeaderKey
 from polyroute.providers.spoken import CHAT, EMBEDDINGS, Spoken
@@ -102,8 +103,11 @@ class Vendor:
         models: What its models refuse.
         faults: What its errors mean where they mean something else than with others; the first that matches.
         recorded: Dialects of which the tests read real traffic of this vendor.
-        price_book: Its name in the price data; empty when that has no prices of it.
+        price_book: Its name in the price lists; empty when they have no prices of it.
+        price_books: Region -> its name there, where that is another one.
         own_models: Models go by names that each account gives them: none can be offered unasked.
+        custom_tools: Formats in which it takes tools of free text; in others they are sent as functions.
+        bills: What it bills of answers that did not come whole.
         quirks: Where it departs from its dialects.
     """
 
@@ -125,7 +129,10 @@ class Vendor:
     faults: tuple[FaultRule, ...] = ()
     recorded: frozenset[str] = frozenset()
     price_book: str = ""
+    price_books: Mapping[str, str] = field(default_factory=nothing)
     own_models: bool = False
+    custom_tools: frozenset[str] = frozenset({"openai.responses"})
+    bills: Billing = field(default_factory=Billing)
     quirks: Quirks = field(default_factory=Quirks)
 
     @property

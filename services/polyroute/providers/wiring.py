@@ -25,6 +25,7 @@ from polyroute.providers.local.offer import known_models
 from polyroute.providers.local.weights import Progress
 from polyroute.providers.registry import all_vendors
 from polyroute.providers.roster import LOCAL, Roster
+from polyroute.providers.sealed import KEPT, KeyFile, SealedKeys
 from polyroute.providers.service import ProvidersService
 from polyroute.providers.signing.ask import over
 from polyroute.providers.signing.signers import Signers
@@ -44,6 +45,7 @@ async def role(
     source: Source,
     environment: Mapping[str, str],
     progress: Progress | None = None,
+    data_dir: Path | None = None,
 ) -> AsyncGenerator[None]:
     """Serves ProvidersService.
 
@@ -54,25 +56,36 @@ async def role(
         source: Where they come from.
         environment: Where keys of vendors may be found.
         progress: Told how far the embedded model's weights are fetched.
+        data_dir: Folder of the keys that open the vault, unless `config` names another; without either there is none.
     """
     transport, rpc = Transport(connections=config.connections), GrpcTransport()
     model = LocalModel(config.local, progress=progress)
     roster = Roster()
     forget = model.subscribe(lambda _: roster.notify())
     signers = Signers(environment, Path.home(), over(transport))
-    fleet = _Fleet(roster, model, config.local, load, environment if config.discover else {}, signers)
+    found = environment if config.discover else {}
+    vault = _vault(node, config.vault or data_dir)
+    if vault is not None:
+        load = vault.joined(load, lambda name, given: rosters.check(name, given, found, signing=signers))
+    fleet = _Fleet(roster, model, config.local, load, found, signers)
     try:
         await fleet.reload(strict=True)
         register = providers_pb2_grpc.add_ProvidersServiceServicer_to_server
         service = Service(register, ProvidersService(roster, transport, Carriers(transport, rpc)))
         async with node.serve("providers", service), Background() as tasks:
             tasks.start("reload-providers", lambda: source.follow(fleet.reload))
+            if vault is not None:
+                tasks.start("vendor-keys", lambda: vault.follow(fleet.reload))
             yield
     finally:
         forget()
         await model.stop()
         await rpc.close()
         await transport.close()
+
+
+def _vault(node: Node, folder: Path | None) -> SealedKeys | None:
+    return SealedKeys(KeyFile(folder), node.channel("auth"), folder / KEPT) if folder is not None else None
 
 
 class _Fleet:

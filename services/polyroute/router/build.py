@@ -4,46 +4,62 @@ All faults are found in one pass and told together, each with its path in the YA
 that was probably meant.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_COMPLETION
+from polyroute.api.chat.v1.chat_pb2 import (
+    OPERATION_CHAT,
+    OPERATION_COMPLETION,
+    OPERATION_EMBEDDING,
+    OPERATION_MODERATION,
+    OPERATION_RERANK,
+)
 from polyroute.api.providers.v1.providers_pb2 import KnownModel, Provider
-from polyroute.api.router.v1.router_pb2 import Price
+from polyroute.api.router.v1.router_pb2 import Billing, Price
 from polyroute.router.catalog import Alias, Catalog, CatalogError, Deployment, Entry, Model, Times, passed_on
 from polyroute.router.config import CatalogConfig, DeploymentConfig, ModelConfig, PriceConfig, TimeoutsConfig
-from polyroute.router.lint import warnings
+from polyroute.router.lint import unpriced, warnings
 from polyroute.router.policies import all_policies
+from polyroute.router.prices.book import CATALOG, PROVIDER, PriceBook, PricesAt
+from polyroute.router.prices.config import USD
+from polyroute.router.prices.quote import Quote
 from polyroute.router.schedules import schedule_of
+from polyroute.router.sources import digest_of
 from polyroute.router.spelling import hint
 
 _TALKING = frozenset({int(OPERATION_CHAT), int(OPERATION_COMPLETION)})  # what a model does when nobody says
+_SILENT = frozenset({int(OPERATION_EMBEDDING), int(OPERATION_RERANK), int(OPERATION_MODERATION)})  # gives no tokens
 
 
-def build(config: CatalogConfig, providers: Sequence[Provider] | None) -> Catalog:
+def build(config: CatalogConfig, providers: Sequence[Provider] | None, now: float | None = None) -> Catalog:
     """The catalog of a configuration.
 
     Args:
         config: What the operator wrote.
         providers: What the providers role offers; None while that is unknown. Then the providers that the configuration
             names are believed in, and an alias is without the targets that only a provider could make known.
+        now: Of which moment the prices are, seconds since 1970 UTC; None for this one.
 
     Raises:
         CatalogError: With every fault that was found.
     """
-    return _Builder(config, providers).build()
+    return _Builder(config, providers, time.time() if now is None else now).build()
 
 
 class _Builder:
     """One build: what is known so far and what is wrong with it."""
 
-    def __init__(self, config: CatalogConfig, providers: Sequence[Provider] | None) -> None:
+    def __init__(self, config: CatalogConfig, providers: Sequence[Provider] | None, now: float) -> None:
         self._config = config
         self._providers = None if providers is None else {provider.name: provider for provider in providers}
         self._known = _known_models(providers or ())
         self._times = Times(*_values(config.router.timeouts))
-        self._problems: list[str] = []
+        book = PriceBook(config.prices)
+        books = {provider.name: provider.price_book for provider in providers or ()}
+        self._prices = PricesAt(book, books, now)
+        self._problems = book.faults()
 
     def build(self) -> Catalog:
         """The catalog, or every reason why there is none."""
@@ -63,8 +79,11 @@ class _Builder:
             policies=routing.policies,
             schedules=routing.schedules,
             routing=self._config.routing,
+            prices=self._prices,
         )
-        return replace(catalog, warnings=tuple(warnings(catalog)))
+        # nobody's price is known while the providers have not been heard
+        doubts = (*warnings(catalog), *(unpriced(configured) if self._providers is not None else ()))
+        return replace(catalog, warnings=doubts)
 
     @property
     def _offered(self) -> Mapping[str, Provider]:
@@ -82,6 +101,8 @@ class _Builder:
         self._check_provider(config.provider, f"models.{model_name}.deployments[{index}].provider")
         known = self._known.get((config.provider, config.model)) or KnownModel()
         capabilities = known.capabilities or None if config.capabilities is None else config.capabilities
+        operations = frozenset(model.operations or known.operations or _TALKING)
+        quote, tariff = self._quote(config.provider, known, config.model, operations, config.price)
         return Deployment(
             name=names.of(config),
             provider=config.provider,
@@ -91,8 +112,10 @@ class _Builder:
             model=model_name,
             priority=config.priority,
             weight=config.weight,
-            price=_price(config.price) if config.price else _known_price(known),
-            operations=frozenset(model.operations or known.operations or _TALKING),
+            price=quote.price,
+            quote=quote,
+            tariff=tariff,
+            operations=operations,
             capabilities=None if capabilities is None else frozenset(capabilities),
             context_tokens=config.context or known.context_tokens,
             max_output_tokens=config.max_output or known.max_output_tokens,
@@ -102,7 +125,34 @@ class _Builder:
             zdr=config.data.zdr,
             tags=frozenset(config.tags),
             max_concurrency=config.max_concurrency,
+            billing=self._billing_of(config.provider),
         )
+
+    def _billing_of(self, provider: str) -> Billing | None:
+        """What the provider bills of answers that did not come whole, without where that is said."""
+        offered = self._offered.get(provider)
+        if offered is None:
+            return None
+        billing = Billing()
+        billing.CopyFrom(offered.billing)
+        billing.ClearField("source")
+        return billing if billing.ByteSize() else None
+
+    def _quote(
+        self,
+        provider: str,
+        known: KnownModel,
+        model: str,
+        operations: frozenset[int],
+        price: PriceConfig | None = None,
+    ) -> tuple[Quote, str]:
+        """What a deployment charges, and a digest of what the lists say of it; `prices.book` has their order."""
+        if price is not None:
+            return Quote(_price(price), origin=CATALOG, currency=USD), ""
+        quote, tariff = self._prices.listed(provider, model, answers=not operations <= _SILENT)
+        if not quote.origin and known.HasField("price"):
+            return quote._replace(price=known.price, origin=PROVIDER, currency=USD), tariff
+        return quote, tariff
 
     def _check_provider(self, name: str, path: str) -> None:
         if self._providers is not None and name not in self._providers:
@@ -123,17 +173,22 @@ class _Builder:
         return [Model(name, tuple(deployments)) for name, deployments in found.items()]
 
     def _known_deployment(self, provider: str, known: KnownModel, model: str) -> Deployment:
+        operations = frozenset[int](known.operations or _TALKING)
+        quote, tariff = self._quote(provider, known, known.id, operations)
         return Deployment(
             name=f"{provider}/{known.id}",
             provider=provider,
             upstream_model=known.id,
             times=self._times,
             model=model,
-            price=_known_price(known),
-            operations=frozenset(known.operations or _TALKING),
+            price=quote.price,
+            quote=quote,
+            tariff=tariff,
+            operations=operations,
             capabilities=frozenset(known.capabilities) or None,
             context_tokens=known.context_tokens,
             max_output_tokens=known.max_output_tokens,
+            billing=self._billing_of(provider),
         )
 
     def _entries(self, configured: Sequence[Model], found: Sequence[Model]) -> dict[str, Entry]:
@@ -187,7 +242,7 @@ class _Builder:
         offered = self._offered.get(provider)
         if not slash or not upstream or offered is None or not offered.open_ended:
             return False
-        entries[target] = passed_on(provider, upstream, self._times)
+        entries[target] = passed_on(provider, upstream, self._times, self._prices)
         return True
 
     def _check_cycle(self, start: str) -> None:
@@ -297,10 +352,8 @@ def _values(times: object) -> tuple[float, ...]:
     return tuple(getattr(times, name) for name in Times._fields)
 
 
-def _known_price(known: KnownModel) -> Price | None:
-    return known.price if known.HasField("price") else None
-
-
 def _price(config: PriceConfig) -> Price:
-    """The price as a message; what is None stays unset."""
-    return Price(**config.model_dump())
+    """The price as a message; what is None stays unset. Without a version of its own it is named by its figures."""
+    figures = config.model_dump(exclude={"version"})
+    own = "version" in config.model_fields_set
+    return Price(version=config.version if own else f"{CATALOG} {digest_of(figures)}", **figures)

@@ -10,12 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from typing import Final, NamedTuple
 
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.router.fields import as_written
 from polyroute.router.policies import Policy, all_policies
 from polyroute.router.policyconfig import RoutingConfig
+from polyroute.router.prices.book import PricesAt
+from polyroute.router.prices.quote import NOTHING, Quote
 from polyroute.router.schedules import Schedule
 from polyroute.router.spelling import closest, pairs
 
@@ -62,6 +65,9 @@ class Deployment:
     zdr: bool | None = None
     tags: frozenset[str] = frozenset()
     max_concurrency: int = 0
+    billing: pb.Billing | None = None
+    quote: Quote = NOTHING  # where `price` was found
+    tariff: str = ""  # a digest of all that the price lists say of it, at any time
 
     @cached_property
     def attempt(self) -> bytes:
@@ -75,6 +81,7 @@ class Deployment:
             region=self.region,
             model=self.model,
             max_concurrency=self.max_concurrency,
+            billing=self.billing,
         )
         return pb.Plan(attempts=[attempt]).SerializeToString()
 
@@ -180,6 +187,7 @@ class Catalog:
         policies: By name, the built-in ones included.
         schedules: By name.
         routing: Which policy rules which call.
+        prices: What the price lists say at the moment of which the prices are; None where there are none.
         warnings: What is allowed and yet probably a mistake; no part of the content.
     """
 
@@ -191,6 +199,7 @@ class Catalog:
     policies: Mapping[str, Policy] = field(default_factory=lambda: all_policies({}))
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     routing: RoutingConfig = field(default_factory=RoutingConfig)
+    prices: PricesAt | None = None
     warnings: tuple[str, ...] = ()
     _folded: Mapping[str, Entry] = field(init=False, repr=False)
 
@@ -202,7 +211,7 @@ class Catalog:
 
     @cached_property
     def version(self) -> str:
-        """A digest of the content: the same content has the same version everywhere."""
+        """A digest of the content: the same content has the same version everywhere, at every hour."""
         content = {
             "models": [[model.name, [_canonical(one) for one in model.deployments]] for model in self.models],
             "aliases": [[alias.name, alias.targets, alias.sticky] for alias in self.aliases],
@@ -213,6 +222,16 @@ class Catalog:
         }
         text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=_VERSION_BYTES).hexdigest()
+
+    @property
+    def until(self) -> float:
+        """When one of the prices may be another; seconds since 1970 UTC, infinite for never."""
+        return inf if self.prices is None else self.prices.until
+
+    @cached_property
+    def price_versions(self) -> tuple[str, ...]:
+        """The versions of all prices, in catalog order."""
+        return tuple(one.price.version if one.price else "" for model in self.models for one in model.deployments)
 
     @cached_property
     def deployments(self) -> int:
@@ -250,14 +269,24 @@ class Catalog:
         times = self.open_ended.get(provider)
         if not slash or times is None or not upstream.strip() or not upstream.isprintable():
             return None
-        return passed_on(provider, upstream, times)
+        return passed_on(provider, upstream, times, self.prices)
 
 
-def passed_on(provider: str, upstream_model: str, times: Times) -> Model:
+def passed_on(provider: str, upstream_model: str, times: Times, prices: PricesAt | None) -> Model:
     """A model that nobody described, at a provider that is asked for it by name."""
     name = f"{provider}/{upstream_model}"
-    return Model(name, (Deployment(name, provider, upstream_model, times, model=name),))
+    quote, tariff = prices.listed(provider, upstream_model) if prices is not None else (NOTHING, "")
+    deployment = Deployment(
+        name, provider, upstream_model, times, model=name, price=quote.price, quote=quote, tariff=tariff
+    )
+    return Model(name, (deployment,))
 
 
 def _canonical(deployment: Deployment) -> str:
-    return deployment.message.SerializeToString(deterministic=True).hex()
+    """What does not change by the clock alone: of a price in a list, all of what the list says."""
+    message = deployment.message
+    if deployment.tariff:
+        message = pb.Deployment()
+        message.CopyFrom(deployment.message)
+        message.ClearField("price")
+    return message.SerializeToString(deterministic=True).hex() + deployment.tariff

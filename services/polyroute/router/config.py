@@ -27,6 +27,7 @@ from polyroute.mesh.config import Section
 from polyroute.router.fields import CapabilityWord, Nanos, OperationWord, Quantization, Seconds, Tokens, Weight, Word
 from polyroute.router.fields import Name as Name  # part of this module's face: whoever reads a catalog needs it
 from polyroute.router.policyconfig import PolicyConfig, RoutingConfig
+from polyroute.router.prices.config import PricesConfig
 
 _SPAN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -235,4 +236,5 @@ class CatalogConfig(Section):
     )
     policies: dict[Name, PolicyConfig] = Field(default={}, description="rule sets for choosing among deployments")
     routing: RoutingConfig = Field(default=RoutingConfig(), description="which policy rules which call")
+    prices: PricesConfig = Field(default=PricesConfig(), description="what models charge, where the lists are wrong")
     router: RouterConfig = Field(default=RouterConfig(), description="how the router works")

@@ -10,12 +10,16 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar, cast
 
-from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST, REASON_NO_DEPLOYMENT
+from polyroute.api.errors.v1.errors_pb2 import (
+    REASON_INVALID_REQUEST,
+    REASON_NO_DEPLOYMENT,
+    REASON_SERVICE_UNAVAILABLE,
+)
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.router.catalog import Model
 from polyroute.router.explaining import explain
-from polyroute.router.filters import Entrant, Kind, capability_words, kind_of, operation_word
+from polyroute.router.filters import Entrant, Judged, Kind, capability_words, kind_of, operation_word
 from polyroute.router.names import Asked, asked
 from polyroute.router.ranking import expected
 from polyroute.router.routes import NO_WISHES, Route, bounds_of, route, sticky_of
@@ -25,6 +29,7 @@ from polyroute.router.snapshot import View
 from polyroute.router.spelling import hint
 
 _WISHES_PER_UNIT: Final = 1024  # bytes of preferences that weigh as much as a deployment of a slate
+COME_BACK: Final = 2.0  # s: when a caller may ask again whose deployments are there and cannot serve
 _NAMED: Final = 5  # deployments named per filter in a refusal
 _MINUTE: Final = 60
 _NANO: Final = 1_000_000_000
@@ -67,7 +72,8 @@ def decide(
 
     Raises:
         MeshError: REASON_MODEL_NOT_FOUND, REASON_NOT_PERMITTED, REASON_INVALID_REQUEST when the model's name says what
-            cannot be read or the named policy is none, REASON_NO_DEPLOYMENT when every deployment was filtered out, or
+            cannot be read or the named policy is none, REASON_NO_DEPLOYMENT when every deployment was filtered out,
+            REASON_SERVICE_UNAVAILABLE when providers that could serve it cannot just now, or
             the refusal of `steer`.
     """
     way = _routed(request, view)
@@ -216,6 +222,14 @@ def _made(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, view
 
 
 def _no_deployment(slate: Slate, kind: Kind) -> MeshError:
+    if slate.judged and all(_only_provider(one) for one in slate.judged):
+        return MeshError(
+            REASON_SERVICE_UNAVAILABLE,
+            f"no deployment of {' or '.join(map(repr, slate.question.models))} can serve just now:"
+            f" {'; '.join(dict.fromkeys(one.entrant.obstacle for one in slate.judged))}",
+            metadata={"model": slate.question.models[0]},
+            retry_after=COME_BACK,
+        )
     removed: dict[str, list[str]] = {}
     for one in slate.judged:
         if one.failed is not None:
@@ -228,6 +242,11 @@ def _no_deployment(slate: Slate, kind: Kind) -> MeshError:
         f"no deployment of {models} can serve this call: {reasons}",
         metadata={"model": slate.question.models[0], "needs": _needs(kind)},
     )
+
+
+def _only_provider(one: Judged) -> bool:
+    """Whether nothing but the state of its provider, which may change, keeps a deployment from serving the call."""
+    return all(ruling.passed or ruling.filter == "provider" for ruling in one.rulings)
 
 
 def _few(names: list[str]) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from polyroute.router.config import CatalogConfig
 
-SECTIONS: Final = ("models", "aliases", "policies", "routing", "router")
+SECTIONS: Final = ("models", "aliases", "policies", "routing", "prices", "router")
 _INDENT: Final = "  "
 
 
@@ -166,6 +166,44 @@ def with_alias(catalog: str, name: str, targets: Mapping[str, int]) -> str:
         return catalog[: section.start_mark.index] + _spaced(catalog, section) + _flow(whole) + catalog[_end(section) :]
     at, column = section.value[0][0].start_mark.index, section.value[0][0].start_mark.column
     return f"{catalog[:at]}{entry}\n{' ' * column}{catalog[at:]}"
+
+
+def with_prices(catalog: str, rows: Mapping[str, list[dict[str, object]]]) -> str:
+    """A catalog in whose section `prices` some names have other rows; the comments of all others are kept.
+
+    Args:
+        catalog: Sections of a catalog.
+        rows: By `provider/model`, as written.
+
+    Raises:
+        DocumentError: The text cannot be cut.
+    """
+    section = _member(_composed(catalog), "prices")
+    if not isinstance(section, yaml.MappingNode) or section.flow_style:
+        return _with_price_section(catalog, rows)
+    for name, written in rows.items():
+        models = _member(_member(_composed(catalog), "prices"), "models")
+        if not isinstance(models, yaml.MappingNode) or models.flow_style:
+            return _with_price_section(catalog, rows)
+        found = _member(models, name)
+        if found is not None:
+            catalog = catalog[: found.start_mark.index] + _flow(written) + catalog[_end(found) :]
+        else:
+            at, column = models.value[0][0].start_mark.index, models.value[0][0].start_mark.column
+            catalog = f"{catalog[:at]}{_flow(name)}: {_flow(written)}\n{' ' * column}{catalog[at:]}"
+    return catalog
+
+
+def _with_price_section(catalog: str, rows: Mapping[str, list[dict[str, object]]]) -> str:
+    """The same with a section that is written anew."""
+    before = (yaml.safe_load(catalog) or {}).get("prices") or {}
+    section = {**before, "models": {**(before.get("models") or {}), **rows}}
+    text = yaml.safe_dump({"prices": section}, sort_keys=False, allow_unicode=True, width=10**6)
+    lines = catalog.splitlines(keepends=True)
+    for part in sections(catalog):
+        if part.name == "prices":
+            return "".join([*lines[: part.begin], text, *lines[part.end :]])
+    return _ended(catalog) + text
 
 
 def _alias(node: yaml.Node, targets: Mapping[str, int]) -> dict[str, object]:

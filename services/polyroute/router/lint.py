@@ -16,6 +16,7 @@ from polyroute.router.spelling import hint
 
 _WEEK: Final = 7 * 24 * 60  # minutes
 _LIVE: Final = frozenset({SORT_BY_LATENCY, SORT_BY_THROUGHPUT})  # figures that hardly ever tie
+_NAMED: Final = 5  # of a long list
 _CONDITIONS: Final = ("models", "aliases", "projects", "keys")
 
 
@@ -31,6 +32,17 @@ def warnings(catalog: Catalog) -> Iterator[str]:
         yield from _schedule(schedule)
     yield from _auto(catalog)
     yield from _unused(catalog)
+
+
+def unpriced(models: Iterable[Model]) -> Iterator[str]:
+    """One warning for all deployments whose price nobody knows, if there are any."""
+    names = [one.name for model in models for one in model.deployments if one.price is None]
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield (
+            f"models: no price is known of {', '.join(names[:_NAMED])}{more}: their calls are recorded without a cost, "
+            "and keys with a budget may not make them"
+        )
 
 
 def _priorities(model: Model, catalog: Catalog) -> Iterator[str]:

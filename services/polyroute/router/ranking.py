@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from polyroute.api.router.v1 import router_pb2 as pb
+from polyroute.mesh.pricing import in_force
 from polyroute.router.catalog import Deployment
 from polyroute.router.figures import Figures
 from polyroute.router.filters import Entrant, Kind, called, within
@@ -98,8 +99,10 @@ def expected(kind: Kind) -> tuple[int, int]:
 
 def price_of(deployment: Deployment, tokens: tuple[int, int]) -> int | None:
     """What a call of that many tokens costs there, in millionths of nano-USD; None when unknown."""
-    price = deployment.price
-    return None if price is None else tokens[0] * price.input + tokens[1] * price.output + price.request
+    if deployment.price is None:
+        return None
+    price = in_force(deployment.price, *tokens)
+    return tokens[0] * price.input + tokens[1] * price.output + price.request
 
 
 def rank(runners: Sequence[Entrant], models: Sequence[str], kind: Kind, policy: pb.Policy, wishes: Wishes) -> Ranking:
@@ -284,7 +287,7 @@ class _Ranker:
         deployment, price = self._runners[member].deployment, self._prices[member]
         if price is None or deployment.price is None or _outage(self._runners[member].figures):
             return False
-        rates = deployment.price
+        rates = in_force(deployment.price, *self._tokens)
         saved = max(0, rates.input - rates.cache_read) * self._tokens[0] if rates.HasField("cache_read") else 0
         self._terms[member].append(("cache_saving", saved / _SCALES[pb.SORT_BY_PRICE]))
         return self._policy.cache_affinity * saved >= price - best

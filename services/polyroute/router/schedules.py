@@ -6,14 +6,13 @@ is turned on at one and off at the other, by `switched`, once for every message 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from polyroute.router.policyconfig import LoadConfig, ScheduleConfig, WindowConfig, days_of, minute_of
+from polyroute.router.turns import moments, next_turn
 
-MINUTE: Final = 60.0
-_HORIZON: Final = 9  # days: a week, and one more on each side
 _DAY: Final = 24 * 60  # minutes
 _WEEK: Final = 7 * _DAY
 
@@ -121,39 +120,9 @@ def _at(schedule: Schedule, now: float) -> Window | None:
 
 
 def _next_change(schedule: Schedule, now: float) -> float | None:
-    """The first minute at which another policy rules.
-
-    Windows begin and end at local times, which clocks may skip or repeat; so each is a moment to look at, and the
-    change itself lies somewhere between the last moment before it and the first one after it.
-    """
-    policy = _policy_at(schedule, now)
-    before = now
-    for moment in _moments(schedule, now):
-        if _policy_at(schedule, moment) != policy:
-            return _bisected(schedule, policy, before, moment)
-        before = moment
-    return None
-
-
-def _moments(schedule: Schedule, now: float) -> list[float]:
-    midnight = datetime.fromtimestamp(now, schedule.zone).replace(
-        hour=0, minute=0, second=0, microsecond=0, tzinfo=None
-    )
-    found: set[float] = set()
-    for offset in range(-1, _HORIZON):
-        for window in schedule.windows:
-            for minute in (window.start, window.end):
-                local = midnight + timedelta(days=offset, minutes=minute)
-                found.update(local.replace(tzinfo=schedule.zone, fold=fold).timestamp() for fold in (0, 1))
-    return sorted(moment for moment in found if moment > now)
-
-
-def _bisected(schedule: Schedule, policy: str, before: float, after: float) -> float:
-    low, high = int(before // MINUTE), int(after // MINUTE)  # windows change at whole minutes
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _policy_at(schedule, middle * MINUTE) == policy else (low, middle)
-    return high * MINUTE
+    """The first minute at which another policy rules."""
+    minutes = (minute for window in schedule.windows for minute in (window.start, window.end))
+    return next_turn(lambda moment: _policy_at(schedule, moment), moments(schedule.zone, minutes, now), now)
 
 
 def _policy_at(schedule: Schedule, now: float) -> str:

@@ -4,6 +4,8 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
 
+from polyroute.mesh.database import Serial
+
 metadata: Final = MetaData(
     naming_convention={  # names that a migration can rely on
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -16,7 +18,7 @@ metadata: Final = MetaData(
 decisions: Final = Table(
     "decisions",
     metadata,
-    Column("number", Integer, primary_key=True),
+    Column("number", Serial, primary_key=True),
     Column("request_id", String(64), nullable=False, unique=True),
     Column("time_us", BigInteger, nullable=False, index=True),
     Column("slate", LargeBinary, nullable=False),
@@ -37,7 +39,7 @@ slates: Final = Table(
 versions: Final = Table(
     "catalog_versions",
     metadata,
-    Column("number", Integer, primary_key=True),
+    Column("number", Serial, primary_key=True),
     Column("source", String(32), nullable=False),  # digest of what was written, rollouts applied
     Column("version", String(32), nullable=False),  # digest of the catalog that was made of it
     Column("time_us", BigInteger, nullable=False),

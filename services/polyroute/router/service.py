@@ -14,7 +14,7 @@ from polyroute.router import rollout
 from polyroute.router.config import RolloutConfig
 from polyroute.router.decide import decide
 from polyroute.router.journal import Journal
-from polyroute.router.listing import listing
+from polyroute.router.listing import listing, price_list
 from polyroute.router.reload import Reloader, Said, UnwritableError
 from polyroute.router.ruling import previewed
 from polyroute.router.snapshot import CatalogStore
@@ -65,9 +65,11 @@ class RouterService(RouterServiceServicer):
         """Orders the deployments that may serve a call."""
         self._steering.report(request.reports)
         self._steering.look()
+        now = self._clock()
+        view = self._catalogs.at(now)
         if request.dry_run:
-            return decide(request, self._catalogs.view, self._clock())
-        return decide(request, self._catalogs.view, self._clock(), self._journal.note, self._steering.steer)
+            return decide(request, view, now)
+        return decide(request, view, now, self._journal.note, self._steering.steer)
 
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:  # noqa: N802
         """Gives the record of a decision that was made."""
@@ -83,8 +85,13 @@ class RouterService(RouterServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
         """Lists the models and aliases."""
-        catalog = self._catalogs.view.catalog
+        catalog = self._catalogs.at(self._clock()).catalog
         return pb.ListModelsResponse(models=listing(catalog, request.operation), catalog_version=catalog.version)
+
+    async def ListPrices(self, request: pb.ListPricesRequest, context: Context) -> pb.ListPricesResponse:  # noqa: N802
+        """Lists what deployments charge."""
+        moment = _seconds(request.time) if request.HasField("time") else self._clock()
+        return price_list(self._catalogs.priced(moment), request, self._catalogs.books)
 
     async def PreviewPolicy(  # noqa: N802
         self, request: pb.PreviewPolicyRequest, context: Context

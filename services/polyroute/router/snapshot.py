@@ -112,13 +112,29 @@ class CatalogStore:
         self._providers: Sequence[Provider] | None = None
         self._unreadable = ""
         self._refused = ""
-        self._view = View(build(config, None))
+        self._view = View(build(config, None, clock()))
+        self._made_of: tuple[CatalogConfig, Sequence[Provider] | None] = (config, None)
         self._load_time = int(clock())
 
     @property
     def view(self) -> View:
-        """What decisions are made from now."""
+        """What decisions are made from; its prices may be those of a moment ago, see `at`."""
         return self._view
+
+    def at(self, now: float) -> View:
+        """What decisions are made from at a moment: with the prices that are in force then."""
+        if now >= self._view.catalog.until:
+            self._turn(now)
+        return self._view
+
+    @property
+    def books(self) -> Mapping[str, str]:
+        """The names of the providers in the price lists; without those that are in none."""
+        return {provider.name: provider.price_book for provider in self._providers or () if provider.price_book}
+
+    def priced(self, now: float) -> Catalog:
+        """The catalog in force with the prices of another moment."""
+        return build(*self._made_of, now)
 
     @property
     def status(self) -> Status:
@@ -131,7 +147,7 @@ class CatalogStore:
         Raises:
             CatalogError: With every fault.
         """
-        return build(config, self._providers)
+        return build(config, self._providers, self._clock())
 
     def configure(self, config: CatalogConfig) -> None:
         """Takes a new configuration, when it is good."""
@@ -163,24 +179,37 @@ class CatalogStore:
 
     def _rebuild(self) -> None:
         try:
-            catalog = build(self._wanted, self._providers)
+            catalog = build(self._wanted, self._providers, self._clock())
         except CatalogError as error:
             if str(error) != self._refused:
                 self._log_refusal(str(error))
             self._refused = str(error)
             return
         self._refused = ""
+        self._made_of = self._wanted, self._providers
         if catalog.version == self._view.catalog.version:
+            if catalog.price_versions != self._view.catalog.price_versions:
+                self._put(catalog)
             return
-        self._view = replace(
-            self._view, catalog=catalog, busy=self._busy(catalog, self._view.stats), prepared=Prepared()
-        )
+        self._put(catalog)
         self._load_time = int(self._clock())
         _log.info(
             "catalog loaded", version=catalog.version, models=len(catalog.models), deployments=catalog.deployments
         )
         for warning in catalog.warnings:
             _log.warning("catalog warning", warning=warning)
+
+    def _turn(self, now: float) -> None:
+        """Has the catalog in force have the prices of now: all of it is made again, at moments that are hours apart."""
+        before = self._view.catalog.price_versions
+        self._put(self.priced(now))
+        if before != self._view.catalog.price_versions:
+            _log.info("prices turned", version=self._view.catalog.version)
+
+    def _put(self, catalog: Catalog) -> None:
+        self._view = replace(
+            self._view, catalog=catalog, busy=self._busy(catalog, self._view.stats), prepared=Prepared()
+        )
 
     def _busy(self, catalog: Catalog, stats: Stats) -> frozenset[str]:
         """Which switches for busy times are on; told when one of them turns."""

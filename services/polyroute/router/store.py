@@ -1,33 +1,33 @@
-"""The router's own file, `router.db`: every statement that touches it.
+"""The router's own database: every statement that touches it.
 
-Several router processes of one machine share it: one writes at a time, readers never wait.
+Several router processes share it: one writes at a time, readers never wait.
 """
 
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 import structlog
 from sqlalchemy import delete, func, insert, select, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from polyroute.api.errors.v1.errors_pb2 import REASON_USAGE_UNAVAILABLE
+from polyroute.mesh.database import Location, driver_sql, insert_for, on_postgresql
 from polyroute.mesh.errors import MeshError
-from polyroute.mesh.sqlite import open_engine
 from polyroute.router import schema
+from polyroute.router.migrations.history import HISTORY
 
 KEPT_VERSIONS: Final = 1000
-_READERS: Final = 2
-_STEP: Final = 5000  # decisions that one statement deletes: nobody waits long for the file
+_STEP: Final = 5000  # decisions that one statement deletes: nobody waits long for the database
+_SAMPLE: Final = 1000  # newest decisions that say how large one is
+_ROW_BYTES: Final = 150  # what PostgreSQL adds to a row and to its indexes, about
 _D: Final = schema.decisions.c
 _S: Final = schema.slates.c
 _V: Final = schema.versions.c
 _R: Final = schema.rollouts.c
-# Written here and not by SQLAlchemy, whose way of binding a row by name costs more than SQLite's of storing it.
+# Written here and not by SQLAlchemy, whose way of binding a row by name costs more than a database's of storing it.
 _KEEP_DECISION: Final = (
     "INSERT INTO decisions (request_id, time_us, slate, planned, record) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (request_id) DO UPDATE SET time_us = excluded.time_us, slate = excluded.slate, "
@@ -35,7 +35,8 @@ _KEEP_DECISION: Final = (
 )
 _KEEP_SLATE: Final = (
     "INSERT INTO slates (digest, used_us, record) VALUES (?, ?, ?) "
-    "ON CONFLICT (digest) DO UPDATE SET used_us = max(used_us, excluded.used_us)"
+    "ON CONFLICT (digest) DO UPDATE SET used_us = "
+    "CASE WHEN slates.used_us > excluded.used_us THEN slates.used_us ELSE excluded.used_us END"
 )
 
 _log = structlog.get_logger("router")
@@ -93,7 +94,7 @@ class RolloutRow(NamedTuple):
 
 
 class Store:
-    """The file.
+    """The database.
 
     Every method raises `MeshError` with REASON_USAGE_UNAVAILABLE when the database does not do its part.
     """
@@ -104,16 +105,16 @@ class Store:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path) -> AsyncGenerator[Self]:
-        """The store in the file `path`, created when missing and readable by its owner only."""
-        _create(path)
-        writer = open_engine(path, pool_size=1, driver_begins=False)
-        readers = open_engine(path, pool_size=_READERS, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
-        store = cls(writer, readers)
+    async def open(cls, location: Location) -> AsyncGenerator[Self]:
+        """The store in a database, with its tables; closed at the end.
+
+        Raises:
+            UnusableDatabaseError: The database was made by a newer version of the program.
+        """
+        await HISTORY.upgrade(location)
+        writer, readers = location.writer(), location.readers()
         try:
-            async with store._writing() as connection:
-                await connection.run_sync(schema.metadata.create_all)
-            yield store
+            yield cls(writer, readers)
         finally:
             await readers.dispose()
             await writer.dispose()
@@ -124,9 +125,9 @@ class Store:
         """Stores decisions and what they share, in one transaction. A call that is decided again replaces its own."""
         async with self._writing() as connection:
             if slates:
-                await connection.exec_driver_sql(_KEEP_SLATE, list(slates))
+                await connection.exec_driver_sql(driver_sql(connection, _KEEP_SLATE), list(slates))
             if decisions:
-                await connection.exec_driver_sql(_KEEP_DECISION, list(decisions))
+                await connection.exec_driver_sql(driver_sql(connection, _KEEP_DECISION), list(decisions))
 
     async def decision(self, request_id: str) -> Kept | None:
         """A decision; None when none is kept."""
@@ -150,7 +151,7 @@ class Store:
         return {row[0]: row[1] for row in await self._read(query)}
 
     async def forget(self, before_us: int, max_bytes: int) -> int:
-        """Deletes decisions that are too old, and the oldest while the file holds too much; gives how many."""
+        """Deletes decisions that are too old, and the oldest while there is too much; gives how many."""
         deleted = await self._forget_older(before_us)
         while await self._bytes() > max_bytes:
             oldest = select(_D.number).order_by(_D.number).limit(_STEP)
@@ -179,11 +180,23 @@ class Store:
             return gone
 
     async def _bytes(self) -> int:
-        """What the file holds, without the room that deleted rows left in it."""
+        """What decisions and slates take, without the room that deleted rows left."""
+        if on_postgresql(self._readers):
+            return await self._bytes_of_rows()
         pages, free, size = [
             (await self._read(text(f"PRAGMA {name}")))[0][0] for name in ("page_count", "freelist_count", "page_size")
         ]
         return int((pages - free) * size)
+
+    async def _bytes_of_rows(self) -> int:
+        """About what the rows take: PostgreSQL's own figures count what was deleted until it has cleaned up."""
+        newest = select(schema.decisions).order_by(_D.number.desc()).limit(_SAMPLE).subquery()
+        lengths = [func.octet_length(newest.c[name]) for name in ("slate", "planned", "record")]
+        one = select(func.avg(lengths[0] + lengths[1] + lengths[2])).scalar_subquery()
+        rows = select(func.coalesce(func.max(_D.number) - func.min(_D.number) + 1, 0)).scalar_subquery()
+        shared = select(func.coalesce(func.sum(func.octet_length(_S.record)), 0)).scalar_subquery()
+        found = (await self._read(select(one, rows, shared)))[0]
+        return int(((found[0] or 0) + _ROW_BYTES) * found[1] + found[2])
 
     # --- versions of the catalog
 
@@ -200,8 +213,9 @@ class Store:
             if newest is not None and newest.source == row.source:
                 yield int(newest.number)
                 return
-            stored = await connection.execute(insert(schema.versions), [row._asdict() | {"number": None}])
-            number = int(stored.lastrowid)
+            values = {name: value for name, value in row._asdict().items() if name != "number"}
+            stored = await connection.execute(insert(schema.versions).values(values))
+            (number,) = stored.inserted_primary_key or (0,)
             yield number
             await connection.execute(delete(schema.versions).where(_V.number <= number - KEPT_VERSIONS))
 
@@ -230,7 +244,7 @@ class Store:
 
     async def begin_rollout(self, row: RolloutRow) -> None:
         """Stores a rollout that begins, unless it has begun already."""
-        each = upsert(schema.rollouts)
+        each = insert_for(self._writer)(schema.rollouts)
         each = each.on_conflict_do_update(
             index_elements=[_R.alias],
             set_={name: getattr(each.excluded, name) for name in RolloutRow._fields[1:]},
@@ -260,7 +274,7 @@ class Store:
         async with self._writing() as connection:
             return bool((await connection.execute(mine)).rowcount)
 
-    # --- the file
+    # --- connections
 
     async def _read(self, query: Any) -> Sequence[Any]:
         with _answering():
@@ -271,19 +285,8 @@ class Store:
     async def _writing(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction that nobody else writes beside."""
         with _answering():
-            async with self._writer.connect() as connection:
-                await connection.exec_driver_sql("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                except BaseException:
-                    await connection.rollback()
-                    raise
-                await connection.commit()
-
-
-def _create(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)  # SQLite gives its -wal and -shm files the same mode
+            async with self._writer.begin() as connection:
+                yield connection
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from polyroute.api.providers.v1.providers_pb2 import GenerateRequest, WatchProvi
 from polyroute.api.providers.v1.providers_pb2_grpc import ProvidersServiceStub
 from polyroute.api.router.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
 from polyroute.mesh.background import Background
+from polyroute.mesh.config import DatabaseConfig
+from polyroute.mesh.database import locate
 from polyroute.mesh.errors import from_rpc
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.source import Source
@@ -51,6 +53,7 @@ async def role(
     source: Source,
     data_dir: Path,
     file: CatalogFile | None = None,
+    database: DatabaseConfig | None = None,
 ) -> AsyncGenerator[None]:
     """Serves RouterService; ready once the providers were heard or `providers_wait` has passed.
 
@@ -61,11 +64,12 @@ async def role(
         source: Where the catalog comes from.
         data_dir: Folder of `router.db`: decisions, versions of the catalog, rollouts.
         file: The same as a file that operators may have written; None when there is none.
+        database: The database of all services; None means the file.
 
     Raises:
         CatalogError: The first catalog is wrong. Whatever `load` raises passes too.
     """
-    async with Store.open(data_dir / "router.db") as store:
+    async with Store.open(locate("router", data_dir, shared=database)) as store:
         written = await asyncio.to_thread(load)
         rows = {row.alias: row for row in await store.rollouts()}
         catalogs = CatalogStore(overlaid(written, rows))

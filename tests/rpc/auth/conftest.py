@@ -10,13 +10,27 @@ from polyroute.api.auth.v1 import admin_pb2_grpc, auth_pb2_grpc, ledger_pb2_grpc
 from polyroute.auth.admin.secret import METADATA_KEY
 from polyroute.auth.config import AuthConfig
 from polyroute.auth.wiring import Auth, assembled
-from tests.rpc.conftest import Link
+from polyroute.mesh.config import DatabaseConfig
+from tests.databases import opened, prepare
+from tests.rpc.conftest import KINDS, Link
+
+
+@pytest.fixture(params=(*KINDS, "postgresql"))
+def kind(request: pytest.FixtureRequest) -> str:
+    """How the caller reaches the role; the last one is a unix socket, with PostgreSQL below the role."""
+    return str(request.param)
 
 
 @pytest.fixture
-async def auth(tmp_path: Path) -> AsyncGenerator[Auth]:
+def database(kind: str, request: pytest.FixtureRequest) -> DatabaseConfig:
+    """What the role writes to."""
+    return opened("postgresql" if kind == "postgresql" else "sqlite", request)
+
+
+@pytest.fixture
+async def auth(tmp_path: Path, database: DatabaseConfig) -> AsyncGenerator[Auth]:
     """The role without a server around it."""
-    async with assembled(AuthConfig(), data_dir=tmp_path / "data") as role:
+    async with assembled(AuthConfig(), data_dir=prepare(tmp_path / "data"), database=database) as role:
         yield role
 
 

@@ -29,6 +29,7 @@ from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth.wiring import Auth
 from polyroute.mesh.errors import MeshError, from_rpc
+from tests.rpc.auth.cast import ADMIN, empty
 
 T = 5.0
 Ask = Callable[..., Awaitable[Any]]
@@ -68,7 +69,7 @@ async def test_nobody_gets_in_without_the_secret(admin_stub: AdminServiceStub, m
         ((), errors_pb2.REASON_CREDENTIAL_MISSING),
         ((("polyroute-admin", "pa-guess"),), errors_pb2.REASON_CREDENTIAL_INVALID),
     ):
-        request = getattr(pb, f"{method}Request")()
+        request = empty(ADMIN.methods_by_name[method])
         refused = await refusal(getattr(admin_stub, method)(request, timeout=T, metadata=metadata))
 
         assert (reason, grpc.StatusCode.UNAUTHENTICATED) == (refused.reason, refused.code)

@@ -8,8 +8,10 @@ import pytest
 
 from polyroute.api.auth.v1 import auth_pb2 as pb
 from polyroute.api.auth.v1.auth_pb2_grpc import AuthServiceStub
+from tests.rpc.conftest import KINDS
 
 
+@pytest.mark.parametrize("kind", KINDS, indirect=True)  # all of whose files can be read
 async def test_secrets_are_in_no_file_log_or_answer(
     auth_stub: AuthServiceStub,
     secret: str,

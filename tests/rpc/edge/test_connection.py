@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from polyroute.api.metrics.v1 import metrics_pb2
+from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.http import door as doors
 from polyroute.edge.http import server
 from polyroute.edge.http.app import App, Doors
 from polyroute.edge.http.pages import Pages
+from polyroute.edge.idempotency.claims import Claims
+from polyroute.edge.idempotency.once import Once
 from polyroute.mesh.config import MeshConfig
 from polyroute.mesh.node import Node
 from tests.unit.edge.peers import KEY, House, Step, Wait, finished, said, started
@@ -140,7 +143,8 @@ async def opened(
     config = EdgeConfig.model_validate({"http": {**times, **bounds}})
     house = House(scripts)
     node = Node(MeshConfig(), frozenset(), folder)
-    app = App(Doors.of(doors.Door(house.flow, config)), Pages(node, house.flow, None))
+    once = Once(Authorizer(house.auth.stub(), 5.0, monotonic), Claims(None, timeout=1, lease=1), grace=grace)
+    app = App(Doors.of(doors.Door(house.flow, config, once)), Pages(node, house.flow, None))
     listening = server.bind("127.0.0.1:0", shared=False)
     door = Door(house, listening.getsockname())
     try:

@@ -19,7 +19,10 @@ import pytest
 
 from polyroute.api.metrics.v1 import metrics_pb2 as pb
 from polyroute.mesh.spool import Shipper, Spool
+from polyroute.metrics import schema
 from polyroute.metrics.config import MetricsConfig
+from polyroute.metrics.partitions import Family
+from polyroute.metrics.rows import request_id_of
 from polyroute.metrics.wiring import assembled
 from tests.unit.metrics.records import call
 
@@ -86,7 +89,7 @@ def kill_after(seconds: float, process: Any, answers: Connection) -> list[Any]:
 
 
 def test_acknowledged_records_survive(processes: ForkServerContext, tmp_path: Path) -> None:
-    """The receiver is killed at 20 random points: acknowledged records are all there, and no record is there twice."""
+    """The receiver is killed at 20 random points: acknowledged records are all there and added up, none twice."""
     dice = random.Random(20)
     acknowledged: set[str] = set()
     for life in range(LIVES):
@@ -98,13 +101,22 @@ def test_acknowledged_records_survive(processes: ForkServerContext, tmp_path: Pa
             for names in kill_after(dice.uniform(0.0, 0.15), process, answers):
                 acknowledged.update(names)
     with closing(sqlite3.connect(tmp_path / "metrics.db")) as database:
-        stored = [name for (name,) in database.execute("SELECT request_id FROM calls")]
+        stored = [request_id_of(name) for name in _column(database, schema.CALLS, "request_id")]
+        sums = [sum(_column(database, family, "calls")) for family in schema.FAMILIES[1:]]
         (sound,) = database.execute("PRAGMA integrity_check").fetchone()
 
     assert len(acknowledged) >= 5 * LIVES
     assert acknowledged <= set(stored)
     assert len(stored) == len(set(stored))
+    assert [len(stored)] * 4 == sums
     assert "ok" == sound
+
+
+def _column(database: sqlite3.Connection, family: Family, column: str) -> list[Any]:
+    """A column of every partition of a family."""
+    tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    mine = filter(family.bounds, tables)
+    return [value for name in mine for (value,) in database.execute(f"SELECT {column} FROM {name}")]
 
 
 async def test_spooled_records_survive(processes: ForkServerContext, tmp_path: Path) -> None:

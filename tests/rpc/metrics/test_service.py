@@ -64,7 +64,7 @@ async def test_list_by_page_project_and_call(metrics: metrics_pb2_grpc.MetricsSe
     assert "" == two.next_page_token
 
 
-@pytest.mark.parametrize("token", ["nonsense", "1.", "1.2.3", "9" * 30 + ".1", "-1.1"])
+@pytest.mark.parametrize("token", ["nonsense", "1.", "1.22.33", "9" * 30 + ".11", "-1.11", "1.1"])
 async def test_page_tokens_are_ours(metrics: metrics_pb2_grpc.MetricsServiceStub, token: str) -> None:
     """A token that no page gave is the caller's mistake."""
     with pytest.raises(grpc.aio.AioRpcError) as failed:
@@ -115,6 +115,73 @@ async def test_usage(metrics: metrics_pb2_grpc.MetricsServiceStub) -> None:
     two = pb.UsageRow(values=[days[1], "m2"], calls=1, cost_nanos=1500, usage=call().usage)
 
     assert [one, two] == list(answer.rows)
+
+
+async def test_usage_by_what_callers_say(metrics: metrics_pb2_grpc.MetricsServiceStub) -> None:
+    """Hours, kinds of work, workflows and tags by name, of the calls that a filter leaves."""
+    await append(
+        metrics,
+        call("a", workflow_id="etl", node_id="n1", tags={"team": "a", "feature": "x"}),
+        call("b", workflow_id="etl", node_id="n1", tags={"team": "a"}, at=NOON + 60),
+        call("c", workflow_id="etl", node_id="n2", tags={"feature": "x"}, at=NOON + 3600),
+        call("d", workflow_id="other"),
+    )
+    answer = await metrics.QueryUsage(
+        pb.QueryUsageRequest(
+            group_by=[
+                pb.USAGE_DIMENSION_HOUR,
+                pb.USAGE_DIMENSION_TAG,
+                pb.USAGE_DIMENSION_NODE,
+                pb.USAGE_DIMENSION_OPERATION,
+                pb.USAGE_DIMENSION_TAG,
+            ],
+            tag_names=["team", "feature"],
+            workflow_id="etl",
+            start_time=Timestamp(seconds=NOON),
+        ),
+        timeout=TIMEOUT,
+    )
+    twelve, one = (Timestamp(seconds=NOON + later).ToDatetime().strftime("%Y-%m-%dT%H:00Z") for later in (0, 3600))
+
+    assert [
+        ([twelve, "a", "n1", "chat", ""], 1),
+        ([twelve, "a", "n1", "chat", "x"], 1),
+        ([one, "", "n2", "chat", "x"], 1),
+    ] == [(list(row.values), row.calls) for row in answer.rows]
+    assert (NOON, False) == (answer.start_time.seconds, answer.HasField("end_time"))
+
+
+@pytest.mark.parametrize(("tags", "names"), [(1, 0), (0, 1), (1, 2)])
+async def test_each_tag_has_a_name(metrics: metrics_pb2_grpc.MetricsServiceStub, tags: int, names: int) -> None:
+    """A tag without a name, or a name without a tag, is the caller's mistake."""
+    request = pb.QueryUsageRequest(group_by=[pb.USAGE_DIMENSION_TAG] * tags, tag_names=["team"] * names)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await metrics.QueryUsage(request, timeout=TIMEOUT)
+    refused, field = refusal(failed.value)
+
+    assert (errors.REASON_INVALID_REQUEST, "tag_names") == (refused.reason, field)
+
+
+async def test_list_by_what_callers_say(metrics: metrics_pb2_grpc.MetricsServiceStub) -> None:
+    """Calls of an end user, a workflow, a tag, a key or fault; why each went where it went stays."""
+    failed = [attempt("south", fault=errors.FAULT_RATE), attempt("north")]
+    kept = call("a", user="ann", workflow_id="etl", tags={"team": "a"}, attempts=failed, policy="p", policy_version="1")
+    await append(metrics, kept, call("b", deployment="east", caller={"key_id": "k2"}))
+    found = [
+        [record.request_id for record in (await metrics.ListCalls(request, timeout=TIMEOUT)).records]
+        for request in (
+            pb.ListCallsRequest(user="ann"),
+            pb.ListCallsRequest(workflow_id="etl", tags={"team": "a"}),
+            pb.ListCallsRequest(fault=errors.FAULT_RATE),
+            pb.ListCallsRequest(deployment="east"),
+            pb.ListCallsRequest(key_id="k2"),
+            pb.ListCallsRequest(key_id="k2", user="ann"),
+        )
+    ]
+    listed = (await metrics.ListCalls(pb.ListCallsRequest(user="ann"), timeout=TIMEOUT)).records
+
+    assert [["a"], ["a"], ["a"], ["b"], ["b"], []] == found
+    assert [kept] == list(listed)
 
 
 async def test_usage_of_nothing(metrics: metrics_pb2_grpc.MetricsServiceStub) -> None:

@@ -321,7 +321,10 @@ routing:
     assert "2026-03-02T10:00:00Z" == response.until.ToJsonString()
     assert ("default", False) == (now.policy, now.HasField("until"))
     assert REASON_NOT_FOUND == unknown.reason
-    assert ["routing.schedules.office: nothing names it", "policies.quick: nothing names it"] == list(status.warnings)
+    assert ["routing.schedules.office: nothing names it", "policies.quick: nothing names it"] == list(
+        status.warnings[:2]
+    )
+    assert status.warnings[2].startswith("models: no price is known of p/e: ")
 
 
 async def test_router_alone_is_ready_after_its_wait(mesh: Mesh) -> None:
@@ -399,6 +402,27 @@ async def test_versions_of_the_catalog(mesh: Mesh) -> None:
     assert (REASON_INVALID_REQUEST, "aliases.a: stands for itself, by way of 'a'") == (bad.reason, bad.message)
     assert REASON_NOT_FOUND == none.reason
     assert (2, applied.version.version) == (status.number, status.version)
+
+
+async def test_prices_are_listed(mesh: Mesh) -> None:
+    """What each deployment charges, who says so, and when that changes; at another moment too."""
+    mesh.text = f"""{CATALOG}
+prices: {{models: {{p/e: [{{input: 3, output: 0}}, {{input: 4, output: 0, effective_from: 2999-01-01}}]}}}}
+"""
+    later = pb.ListPricesRequest(provider="p", model="e")
+    later.time.FromJsonString("2999-01-01T00:00:00Z")
+    async with mesh.running():
+        await mesh.until(lambda: ready(mesh))
+        listed = await mesh.stub.ListPrices(pb.ListPricesRequest(), timeout=TIMEOUT)
+        then = await mesh.stub.ListPrices(later, timeout=TIMEOUT)
+        missing = await mesh.stub.ListPrices(pb.ListPricesRequest(missing=True), timeout=TIMEOUT)
+
+    assert [("p/a", "catalog"), ("q/b", "catalog"), ("p/e", "prices"), ("local/tiny", "")] == [
+        (one.deployment, one.origin) for one in listed.prices
+    ]
+    assert "2999-01-01T00:00:00Z" == listed.prices[2].until.ToJsonString()
+    assert [4_000_000_000] == [one.price.input for one in then.prices]
+    assert ["local/tiny"] == [one.deployment for one in missing.prices]
 
 
 async def test_a_file_that_cannot_be_written(mesh: Mesh) -> None:

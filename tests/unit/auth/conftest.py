@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from polyroute.mesh.config import DatabaseConfig
 from tests.unit.auth.installation import Installation, installation
 
 
 @pytest.fixture
-async def auth(tmp_path: Path) -> AsyncGenerator[Installation]:
-    """A fresh installation."""
-    async with installation(tmp_path) as fresh:
+async def auth(tmp_path: Path, database: DatabaseConfig) -> AsyncGenerator[Installation]:
+    """A fresh installation, on each kind of database."""
+    async with installation(tmp_path, database=database) as fresh:
         yield fresh

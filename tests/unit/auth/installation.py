@@ -1,4 +1,4 @@
-"""The domain of auth on a real SQLite file in a temporary folder, with clocks that only move when told to."""
+"""The domain of auth on a real database, with clocks that only move when told to."""
 
 import random
 from collections.abc import AsyncGenerator
@@ -19,6 +19,9 @@ from polyroute.auth.rates.limits import LocalCounters
 from polyroute.auth.revocations import RevocationFeed
 from polyroute.auth.store import Store
 from polyroute.auth.verdicts import Verdicts
+from polyroute.mesh.config import DatabaseConfig
+from polyroute.mesh.database import locate
+from tests.databases import prepare
 
 PEPPER = bytes(range(32))
 
@@ -52,16 +55,20 @@ class Installation:
 
 @asynccontextmanager
 async def installation(
-    folder: Path, config: AuthConfig | None = None, *, pepper: bytes = PEPPER
+    folder: Path,
+    config: AuthConfig | None = None,
+    *,
+    pepper: bytes = PEPPER,
+    database: DatabaseConfig | None = None,
 ) -> AsyncGenerator[Installation]:
     """A process's view of the installation in `folder`; several views of one folder are several processes."""
     digester, clock, feed = Digester(pepper), Clock(), RevocationFeed()
-    async with Store.open(folder / "auth.db", fingerprint=digester.fingerprint) as store:
+    async with Store.open(locate("auth", prepare(folder), shared=database), fingerprint=digester.fingerprint) as store:
         first_secret = await bootstrap(store, digester, config or AuthConfig(), now=clock)
         verdicts = Verdicts(digester, store.find, feed, now=clock, clock=clock)
         keyring = Keyring(store, digester, feed, verdicts, now=clock)
         directory = Directory(store.database, keyring.scope_changed, now=clock)
-        leases = Leases(LocalCounters(), directory.limit)
+        leases = Leases(LocalCounters(), directory.limit, directory.common_limits)
         yield Installation(store, feed, verdicts, keyring, directory, leases, clock, first_secret)
         await keyring.close()
         await verdicts.close()

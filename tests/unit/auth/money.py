@@ -1,4 +1,4 @@
-"""A ledger on a real SQLite file in a temporary folder, with budgets as a test wants them."""
+"""A ledger on a real database, with budgets as a test wants them."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,12 +10,16 @@ from sqlalchemy import insert, select
 
 from polyroute.auth import schema
 from polyroute.auth.database import Database
+from polyroute.auth.migrations.history import HISTORY
 from polyroute.auth.money import audit as auditing
 from polyroute.auth.money.audit import Audit
 from polyroute.auth.money.charges import Charge
 from polyroute.auth.money.entries import Payer
 from polyroute.auth.money.ledger import Ledger, Wanted
 from polyroute.auth.money.periods import Period, window, zone
+from polyroute.mesh.config import DatabaseConfig
+from polyroute.mesh.database import locate
+from tests.databases import prepare
 from tests.unit.auth.installation import Clock
 
 ACCOUNT, PROJECT, KEY = "acc_1", "prj_1", "key_1"
@@ -90,12 +94,12 @@ class Treasury:
 
 
 @asynccontextmanager
-async def treasury(folder: Path) -> AsyncGenerator[Treasury]:
-    """A fresh ledger in `folder`, or the one that is there."""
-    database, clock, recalled = Database(folder / "ledger.db"), Clock(), list[str]()
-    async with database.writing() as connection:
-        await connection.run_sync(schema.metadata.create_all)
-    ledger = Ledger(database, recalled.append, now=clock)
-    yield Treasury(database, ledger, clock, recalled)
+async def treasury(folder: Path, database: DatabaseConfig | None = None) -> AsyncGenerator[Treasury]:
+    """A fresh ledger in `folder` or in a database, or the one that is there."""
+    location = locate("auth", prepare(folder), shared=database)
+    await HISTORY.upgrade(location)
+    connections, clock, recalled = Database(location), Clock(), list[str]()
+    ledger = Ledger(connections, recalled.append, now=clock)
+    yield Treasury(connections, ledger, clock, recalled)
     await ledger.close()
-    await database.close()
+    await connections.close()

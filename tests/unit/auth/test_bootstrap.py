@@ -5,13 +5,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, select, update
+from sqlalchemy import create_engine, func, select
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import keys, schema
 from polyroute.auth.config import AuthConfig
+from polyroute.auth.migrations.history import HISTORY
 from polyroute.auth.scopes import Scope
-from polyroute.auth.store import UnusableDatabaseError
+from polyroute.mesh.database import UnusableDatabaseError, locate
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.installation import installation
 
@@ -114,28 +115,25 @@ async def test_database_of_another_version_is_refused(tmp_path: Path) -> None:
     """An older program does not write into a newer one's tables."""
     async with installation(tmp_path):
         pass
-    engine = create_engine(f"sqlite:///{tmp_path / 'auth.db'}")
-    with engine.begin() as connection:
-        row = schema.properties.c.name == schema.Property.SCHEMA_VERSION
-        connection.execute(update(schema.properties).where(row).values(value="9"))
-    engine.dispose()
+    connection = sqlite3.connect(tmp_path / "auth.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
 
-    with pytest.raises(UnusableDatabaseError, match="another version"):
+    with pytest.raises(UnusableDatabaseError, match=r"newer version .* revision 9999, this version knows those up to"):
         async with installation(tmp_path):
             pass
 
 
-async def test_database_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["1", "2"])
+async def test_database_from_before_there_were_migrations_is_brought_up(tmp_path: Path, version: str) -> None:
     """Its keys go on working, and can be bound."""
     async with installation(tmp_path) as before:
         key, secret = await before.keyring.create(name="old")
+    await HISTORY.move(locate("auth", tmp_path), f"000{version}")
     connection = sqlite3.connect(tmp_path / "auth.db")
-    for table in ("limits", "budgets", "holds", "checkpoints", "ledger", "seals", "audit_events", "former_secrets"):
-        connection.execute(f"DROP TABLE {table}")
-    for column in ("scope", "creator"):
-        connection.execute(f"ALTER TABLE keys DROP COLUMN {column}")
-    connection.execute("ALTER TABLE accounts DROP COLUMN billing_mode")
-    connection.execute("UPDATE properties SET value = '1' WHERE name = 'schema_version'")
+    connection.execute("DROP TABLE alembic_version")
+    (mark,) = connection.execute("SELECT value FROM properties WHERE name = 'schema_version'").fetchone()
     connection.commit()
     connection.close()
     async with installation(tmp_path) as after:
@@ -143,5 +141,6 @@ async def test_database_of_the_first_version_is_brought_up(tmp_path: Path) -> No
         await after.keyring.update(key.id, scope=Scope(routes=("/v1/*",)))
         bound = await after.verdicts.authorize(secret)
 
+    assert version == mark
     assert ("old", ()) == (found.name, found.limits)
     assert ("/v1/*",) == bound.scope.routes

@@ -4,6 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from polyroute.auth.config import AuthConfig
+from polyroute.mesh.config import validated
+from polyroute.mesh.roles import ConfigError
 
 
 @pytest.mark.parametrize("secret", ["pr-hunter2", "sk-" + "s3cret" * 10, "pr-" + "s3cret/+" * 8])
@@ -33,3 +35,14 @@ def test_unknown_setting_is_refused() -> None:
     """A typo does not pass for a default."""
     with pytest.raises(ValidationError, match="fresh_four"):
         AuthConfig.model_validate({"fresh_four": 30})
+
+
+def test_redis_is_known_by_its_url() -> None:
+    """Anything else is refused at the start, and no password is shown."""
+    config = validated(AuthConfig, {"redis": "valkeys://u:secret@host/1"})
+    with pytest.raises(ConfigError) as caught:
+        validated(AuthConfig, {"redis": "http://u:secret@host"})
+
+    assert "secret" not in repr(config)
+    assert "secret" not in str(caught.value)
+    assert "must begin with redis://" in str(caught.value)

@@ -3,6 +3,8 @@
 from time import thread_time
 from typing import Any, Final
 
+import pytest
+
 from polyroute.api.auth.v1 import auth_pb2 as pb
 from polyroute.auth import keys
 from polyroute.auth.keys import Digester, Key
@@ -15,6 +17,7 @@ KEYS: Final = 10_000
 MOST: Final = 20e-6  # s of CPU per call
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # no database is asked
 async def test_known_key_costs_less_than_20_us_among_ten_thousand(auth: Installation) -> None:
     """From message to message, with every key in memory and as many in the database."""
     await fill(auth.store, KEYS)

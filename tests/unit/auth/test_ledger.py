@@ -14,14 +14,15 @@ from polyroute.auth.money.charges import Charge
 from polyroute.auth.money.entries import Payer
 from polyroute.auth.money.ledger import ALLOWANCE_SECONDS, HOLD_SECONDS, SLICE_LEAST, Wanted
 from polyroute.auth.money.periods import Period
+from polyroute.mesh.config import DatabaseConfig
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.money import ACCOUNT, KEY, PAYER, PROJECT, Treasury, treasury
 
 
 @pytest.fixture
-async def money(tmp_path: Path) -> AsyncGenerator[Treasury]:
-    """A fresh ledger."""
-    async with treasury(tmp_path) as fresh:
+async def money(tmp_path: Path, database: DatabaseConfig) -> AsyncGenerator[Treasury]:
+    """A fresh ledger, on each kind of database."""
+    async with treasury(tmp_path, database) as fresh:
         yield fresh
 
 

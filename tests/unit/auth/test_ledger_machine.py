@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from polyroute.auth.money.charges import Charge
+from polyroute.auth.money import multipliers
+from polyroute.auth.money.charges import AS_SET, ONCE, Charge, multiplied
 from polyroute.auth.money.entries import Payer
 from polyroute.auth.money.ledger import HOLD_SECONDS, Wanted
 from polyroute.auth.money.periods import Period
@@ -38,6 +39,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.held: dict[str, int] = {}  # calls under way, and what was held for each
         self.allowances: dict[str, int] = {}  # what each edge thinks that it has
         self.charged = 0
+        self.multiplier = ONCE
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
@@ -48,6 +50,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for scope, amount in ((KEYS[0], 600), (PROJECT, CAP), (ACCOUNT, CAP)):
             self.run(self.money.budget(scope, amount))
         self.run(self.money.budget(KEYS[1], 400, period=Period.DAILY))
+        for scope in (PROJECT, KEYS[1]):
+            self.run(self.money.budget(scope, 10, period=Period.WEEKLY, hard=False))
 
     async def _open(self) -> None:
         at = self.money.clock.at if hasattr(self, "money") else None
@@ -156,6 +160,40 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run(self.money.ledger.settle([Charge(name, 1, new, payer, revision=revision)] * 2))
         self.charged += new
 
+    @rule(cost=AMOUNTS, key=st.sampled_from(KEYS), times=st.integers(1, 3), known=st.booleans())
+    def call_that_nothing_was_held_for(self, cost: int, key: str, times: int, *, known: bool) -> None:
+        """It is on the ledger once, whatever it cost, and soft budgets count it."""
+        charge = Charge(
+            self.name("free"), 1, cost if known else None, Payer(ACCOUNT, PROJECT, key), multiplier=AS_SET, final=True
+        )
+        posted = [self.run(self.money.ledger.settle([charge])) for _ in range(times)]
+
+        assert 1 == sum(posted)
+        self.charged += multiplied(cost, self.multiplier) if known else 0
+
+    @rule(millionths=st.integers(0, 3_000_000))
+    def margin_changes(self, millionths: int) -> None:
+        """For what is charged from now on."""
+        self.multiplier = millionths
+        self.run(
+            self.money.ledger.transact(
+                lambda connection, _: multipliers.put(connection, multipliers.EVERYBODY, millionths)
+            )
+        )
+
+    @rule(cost=AMOUNTS, late=st.booleans(), true=AMOUNTS)
+    def edge_dies_and_comes_back(self, cost: int, true: int, *, late: bool) -> None:
+        """Its next life ends it: what it had under way is charged at once; what is heard later puts it right."""
+        name, payer = self.name("free"), Payer(ACCOUNT, PROJECT, KEYS[1])
+        lost_at = round(self.money.clock() * 1e6) + 10**9
+        self.run(self.money.ledger.settle([Charge(name, 1, cost, payer, lost_at=lost_at, holder="dead")]))
+        ended = [self.run(self.money.ledger.end_holder("dead")) for _ in range(2)]
+        if late:
+            self.run(self.money.ledger.settle([Charge(name, 1, true, payer)] * 2))
+
+        assert [(1, 0), (0, 0)] == ended
+        self.charged += true if late else cost
+
     @rule()
     def ledger_restarts(self) -> None:
         """Nothing that was answered is lost."""
@@ -183,5 +221,5 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(
-    max_examples=12, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -1,13 +1,16 @@
 """Shares of limits: what all edges hold of one together, and what becomes of it."""
 
+import asyncio
 from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth.rates.gcra import MINUTE, SECOND
-from polyroute.auth.rates.leases import Leases, Want
+from polyroute.auth.rates.leases import FRESH_SECONDS, Leases, Want
 from polyroute.auth.rates.limits import (
+    CATALOG,
     SEEN_SECONDS,
     SLOT_SECONDS,
     Claim,
@@ -17,6 +20,7 @@ from polyroute.auth.rates.limits import (
     Place,
     Share,
 )
+from polyroute.mesh.errors import MeshError
 
 REQUESTS = Limit(Place("key_1", Kind.REQUESTS), 60, 10)
 TOKENS = Limit(Place("prj_1", Kind.TOKENS), 6000, 1000)
@@ -31,6 +35,11 @@ class Nanos:
 
     def __call__(self) -> int:
         return self.at
+
+
+async def no_common() -> list[Limit]:
+    """Nothing binds everybody."""
+    return []
 
 
 async def lease(counters: LocalCounters, holder: str, *claims: Claim) -> list[int]:
@@ -134,7 +143,7 @@ async def test_limits_are_found_once_and_again_when_they_change() -> None:
         asked.append(place)
         return limits.get(place)
 
-    leases = Leases(LocalCounters(Nanos()), find)
+    leases = Leases(LocalCounters(Nanos()), find, no_common)
 
     async def wanted() -> list[Share]:
         return await leases.lease("e", [Want(REQUESTS.place, 10, 10), Want(TOKENS.place, 7, 9)])
@@ -147,3 +156,60 @@ async def test_limits_are_found_once_and_again_when_they_change() -> None:
 
     assert [[10, 9], [0, 9], [10, 9]] == [[share.granted for share in shares] for shares in (first, second, third)]
     assert 3 == len(asked)
+
+
+async def test_rates_are_not_taken_when_there_is_no_room_for_the_call() -> None:
+    """All or nothing, of calls at once as of rates."""
+    counters = LocalCounters(Nanos())
+    await lease(counters, "a", Claim(CALLS, 10, 10))
+
+    assert [0, 0] == await lease(counters, "b", Claim(REQUESTS, 1, 1), Claim(CALLS, 1, 1))
+    assert [10] == await lease(counters, "b", Claim(REQUESTS, 10, 10))
+
+
+async def test_limit_that_another_auth_changed_is_learnt_of() -> None:
+    """Within seconds, without a call that waits for it; while the database is away, as it was."""
+    clock, amounts, asked = [0.0], [10], 0
+
+    async def find(place: Place) -> Limit | None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        if not amounts:
+            raise MeshError(errors_pb2.REASON_SERVICE_UNAVAILABLE, "away")
+        return Limit(place, amounts[0])
+
+    leases = Leases(LocalCounters(Nanos()), find, no_common, lambda: clock[0])
+
+    async def granted() -> int:
+        [share] = await leases.lease("e", [Want(CALLS.place, 20, 20)])
+        return share.granted
+
+    first = await granted()
+    amounts[0] = 15
+    second = await granted()
+    clock[0] += FRESH_SECONDS
+    third = await granted()
+    await asyncio.sleep(0.01)
+    fourth = await granted()
+    amounts.clear()
+    clock[0] += FRESH_SECONDS
+    fifth = await granted()
+    await asyncio.sleep(0.01)
+    await leases.close()
+
+    assert [10, 10, 10, 15, 15, 15] == [first, second, third, fourth, fifth, await granted()]
+    assert 3 == asked
+
+
+async def test_limit_of_the_catalog_comes_with_the_claim() -> None:
+    """Auth has no catalog; without an amount it binds nobody."""
+
+    async def find(place: Place) -> Limit | None:
+        raise AssertionError
+
+    leases = Leases(LocalCounters(Nanos()), find, no_common)
+    place = Place(CATALOG, Kind.CONCURRENCY, "a/x")
+    shares = [(await leases.lease("e", [Want(place, 5, 5, amount=amount)]))[0].granted for amount in (3, 0)]
+
+    assert [3, 5] == shares

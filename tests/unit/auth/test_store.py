@@ -14,7 +14,8 @@ from polyroute.auth import keys
 from polyroute.auth.database import Database
 from polyroute.auth.keys import NewKey
 from polyroute.auth.store import Store
-from polyroute.mesh import sqlite
+from polyroute.mesh import database as databases
+from polyroute.mesh.database import Location, locate
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.installation import Installation, installation
 
@@ -26,7 +27,7 @@ def new_key(name: str = "") -> NewKey:
 
 async def test_every_connection_is_durable(tmp_path: Path) -> None:
     """WAL, a sync per commit, foreign keys; and a file for its owner only."""
-    file = Database(tmp_path / "auth.db")
+    file = Database(Location("auth", tmp_path / "auth.db"))
     pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
     async with file.reading() as reading, file.writing() as writing:
         found = [
@@ -41,7 +42,7 @@ async def test_every_connection_is_durable(tmp_path: Path) -> None:
 
 async def test_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     """All of it or none of it."""
-    file = Database(tmp_path / "auth.db")
+    file = Database(Location("auth", tmp_path / "auth.db"))
 
     async def fail_halfway() -> None:
         async with file.writing() as connection:
@@ -85,8 +86,8 @@ async def test_revocations_outlive_the_process(tmp_path: Path) -> None:
 
 async def test_locked_database_is_unavailable_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that cannot get in says so in time; readers do not notice."""
-    monkeypatch.setattr(sqlite, "LOCK_SECONDS", 0.02)
-    async with Store.open(tmp_path / "auth.db", fingerprint="f") as store:
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 0.02)
+    async with Store.open(locate("auth", tmp_path), fingerprint="f") as store:
         intruder = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
         intruder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(MeshError) as refused:
@@ -104,13 +105,11 @@ async def test_locked_database_is_unavailable_and_recovers(tmp_path: Path, monke
 
 
 async def test_damaged_database_is_unavailable_without_details(
-    auth: Installation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    auth: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Neither the answer nor the log shows what was being stored."""
-    intruder = sqlite3.connect(tmp_path / "auth.db")
-    intruder.execute("DROP TABLE keys")
-    intruder.commit()
-    intruder.close()
+    async with auth.store.database.writing() as connection:
+        await connection.execute(text("ALTER TABLE keys RENAME TO gone"))
     with pytest.raises(MeshError) as refused:
         await auth.keyring.create(name="canary-name")
 
@@ -120,6 +119,7 @@ async def test_damaged_database_is_unavailable_without_details(
     assert "canary-name" not in logged
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "where",
     [

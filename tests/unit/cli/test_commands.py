@@ -4,22 +4,20 @@ import asyncio
 import re
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
-import orjson
 import pytest
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from polyroute.api.auth.v1 import auth_pb2, auth_pb2_grpc
-from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING, Usage
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING
 from polyroute.api.metrics.v1 import metrics_pb2, metrics_pb2_grpc
 from polyroute.api.providers.v1 import providers_pb2, providers_pb2_grpc
 from polyroute.api.router.v1 import router_pb2, router_pb2_grpc
-from polyroute.cli import admin, client, report
+from polyroute.cli import admin, client, report, usage
 from polyroute.cli import routing as questions
 from polyroute.cli.commands import routing as route_words
 from polyroute.cli.commands import usage as usage_words
@@ -41,7 +39,7 @@ def test_words_are_those_of_the_contract() -> None:
     """The help of `route` and `usage` is there before the contract is loaded; it says what the contract says."""
     assert tuple(questions.OPERATIONS) == route_words.OPERATIONS
     assert tuple(questions.URGENCIES) == route_words.URGENCIES
-    assert tuple(report.DIMENSIONS) == usage_words.DIMENSIONS
+    assert tuple(usage.DIMENSIONS) == usage_words.DIMENSIONS
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -121,71 +119,6 @@ def roles(monkeypatch: pytest.MonkeyPatch) -> Iterator[Roles]:
 
 async def _awaited(work: Awaitable[Any]) -> Any:
     return await work
-
-
-def row(*values: str, cost: int = 0, unpriced: int = 0) -> metrics_pb2.UsageRow:
-    usage = Usage(input_tokens=1000, cache_write_tokens=1, cache_read_tokens=5, output_tokens=7)
-    return metrics_pb2.UsageRow(
-        values=values, calls=3, failed_calls=1, usage=usage, cost_nanos=cost, unpriced_calls=unpriced
-    )
-
-
-class TestUsage:
-    @pytest.mark.parametrize(
-        ("since", "seconds"), [("30m", 1800), ("12h", 43_200), ("7d", 604_800), ("0d", 0), ("1000d", 86_400_000)]
-    )
-    def test_span(self, roles: Roles, since: str, seconds: int, capsys: pytest.CaptureFixture[str]) -> None:
-        """Counts back from now."""
-        report.usage(CONFIG, "day", since, as_json=True)
-
-        assert abs(time.time() - seconds - roles.asked[0].start_time.seconds) < 5
-
-    @pytest.mark.parametrize("since", ["", "7", "d", "-7d", "7w", "1.5h", "7d "])
-    def test_what_is_no_span(self, roles: Roles, since: str) -> None:
-        """Is refused before anything is asked."""
-        with pytest.raises(ConfigError, match="--since"):
-            report.usage(CONFIG, "day", since, as_json=False)
-
-        assert [] == roles.asked
-
-    @pytest.mark.parametrize(
-        ("by", "dimensions"),
-        [
-            ("day, model", [metrics_pb2.USAGE_DIMENSION_DAY, metrics_pb2.USAGE_DIMENSION_MODEL]),
-            ("key,", [metrics_pb2.USAGE_DIMENSION_KEY]),
-            ("", []),
-        ],
-    )
-    def test_dimensions(self, roles: Roles, by: str, dimensions: list[int], capsys: pytest.CaptureFixture[str]) -> None:
-        """In the order given."""
-        report.usage(CONFIG, by, "1d", as_json=True)
-
-        assert dimensions == list(roles.asked[0].group_by)
-
-    def test_unknown_dimension(self, roles: Roles) -> None:
-        """Is named, with those that there are."""
-        with pytest.raises(ConfigError, match=r"--by: unknown 'modle' \(known: day, project, key"):
-            report.usage(CONFIG, "day,modle", "1d", as_json=False)
-
-    def test_json(self, roles: Roles, capsys: pytest.CaptureFixture[str]) -> None:
-        """Exact integers, for programs."""
-        roles.rows = [row("2026-01-01", "m", cost=123_456_789_012, unpriced=1)]
-        report.usage(CONFIG, "day,model", "1d", as_json=True)
-        [found] = orjson.loads(capsys.readouterr().out)
-
-        assert ("2026-01-01", "m", 3, 1, 123_456_789_012, 1) == tuple(
-            found[name] for name in ("day", "model", "calls", "failed_calls", "cost_nanos", "unpriced_calls")
-        )
-
-    def test_table(self, roles: Roles, capsys: pytest.CaptureFixture[str]) -> None:
-        """To the nano-dollar, for people; names are shown as they are."""
-        roles.rows = [row(ODD, cost=1_000_000_001, unpriced=2)]
-        report.usage(CONFIG, "model", "1d", as_json=False)
-        printed = capsys.readouterr().out
-
-        assert ODD in printed
-        assert "1,001" in printed
-        assert "1.000000001 + 2 unpriced" in printed
 
 
 class TestKeys:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from polyroute.api.auth.v1 import auth_pb2, auth_pb2_grpc
 from polyroute.api.auth.v1.auth_pb2 import AuthorizeRequest, AuthorizeResponse, Caller, Verdict
 from polyroute.api.chat.v1.chat_pb2 import FINISH_REASON_STOP, OPERATION_CHAT, EncodedRequest, RequestFacts, Usage
+from polyroute.api.errors.v1.errors_pb2 import REASON_USAGE_UNAVAILABLE
 from polyroute.api.metrics.v1.metrics_pb2 import CallRecord
 from polyroute.api.providers.v1 import providers_pb2, providers_pb2_grpc
 from polyroute.api.providers.v1.providers_pb2 import (
@@ -215,12 +216,17 @@ class MemorySpool:
     def __init__(self) -> None:
         self.pending = 0  # of a life before
         self.payloads: list[bytes] = []
+        self.nearly_full = False
         self.failure: Exception | None = None
 
     def append(self, payload: bytes) -> None:
         if self.failure is not None:
             raise self.failure
         self.payloads.append(payload)
+
+    def check(self) -> None:
+        if self.failure is not None or self.nearly_full:
+            raise self.failure or MeshError(REASON_USAGE_UNAVAILABLE, "the disk is nearly full")
 
     @property
     def records(self) -> list[CallRecord]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from polyroute.api.auth.v1 import auth_pb2, auth_pb2_grpc, ledger_pb2, ledger_pb2_grpc
 from polyroute.api.auth.v1.auth_pb2 import Caller, LimitShare, Verdict
@@ -19,17 +21,25 @@ from polyroute.api.auth.v1.limits_pb2 import (
 )
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING, OPERATION_IMAGE, RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord, CallRecord
+from polyroute.api.metrics.v1.metrics_pb2 import (
+    OUTCOME_CANCELLED,
+    OUTCOME_COMPLETED,
+    AttemptCharge,
+    AttemptRecord,
+    CallRecord,
+)
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
 from polyroute.edge.allowance import (
     ANSWER_TOKENS,
     LEAST_ANSWER,
+    MILLION,
     Admission,
     Allowances,
+    Bill,
     bill_of,
-    headers_of_refusal,
+    figures_of_refusal,
 )
-from polyroute.edge.charging import ChargeRow
+from polyroute.edge.charging import ChargeRow, multiplied
 from polyroute.edge.purse import IDLE_SECONDS
 from polyroute.edge.settler import Settler, latest, of_records
 from polyroute.edge.shares import AWAY_SECONDS
@@ -186,7 +196,7 @@ async def test_plain_key_costs_nobody_anything(counter: Counter) -> None:
     admission.close([ChargeRow(1, Usage(), 5, "completed/1")], Usage())
 
     assert (None, [], [], []) == (clamp, counter.limits.claims, counter.ledger.asked, counter.spool.payloads)
-    assert [] == admission.headers()
+    assert [] == admission.figures()
 
 
 async def test_share_is_asked_for_once_and_used_up(counter: Counter) -> None:
@@ -217,7 +227,7 @@ async def test_refusal_says_which_limit_and_when_to_come_back(counter: Counter) 
         for error in errors
     }
     assert 2 == len(counter.limits.claims)
-    assert (b"x-ratelimit-limit-requests", b"60") in headers_of_refusal(errors[0])
+    assert [("requests", 60, 0)] == [figure[:3] for figure in figures_of_refusal(errors[0])]
 
 
 async def test_limit_of_a_model_binds_that_model(counter: Counter) -> None:
@@ -240,7 +250,6 @@ async def test_tokens_are_estimated_and_put_right(counter: Counter) -> None:
 
     assert 10 + COUNTED_ANSWER == estimate
     assert 10_000 - estimate - 400 == figure.remaining
-    assert (b"x-ratelimit-remaining-tokens", b"%d" % figure.remaining) in admission.headers()
 
 
 async def test_calls_at_once_are_counted_until_they_end(counter: Counter) -> None:
@@ -457,21 +466,93 @@ def test_checkpoints_that_are_over_are_not_sent() -> None:
 
 
 def test_calls_that_no_budget_pays_for_are_charged_from_their_records() -> None:
-    """Those that cost something."""
+    """Those that cost something, or nobody knows what; not those for which money was held: they are charged already."""
+    values: dict[str, Any] = {
+        "caller": Caller(account_id="acc_1"),
+        "outcome": OUTCOME_COMPLETED,
+        "attempts": [AttemptRecord(), AttemptRecord(deployment="a/x")],
+        "model": "x",
+    }
+    records = [
+        CallRecord(request_id="r", cost_nanos=7, **values),
+        CallRecord(request_id="s", cost_nanos=0, **values),
+        CallRecord(request_id="t"),
+        CallRecord(request_id="u", **values),
+        CallRecord(request_id="v", cost_nanos=7, held=True, **values),
+    ]
+    first, unknown = of_records(records)
+
+    assert ("r", 2, 7, "a/x", "x", "acc_1", "completed/2") == (
+        first.request_id,
+        first.attempt,
+        first.cost_nanos,
+        first.deployment,
+        first.model,
+        first.caller.account_id,
+        first.rule,
+    )
+    assert ("u", False) == (unknown.request_id, unknown.HasField("cost_nanos"))
+
+
+def test_each_attempt_that_is_charged_is_a_charge_of_its_own() -> None:
+    """And one that is not, of a call that lasted, takes back the checkpoint that the ledger may have."""
     record = CallRecord(
         request_id="r",
         caller=Caller(account_id="acc_1"),
-        cost_nanos=7,
-        attempts=[AttemptRecord(), AttemptRecord()],
-        deployment="a/x",
+        outcome=OUTCOME_CANCELLED,
+        attempts=[AttemptRecord(deployment="a/x"), AttemptRecord(deployment="b/x")],
+        charges=[AttemptCharge(attempt=2, cost_nanos=5, rule="cancelled/2", price_version="p")],
     )
-    free = CallRecord(request_id="s", cost_nanos=0)
-    [charge] = of_records([record, free, CallRecord(request_id="t")])
+    short = list(of_records([record]))
+    record.total_microseconds = 3_000_000
+    long = list(of_records([record]))
 
-    assert ("r", 2, 7, "a/x", "acc_1") == (
-        charge.request_id,
-        charge.attempt,
-        charge.cost_nanos,
-        charge.deployment,
-        charge.caller.account_id,
-    )
+    assert [(2, 5, "b/x", "p")] == [(one.attempt, one.cost_nanos, one.deployment, one.price_version) for one in short]
+    assert [(2, 5, "cancelled/2"), (1, 0, "uncharged/1")] == [(one.attempt, one.cost_nanos, one.rule) for one in long]
+
+
+async def test_attempts_that_are_over_are_charged_before_another_one_begins(counter: Counter) -> None:
+    """So that what they cost does not depend on what becomes of the next; at the end they are not said again."""
+    counter.ledger.money = 10**9
+    admission, _ = await counter.paid("r", max_output_tokens=5)
+    admission.sent(1, CHEAP)
+    await admission.reprice([ChargeRow(1, Usage(input_tokens=3), 3, "silent/2")])
+    admission.sent(2, CHEAP)
+    admission.close([ChargeRow(1, Usage(input_tokens=3), 3, "silent/2")], None)
+
+    said = [(one.attempt, one.checkpoint, one.cost_nanos) for one in counter.written]
+    assert [(1, False, 3), (2, False, 0)] == [one for one in said if not one[1]]
+    assert [1, 1, 2, 2] == [one[0] for one in said]
+
+
+async def test_a_multiplier_is_in_the_hold_and_in_the_charge(counter: Counter) -> None:
+    """What is held covers what is charged; the ledger is told the vendor's figure and the multiplier."""
+    counter.ledger.money = 10**9
+    dear = Verdict(caller=CALLER, purse="key_1", multiplier_millionths=1_500_000)
+    admission = await counter.admit(dear, max_output_tokens=5)
+    await admission.hold("r", [CHEAP], facts(max_output_tokens=5), 60)
+    held = admission.paid.amount if admission.paid else 0
+    admission.sent(1, CHEAP)
+    admission.close([ChargeRow(1, Usage(input_tokens=3), 3, "completed/2")], None)
+
+    assert -(-bill_of([CHEAP], facts(max_output_tokens=5)).needed * 3 // 2) == held
+    assert [1_500_000] * len(counter.written) == [one.multiplier_millionths for one in counter.written]
+    assert 3 == counter.written[-1].cost_nanos
+
+
+def test_who_pays_nothing_needs_nothing() -> None:
+    """And gets as long an answer as anybody."""
+    bill = bill_of([CHEAP], facts(), 0)
+
+    assert (0, ANSWER_TOKENS) == (bill.needed, bill.affordable(0))
+
+
+@given(st.integers(0, 10**7), st.integers(1, 10**9), st.integers(0, 10**5), st.integers(1, 10**8))
+def test_what_is_held_covers_what_is_charged(prompt: int, token: int, answer: int, millionths: int) -> None:
+    """For every multiplier, and for an answer that was cut to what can be paid."""
+    bill = Bill(prompt, token, answer, bounded=False, multiplier=millionths)
+    cost = prompt + (answer * token + MILLION // 2) // MILLION
+    affordable = bill.affordable(bill.least)
+
+    assert multiplied(cost, millionths) <= bill.needed
+    assert bill.with_answer(min(answer, affordable)) <= max(bill.least, bill.with_answer(0))

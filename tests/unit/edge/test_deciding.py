@@ -133,3 +133,20 @@ def test_kinds_differ_by_wishes_and_permissions() -> None:
     }
 
     assert 5 == len(kinds)
+
+
+async def test_router_that_has_nobody_is_not_away(clock: Clock) -> None:
+    """What it says now counts, and not what it said before: also that all deployments are out of order."""
+    router = FakeRouter("a/x")  # type: ignore[abstract] # has what the edge calls
+    asks = decider(router)
+    await asks.decide(call())
+    said = (
+        MeshError(pb.REASON_SERVICE_UNAVAILABLE, "the model is loading", metadata={"model": "m"}, retry_after=2.0),
+        MeshError.upstream(pb.FAULT_SERVER, "every deployment is out of order", retry_after=1.0, cause="health"),
+    )
+    for failure in said:
+        router.failure = failure
+        with pytest.raises(MeshError) as caught:
+            await asks.decide(call())
+
+        assert failure.message == caught.value.message

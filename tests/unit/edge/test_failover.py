@@ -175,3 +175,20 @@ def test_model_is_gone_only_when_all_agree() -> None:
 
     assert pb.FAULT_SERVER == verdict([failed(pb.FAULT_SERVER, 0), gone]).fault
     assert pb.FAULT_MODEL_GONE == verdict([failed(pb.FAULT_MODEL_GONE, 0), gone]).fault
+
+
+@given(st.integers(1, 6), st.sets(st.integers(0, 5)), st.lists(st.integers(0, 5), max_size=3, unique=True))
+def test_full_deployments_are_passed_over(candidates: int, full: set[int], tried: list[int]) -> None:
+    """They count as no attempt; those that are left come before any second try, and no full one comes again."""
+    full = {index for index in full if index < candidates}
+    failures = [failed(pb.FAULT_SERVER, index) for index in sorted(tried) if index < candidates and index not in full]
+    following = next_attempt(candidates, 9, failures, LONG, full)
+    beyond = max((*full, *(failure.index for failure in failures)), default=-1) + 1
+
+    if beyond < candidates:
+        assert Next(beyond) == following
+    elif not failures:
+        assert following is None
+    else:
+        assert following is not None
+        assert following.index not in full

@@ -1,9 +1,12 @@
 """The record of every call, also while the disk does not take it."""
 
+import asyncio
+
 import pytest
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1.metrics_pb2 import AppendRequest, AppendResponse, CallRecord
+from polyroute.edge import recorder as module
 from polyroute.edge.recorder import SEND_SECONDS, Recorder
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
@@ -83,6 +86,41 @@ def test_records_that_waited_come_first(recorder: Recorder, spool: MemorySpool) 
     recorder.keep(over("r-3"))
 
     assert ["r-1", "r-2", "r-3"] == ids(spool)
+
+
+def test_no_new_work_on_a_disk_that_is_nearly_full(recorder: Recorder, spool: MemorySpool) -> None:
+    """The last of it is for the records of calls that are going on, which were let in before."""
+    spool.nearly_full = True
+    with pytest.raises(MeshError) as caught:
+        recorder.check()
+    recorder.keep(over("r-1"))
+
+    assert pb.REASON_USAGE_UNAVAILABLE == caught.value.reason
+    assert ["r-1"] == ids(spool)
+
+
+async def test_what_waits_is_written_without_another_call(
+    recorder: Recorder, spool: MemorySpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as the disk takes it, or at the latest when the process ends."""
+    monkeypatch.setattr(module, "WRITE_SECONDS", 0.001)
+    spool.failure = FULL
+    recorder.keep(over("r-1"))
+    running = asyncio.create_task(recorder.run())
+    await asyncio.sleep(0.01)
+    before = ids(spool)
+    spool.failure = None
+    await asyncio.sleep(0.01)
+    meanwhile = ids(spool)
+    monkeypatch.setattr(module, "WRITE_SECONDS", 1000)
+    await asyncio.sleep(0.01)
+    spool.failure = FULL
+    recorder.keep(over("r-2"))
+    spool.failure = None
+    running.cancel()
+    await asyncio.wait([running])
+
+    assert ([], ["r-1"], ["r-1", "r-2"]) == (before, meanwhile, ids(spool))
 
 
 async def test_batch_is_sent_within_a_bound() -> None:

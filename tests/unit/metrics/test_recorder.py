@@ -31,7 +31,7 @@ class Shelf:
         await self.open.wait()
         if self.errors:
             raise self.errors.pop(0)
-        names = [row[0] for row in rows]
+        names = [row.request_id for row in rows]
         self.groups.append(names)
         new = list(dict.fromkeys(name for name in names if name not in self.kept))
         self.kept.update(new)

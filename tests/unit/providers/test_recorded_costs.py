@@ -17,7 +17,7 @@ from genai_prices.data import providers
 from polyroute.dialects.registry import OUTBOUND
 from polyroute.edge.trail import cost_of
 from polyroute.mesh.errors import MeshError
-from polyroute.providers.offers import _price
+from polyroute.router.prices.published import price_at
 from tests.recordings import body_of, exchanges
 
 # wire of the recording -> our dialect
@@ -83,7 +83,7 @@ def priced(row: dict[str, Any]) -> tuple[int, Decimal] | None:
     if extracted is None or not answer.HasField("usage"):
         return None
     info = model_of(book, extracted.model.id)
-    price = _price(info, needed=("input",)) if info is not None else None
+    price = price_at(info, NOW, needed=("input",)) if info is not None else None
     usage = extracted.usage
     beyond = ("input_audio_tokens", "output_audio_tokens", "cache_audio_read_tokens", "output_image_tokens")
     if price is None or any(getattr(usage, name, None) for name in beyond):

@@ -16,7 +16,7 @@ from polyroute.providers.config import ProviderConfig
 from polyroute.providers.credentials import AwsKey
 from polyroute.providers.local.model import LocalModel
 from polyroute.providers.registry import all_vendors
-from polyroute.providers.roster import Roster, configured, discovered, local_account, offered
+from polyroute.providers.roster import Roster, configured, discovered, local_account, offered, price_book
 from polyroute.providers.signing.ask import Question, Reply
 from polyroute.providers.signing.signers import Signers
 from polyroute.providers.vendor import Setting, Vendor
@@ -298,3 +298,27 @@ def test_every_vendor_can_be_configured() -> None:
     found = configured(configs, all_vendors(), local=cast("LocalModel", Model()))
 
     assert set(all_vendors()) == set(found)
+
+
+REGIONAL = replace(TWO, price_book="two", price_books={"east": "two-east"})
+
+
+@pytest.mark.parametrize(
+    ("vendor", "base_url", "expected"),
+    [
+        (KEYED, "", "openai"),
+        (TWO, "", ""),
+        (REGIONAL, "", "two"),
+        (REGIONAL, "https://b.example/", "two-east"),
+        (REGIONAL, "https://proxy.example", "two"),
+        (replace(KEYED, own_models=True), "", ""),
+    ],
+)
+def test_price_book_is_that_of_the_region(vendor: Vendor, base_url: str, expected: str) -> None:
+    """By its address; behind a proxy the vendor's own; none where names of models are the account's own."""
+    account = Account("ours", vendor, base_url=base_url, keys=("k",))
+    roster = Roster()
+    roster.replace({"ours": account}, {})
+
+    assert expected == price_book(account)
+    assert [expected] == [one.price_book for one in roster.providers()]

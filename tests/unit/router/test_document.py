@@ -17,6 +17,7 @@ from polyroute.router.document import (
     sections,
     strangers,
     with_alias,
+    with_prices,
 )
 from tests.fakes.catalogs import read
 
@@ -165,3 +166,47 @@ def test_file_is_replaced_whole(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert 0o640 == real.stat().st_mode & 0o777
     assert {"real.yaml", "link.yaml"} == {path.name for path in tmp_path.iterdir()}
+
+
+PRICED = """\
+models: {m: {deployments: [p/a]}}
+prices: # ours
+  models:
+    # the contract
+    p/a: # by hand
+      - {input: 1, output: 2}
+    p/b: {input: 3, output: 4} # two
+  exchange: {CNY: [{per_usd: 7, since: 2026-01-01}]}
+"""
+ROW: list[dict[str, object]] = [{"input": "5", "output": "6"}]
+
+
+def test_a_price_is_put_in_the_place_of_the_one_before() -> None:
+    """In a row of its own or on one line; comments stay."""
+    text = with_prices(PRICED, {"p/a": ROW, "p/b": ROW, "p/new": ROW})
+    models = read(text).prices.models
+
+    assert ["p/a", "p/b", "p/new"] == sorted(models)
+    assert {5} == {rows[0].input for rows in models.values()}
+    assert all(comment in text for comment in ("# ours", "# the contract", "# by hand", "# two"))
+    assert 7 == read(text).prices.exchange["CNY"][0].per_usd
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "models: {m: {deployments: [p/a]}}",
+        "prices:\nmodels: {m: {deployments: [p/a]}}\n",
+        "prices: {models: {p/a: {input: 1, output: 2}}}\n",
+        "prices:\n  models: {p/a: {input: 1, output: 2}}\nmodels: {m: {deployments: [p/a]}}\n",
+    ],
+)
+def test_a_price_in_a_section_that_is_not_there_or_on_one_line(text: str) -> None:
+    """The section is written anew, everything else stays."""
+    written = with_prices(text, {"p/new": ROW})
+    config = read(written)
+
+    assert 5 == config.prices.models["p/new"][0].input
+    assert ("p/a" in config.prices.models) == ("input: 1" in text)
+    assert ("m" in config.models) == ("models: {m:" in text)

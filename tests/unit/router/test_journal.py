@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from polyroute.api.errors.v1.errors_pb2 import REASON_NOT_FOUND
 from polyroute.api.router.v1 import router_pb2 as pb
+from polyroute.mesh.config import DatabaseConfig
+from polyroute.mesh.database import locate
 from polyroute.mesh.errors import MeshError
 from polyroute.router.config import CatalogConfig
 from polyroute.router.decide import Decided, decide
@@ -18,6 +20,7 @@ from polyroute.router.explaining import apply, replay
 from polyroute.router.journal import Journal, Limits, merged
 from polyroute.router.snapshot import CatalogStore
 from polyroute.router.store import DecisionRow, Kept, SlateRow, Store
+from tests.databases import prepare
 from tests.fakes.catalogs import NOW, ask, opened
 from tests.unit.router.live import live, spread, window
 from tests.unit.router.test_replay import DEPLOYMENTS, FIGURES, POLICIES, WISHES
@@ -80,9 +83,9 @@ def journal(memory: Memory) -> Journal:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncGenerator[Store]:
-    """The real one."""
-    async with Store.open(tmp_path / "router.db") as opened_store:
+async def store(tmp_path: Path, database: DatabaseConfig) -> AsyncGenerator[Store]:
+    """The real one, on each kind of database."""
+    async with Store.open(locate("router", prepare(tmp_path), shared=database)) as opened_store:
         yield opened_store
 
 
@@ -245,11 +248,11 @@ def decided(store: CatalogStore, request_id: str, now: float = NOW) -> Decided:
 async def test_restart(tmp_path: Path) -> None:
     """What one process wrote another reads."""
     catalogs = opened(PAIR, "p", "q")
-    async with Store.open(tmp_path / "router.db") as store:
+    async with Store.open(locate("router", prepare(tmp_path))) as store:
         journal = Journal(store, LIMITS, clock=lambda: NOW)
         issued = decide(ask("m"), catalogs.view, NOW, journal.note)
         await journal.flush()
-    async with Store.open(tmp_path / "router.db") as store:
+    async with Store.open(locate("router", prepare(tmp_path))) as store:
         again = await Journal(store, LIMITS, clock=lambda: NOW).explain("r-1")
 
     assert issued.plan == again.plan

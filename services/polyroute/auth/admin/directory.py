@@ -18,7 +18,8 @@ from polyroute.auth.database import Database
 from polyroute.auth.money import budgets
 from polyroute.auth.money.budgets import Budget
 from polyroute.auth.money.periods import Period, window, zone
-from polyroute.auth.rates.limits import Kind, Limit, Place
+from polyroute.auth.people.reach import within
+from polyroute.auth.rates.limits import COMMON, DEPLOYMENT, Kind, Limit, Place
 from polyroute.mesh.errors import MeshError
 
 ACCOUNT_FIELDS: Final = ("id", "name")
@@ -40,6 +41,13 @@ class Billing(IntEnum):
     PREPAID = 2
 
 
+class AccountKind(IntEnum):
+    """Whose an account is; the values are the contract's."""
+
+    PERSON = 1
+    TEAM = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A person or a team; `created` in microseconds since the Unix epoch."""
@@ -48,6 +56,7 @@ class Account:
     name: str
     billing: Billing
     created: int
+    kind: AccountKind = AccountKind.TEAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +90,7 @@ class Directory:
         account = Account(keys.new_id("acc"), name, billing, self._micros())
 
         def work(connection: Connection) -> Account:
-            row = {"id": account.id, "name": name, "created": account.created, "billing_mode": billing}
-            connection.execute(insert(schema.accounts).values(row))
-            _set_balance(connection, account)
+            open_account(connection, account)
             self._record(connection, actor, "CreateAccount", account.id, None, account)
             return account
 
@@ -153,7 +160,7 @@ class Directory:
         """
 
         def work(connection: Connection) -> Limit:
-            _check_scope(connection, limit.place.scope)
+            _check_place(connection, limit.place)
             before = _limit(connection, limit.place)
             connection.execute(delete(schema.limits).where(*_at(limit.place)))
             row = {**limit.place._asdict(), "amount": limit.amount, "burst": limit.burst}
@@ -178,12 +185,18 @@ class Directory:
         """A page of limits, by scope, and the token that asks for the next."""
         columns = (_L.scope, _L.kind, _L.model)
         query = select(schema.limits).where(*(_L[name] == value for name, value in page.wanted.items()))
-        query = query.order_by(*columns).limit(page.size + 1)
+        query = query.where(*within(schema.limits, page.reach)).order_by(*columns).limit(page.size + 1)
         if len(page.after) == len(columns):
             query = query.where(tuple_(*columns) > tuple_(*page.after))
         rows = await self._database.read(lambda connection: connection.execute(query).mappings().all())
         found = [_to_limit(row) for row in rows[: page.size]]
         return found, token(*found[-1].place) if len(rows) > page.size else ""
+
+    async def common_limits(self) -> list[Limit]:
+        """The limits that bind more than one caller."""
+        query = select(schema.limits).where(_L.scope.in_(COMMON)).order_by(_L.scope, _L.kind, _L.model)
+        rows = await self._database.read(lambda connection: connection.execute(query).mappings().all())
+        return [_to_limit(row) for row in rows]
 
     async def limit(self, place: Place) -> Limit | None:
         """The limit of that place."""
@@ -199,6 +212,12 @@ class Directory:
 
         def work(connection: Connection) -> Budget:
             before = _budget(connection, wanted.id) if wanted.id else None
+            if before and before.prepaid:
+                raise MeshError(
+                    errors_pb2.REASON_INVALID_REQUEST,
+                    "the balance of an account comes of its billing mode",
+                    metadata={"param": "budget.id"},
+                )
             scope = before.scope if before else wanted.scope
             _check_scope(connection, scope)
             after = _counted(connection, replace(wanted, scope=scope, id=wanted.id or keys.new_id("bud")), now)
@@ -232,11 +251,9 @@ class Directory:
         return [budgets.current(budget, self._micros()) for budget in found], following
 
     async def _page(self, table: Table, page: Page, made: Callable[[RowMapping], T]) -> tuple[list[T], str]:
-        """Rows of a table whose ids ascend in time, newest first."""
+        """Rows of a table whose ids ascend in time, newest first unless said."""
         query: Select[Any] = select(table).where(*(table.c[name] == value for name, value in page.wanted.items()))
-        query = query.order_by(table.c.id.desc()).limit(page.size + 1)
-        if page.after:
-            query = query.where(table.c.id < str(page.after[0]))
+        query = page.ordered(query.where(*within(table, page.reach)), table.c.id)
         rows = await self._database.read(lambda connection: connection.execute(query).mappings().all())
         found = [made(row) for row in rows[: page.size]]
         return found, token(rows[page.size - 1]["id"]) if len(rows) > page.size else ""
@@ -260,7 +277,7 @@ def _state(thing: Any) -> Mapping[str, Any]:
 
 
 def _to_account(row: RowMapping) -> Account:
-    return Account(row["id"], row["name"], Billing(row["billing_mode"]), row["created"])
+    return Account(row["id"], row["name"], Billing(row["billing_mode"]), row["created"], AccountKind(row["kind"]))
 
 
 def _to_project(row: RowMapping) -> Project:
@@ -299,6 +316,15 @@ def _one(connection: Connection, table: Table, wanted: str, what: str) -> RowMap
     return row
 
 
+def _check_place(connection: Connection, place: Place) -> None:
+    if place.scope == DEPLOYMENT and not place.model:
+        raise MeshError(
+            errors_pb2.REASON_INVALID_REQUEST, "a limit of a deployment names it in model", metadata={"param": "model"}
+        )
+    if place.scope not in COMMON:
+        _check_scope(connection, place.scope)
+
+
 def _check_scope(connection: Connection, scope: str) -> None:
     table = _TABLES.get(scope.partition("_")[0])
     if table is None or connection.scalar(select(table.c.id).where(table.c.id == scope)) is None:
@@ -317,6 +343,13 @@ def _counted(connection: Connection, budget: Budget, now: int) -> Budget:
         spent=budgets.spent_since(connection, budget.scope, started),
         held=budgets.held_now(connection, budget.scope),
     )
+
+
+def open_account(connection: Connection, account: Account) -> None:
+    """Writes a new account, with the balance that it has if it pays in advance."""
+    row = {"id": account.id, "name": account.name, "created": account.created, "billing_mode": account.billing}
+    connection.execute(insert(schema.accounts).values(row | {"kind": account.kind}))
+    _set_balance(connection, account)
 
 
 def _set_balance(connection: Connection, account: Account) -> None:

@@ -7,17 +7,22 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
+import structlog
 from sqlalchemy import Connection, insert, select
 
 from polyroute.auth import schema
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
+from polyroute.auth.people.places import scope_places
+from polyroute.auth.people.reach import within
 
 DIGEST_BYTES: Final = 32
 FIRST: Final = bytes(DIGEST_BYTES)
 FIELDS: Final = ("actor", "action", "resource")
 
 _E: Final = schema.audit_events.c
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,18 @@ class Event:
     before: str
     after: str
     digest: bytes
+    account_id: str = ""
+    """Whose the resource is; empty where it is the installation's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a check of the log found; `broken` is the first event that is not as it was written, 0 for none."""
+
+    events: int
+    broken: int
+    last: int
+    digest: bytes
 
 
 def record(connection: Connection, change: Change, at: int) -> None:
@@ -55,8 +72,19 @@ def record(connection: Connection, change: Change, at: int) -> None:
         "before": _json(change.before),
         "after": _json(change.after),
     }
+    owner = next(iter(scope_places(connection, change.resource)), None)
+    row["account_id"] = owner.account_id if owner is not None else ""
     last = connection.scalar(select(_E.digest).order_by(_E.id.desc()).limit(1))
-    connection.execute(insert(schema.audit_events).values(row | {"digest": _digest(last or FIRST, row)}))
+    digest = _digest(last or FIRST, row)
+    connection.execute(insert(schema.audit_events).values(row | {"digest": digest}))
+    # also where nobody who writes to the database can reach it: whoever keeps the logs can prove what was here
+    _log.info(
+        "administrative change",
+        actor=change.actor,
+        action=change.action,
+        resource=change.resource,
+        digest=digest.hex(),
+    )
 
 
 def _json(state: Mapping[str, Any]) -> str:
@@ -64,7 +92,9 @@ def _json(state: Mapping[str, Any]) -> str:
 
 
 def _digest(before: bytes, row: Any) -> bytes:
-    names = ("time", "actor", "action", "resource", "before", "after")
+    names = ["time", "actor", "action", "resource", "before", "after"]
+    if row["account_id"]:  # events of earlier versions say nothing of it
+        names.append("account_id")
     return blake2b(before + orjson.dumps([row[name] for name in names]), digest_size=DIGEST_BYTES).digest()
 
 
@@ -87,23 +117,34 @@ class Journal:
 
     async def page(self, page: Page) -> tuple[list[Event], str]:
         """A page of events, newest first, and the token that asks for the next; empty on the last."""
-        query = select(schema.audit_events).order_by(_E.id.desc()).limit(page.size + 1)
-        query = query.where(*(_E[name] == value for name, value in page.wanted.items()))
-        if page.after:
-            query = query.where(_E.id < page.after[0])
+        query = select(schema.audit_events).where(*(_E[name] == value for name, value in page.wanted.items()))
+        query = page.ordered(query.where(*within(schema.audit_events, page.reach)), _E.id)
         found = await self._database.read(lambda connection: connection.execute(query).all())
         events = [Event(*row) for row in found[: page.size]]
         return events, token(events[-1].id) if len(found) > page.size else ""
 
     async def intact(self) -> bool:
         """Whether no event was changed or removed since it was written, the last ones left aside."""
-        return await self._database.read(_intact)
+        return not (await self.check()).broken
+
+    async def check(self, known: int = 0, digest: bytes = b"") -> Check:
+        """Whether the log is as it was written.
+
+        Args:
+            known: An event that was seen before; 0 for none. It shows that the end was not cut off since, and that the
+                log was not written anew as a whole.
+            digest: Its digest then.
+        """
+        return await self._database.read(lambda connection: _check(connection, known, digest))
 
 
-def _intact(connection: Connection) -> bool:
-    before = FIRST
+def _check(connection: Connection, known: int, digest: bytes) -> Check:
+    before, last, events, broken = FIRST, 0, 0, 0
     for row in connection.execute(select(schema.audit_events).order_by(_E.id)).mappings():
-        if row["digest"] != _digest(before, row):
-            return False
-        before = row["digest"]
-    return True
+        wrong = row["digest"] != _digest(before, row) or (row["id"] == known and row["digest"] != digest)
+        if not broken and (wrong or last < known < row["id"]):
+            broken = row["id"]
+        before, last, events = row["digest"], row["id"], events + 1
+    if not broken and known > last:
+        broken = known
+    return Check(events, broken, last, before)

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from sqlalchemy import ColumnElement, Select
 
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth.people.actors import Reach
 from polyroute.mesh.errors import MeshError
 
 PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1000
+FOREIGN: Final = "the page token is not one that this service gave"
 
 _COMPARISON: Final = re.compile(r"""([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"]+))(?:\s+AND\s+|\s*$)""")
 _ESCAPED: Final = re.compile(r"\\(.)")
@@ -27,20 +30,59 @@ class Page:
         size: How many at most.
         after: The last place of the page before; empty for the first page.
         wanted: Field -> value: only what has all of them.
+        reach: Whose things may be shown; None means everybody's.
+        oldest: Oldest first; otherwise newest.
     """
 
     size: int
     after: tuple[Any, ...]
     wanted: Mapping[str, str]
+    reach: Reach | None = None
+    oldest: bool = False
 
     @classmethod
-    def of(cls, size: int, token: str, text: str, fields: Collection[str]) -> "Page":
+    def of(
+        cls, size: int, token: str, text: str, fields: Collection[str], reach: Reach | None = None, order: str = ""
+    ) -> "Page":
         """The page that a request names.
 
         Raises:
-            MeshError: REASON_INVALID_REQUEST, the token is not ours or the filter cannot be understood.
+            MeshError: REASON_INVALID_REQUEST, the token is not ours, or the filter or the order cannot be understood.
         """
-        return cls(min(size or PAGE_SIZE, MAX_PAGE_SIZE), _place(token), filtered(text, fields))
+        wanted, size = filtered(text, fields), min(size or PAGE_SIZE, MAX_PAGE_SIZE)
+        return cls(size, _place(token), wanted, reach, oldest_first(order))
+
+    def ordered(self, query: Select[Any], column: ColumnElement[Any]) -> Select[Any]:
+        """A query in the page's order, from its place on, with one row more than it holds.
+
+        Args:
+            query: What is listed.
+            column: A unique one that ascends in time.
+
+        Raises:
+            MeshError: REASON_INVALID_REQUEST, the token is that of another list.
+        """
+        if self.after:
+            place = self.after[0]
+            if not isinstance(place, column.type.python_type):
+                raise _invalid("page_token", FOREIGN)
+            query = query.where(column > place if self.oldest else column < place)
+        return query.order_by(column if self.oldest else column.desc()).limit(self.size + 1)
+
+
+def oldest_first(order: str) -> bool:
+    """What `order_by` asks for (https://google.aip.dev/132): the order in which things were made, or its reverse.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST, it asks for another order.
+    """
+    match order.split():
+        case [] | ["create_time", "desc"]:
+            return False
+        case ["create_time"]:
+            return True
+        case _:
+            raise _invalid("order_by", "the order is create_time or create_time desc")
 
 
 def filtered(text: str, fields: Collection[str]) -> Mapping[str, str]:
@@ -76,7 +118,7 @@ def _place(text: str) -> tuple[Any, ...]:
     except (binascii.Error, ValueError):
         place = None
     if not isinstance(place, list) or not place or not all(isinstance(part, str | int) for part in place):
-        raise _invalid("page_token", "the page token is not one that this service gave")
+        raise _invalid("page_token", FOREIGN)
     return tuple(place)
 
 

@@ -1,4 +1,7 @@
-"""AdminService: messages into what administrators do, and its outcome into messages."""
+"""AdminService: messages into what administrators do, and its outcome into messages.
+
+Who calls and whether they may has been decided before a method is reached; see `people/admission.py`.
+"""
 
 from typing import Any, Final
 
@@ -14,9 +17,10 @@ from polyroute.auth.admin.journal import FIELDS as EVENT_FIELDS
 from polyroute.auth.admin.journal import Journal
 from polyroute.auth.admin.keydesk import KEY_FIELDS, KeyDesk
 from polyroute.auth.admin.paging import Page
-from polyroute.auth.admin.secret import METADATA_KEY, Gate
+from polyroute.auth.admin.people import PeopleMethods, Staff
 from polyroute.auth.admin.treasurer import Treasurer
 from polyroute.auth.money.statement import FIELDS as ENTRY_FIELDS
+from polyroute.auth.people.actors import admitted
 from polyroute.mesh.errors import MeshError
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,19 +30,19 @@ PROJECT_MASK: Final = frozenset({"name"})
 KEY_MASK: Final = frozenset({"name", "models", "scope", "expire_time"})
 
 
-class AdminService(admin_pb2_grpc.AdminServiceServicer):
+class AdminService(PeopleMethods, admin_pb2_grpc.AdminServiceServicer):
     """Administration, over the contract.
 
     Args:
-        gate: Lets administrators through.
         things: Accounts, projects, limits, budgets.
         keys: Keys.
         money: The ledger.
         journal: What was changed.
+        staff: Does what is about people.
     """
 
-    def __init__(self, gate: Gate, things: Directory, keys: KeyDesk, money: Treasurer, journal: Journal) -> None:
-        self._gate = gate
+    def __init__(self, things: Directory, keys: KeyDesk, money: Treasurer, journal: Journal, staff: Staff) -> None:
+        super().__init__(staff)
         self._things = things
         self._keys = keys
         self._money = money
@@ -47,17 +51,15 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: Context) -> pb.CreateAccountResponse:  # noqa: N802
         """Creates an account."""
         billing = Billing(request.billing_mode or Billing.POSTPAID)
-        made = await self._things.create_account(self._admit(context), request.name, billing)
+        made = await self._things.create_account(_actor(), request.name, billing)
         return pb.CreateAccountResponse(account=messages.account(made))
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: Context) -> pb.GetAccountResponse:  # noqa: N802
         """Shows an account."""
-        self._admit(context)
         return pb.GetAccountResponse(account=messages.account(await self._things.account(request.account_id)))
 
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Context) -> pb.ListAccountsResponse:  # noqa: N802
         """Lists accounts."""
-        self._admit(context)
         found, token = await self._things.accounts(_page(request, directory.ACCOUNT_FIELDS))
         return pb.ListAccountsResponse(accounts=map(messages.account, found), next_page_token=token)
 
@@ -65,7 +67,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """Changes an account."""
         fields = _fields(request, request.account, ACCOUNT_MASK)
         changed = await self._things.update_account(
-            self._admit(context),
+            _actor(),
             request.account.id,
             request.account.name if "name" in fields else None,
             Billing(request.account.billing_mode or Billing.POSTPAID) if "billing_mode" in fields else None,
@@ -74,17 +76,15 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Context) -> pb.CreateProjectResponse:  # noqa: N802
         """Creates a project."""
-        made = await self._things.create_project(self._admit(context), request.account_id, request.name)
+        made = await self._things.create_project(_actor(), request.account_id, request.name)
         return pb.CreateProjectResponse(project=messages.project(made))
 
     async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.GetProjectResponse:  # noqa: N802
         """Shows a project."""
-        self._admit(context)
         return pb.GetProjectResponse(project=messages.project(await self._things.project(request.project_id)))
 
     async def ListProjects(self, request: pb.ListProjectsRequest, context: Context) -> pb.ListProjectsResponse:  # noqa: N802
         """Lists projects."""
-        self._admit(context)
         found, token = await self._things.projects(_page(request, directory.PROJECT_FIELDS))
         return pb.ListProjectsResponse(projects=map(messages.project, found), next_page_token=token)
 
@@ -92,14 +92,14 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """Changes a project."""
         fields = _fields(request, request.project, PROJECT_MASK)
         name = request.project.name if "name" in fields else None
-        changed = await self._things.update_project(self._admit(context), request.project.id, name)
+        changed = await self._things.update_project(_actor(), request.project.id, name)
         return pb.UpdateProjectResponse(project=messages.project(changed))
 
     async def IssueKey(self, request: pb.IssueKeyRequest, context: Context) -> pb.IssueKeyResponse:  # noqa: N802
         """Creates a key."""
         wanted = request.key
         made, secret = await self._keys.issue(
-            self._admit(context),
+            admitted(),
             project_id=wanted.project_id,
             name=wanted.name,
             models=tuple(wanted.models),
@@ -112,19 +112,17 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     async def GetKey(self, request: pb.GetKeyRequest, context: Context) -> pb.GetKeyResponse:  # noqa: N802
         """Shows a key."""
-        self._admit(context)
         return pb.GetKeyResponse(key=messages.key(await self._keys.get(request.key)))
 
     async def SearchKeys(self, request: pb.SearchKeysRequest, context: Context) -> pb.SearchKeysResponse:  # noqa: N802
         """Lists keys."""
-        self._admit(context)
         page = _page(request, KEY_FIELDS, own_token=True)
         found, token = await self._keys.search(page, request.page_token, show_ended=request.show_ended)
         return pb.SearchKeysResponse(keys=map(messages.key, found), next_page_token=token)
 
     async def UpdateKey(self, request: pb.UpdateKeyRequest, context: Context) -> pb.UpdateKeyResponse:  # noqa: N802
         """Changes what a key may do."""
-        actor, wanted = self._admit(context), request.key
+        by, wanted = admitted(), request.key
         fields = _fields(request, wanted, KEY_MASK)
         values: dict[str, Any] = {}
         if "name" in fields:
@@ -135,67 +133,65 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             values["scope"] = messages.to_scope(wanted.scope)
         if "expire_time" in fields:
             values["expires"] = messages.micros(wanted, "expire_time")
-        return pb.UpdateKeyResponse(key=messages.key(await self._keys.update(actor, wanted.id, **values)))
+        return pb.UpdateKeyResponse(key=messages.key(await self._keys.update(by, wanted.id, **values)))
 
     async def RotateKey(self, request: pb.RotateKeyRequest, context: Context) -> pb.RotateKeyResponse:  # noqa: N802
         """Gives a key a new secret."""
         overlap = messages.seconds(request.overlap) if request.HasField("overlap") else None
-        key, secret = await self._keys.rotate(self._admit(context), request.key, overlap)
+        key, secret = await self._keys.rotate(admitted(), request.key, overlap)
         return pb.RotateKeyResponse(key=messages.key(key), secret=secret)
 
     async def EndKey(self, request: pb.EndKeyRequest, context: Context) -> pb.EndKeyResponse:  # noqa: N802
         """Revokes a key."""
-        return pb.EndKeyResponse(key=messages.key(await self._keys.end(self._admit(context), request.key)))
+        return pb.EndKeyResponse(key=messages.key(await self._keys.end(admitted(), request.key)))
 
     async def SetLimit(self, request: pb.SetLimitRequest, context: Context) -> pb.SetLimitResponse:  # noqa: N802
         """Sets a limit."""
-        actor = self._admit(context)
+        actor = _actor()
         _check_kind(request.limit)
         done = await self._things.set_limit(actor, messages.to_limit(request.limit))
         return pb.SetLimitResponse(limit=messages.limit(done))
 
     async def ListLimits(self, request: pb.ListLimitsRequest, context: Context) -> pb.ListLimitsResponse:  # noqa: N802
         """Lists limits."""
-        self._admit(context)
         found, token = await self._things.limits(_page(request, directory.LIMIT_FIELDS))
         return pb.ListLimitsResponse(limits=map(messages.limit, found), next_page_token=token)
 
     async def DeleteLimit(self, request: pb.DeleteLimitRequest, context: Context) -> pb.DeleteLimitResponse:  # noqa: N802
         """Lifts a limit."""
-        actor = self._admit(context)
+        actor = _actor()
         _check_kind(request.limit)
         await self._things.delete_limit(actor, messages.to_limit(request.limit).place)
         return pb.DeleteLimitResponse()
 
     async def SetBudget(self, request: pb.SetBudgetRequest, context: Context) -> pb.SetBudgetResponse:  # noqa: N802
         """Sets a budget."""
-        actor = self._admit(context)
+        actor = _actor()
         _check_budget(request.budget)
         done = await self._things.set_budget(actor, messages.to_budget(request.budget))
         return pb.SetBudgetResponse(budget=messages.budget(done))
 
     async def ListBudgets(self, request: pb.ListBudgetsRequest, context: Context) -> pb.ListBudgetsResponse:  # noqa: N802
         """Lists budgets."""
-        self._admit(context)
         found, token = await self._things.budgets(_page(request, directory.BUDGET_FIELDS))
         return pb.ListBudgetsResponse(budgets=map(messages.budget, found), next_page_token=token)
 
     async def DeleteBudget(self, request: pb.DeleteBudgetRequest, context: Context) -> pb.DeleteBudgetResponse:  # noqa: N802
         """Lifts a budget."""
-        await self._things.delete_budget(self._admit(context), request.budget_id)
+        await self._things.delete_budget(_actor(), request.budget_id)
         return pb.DeleteBudgetResponse()
 
     async def PostCredit(self, request: pb.PostCreditRequest, context: Context) -> pb.PostCreditResponse:  # noqa: N802
         """Pays money into an account."""
         row = await self._money.credit(
-            self._admit(context), request.account_id, request.amount_nanos, request.request_id, request.note
+            _actor(), request.account_id, request.amount_nanos, request.request_id, request.note
         )
         return pb.PostCreditResponse(entry=messages.entry(row))
 
     async def PostCorrection(self, request: pb.PostCorrectionRequest, context: Context) -> pb.PostCorrectionResponse:  # noqa: N802
         """Changes what an attempt was charged."""
         row = await self._money.correct(
-            self._admit(context),
+            _actor(),
             request.request_id,
             request.attempt,
             request.cost_nanos,
@@ -206,13 +202,11 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     async def ListEntries(self, request: pb.ListEntriesRequest, context: Context) -> pb.ListEntriesResponse:  # noqa: N802
         """Lists entries of the ledger."""
-        self._admit(context)
         found, token = await self._money.entries(_page(request, ENTRY_FIELDS))
         return pb.ListEntriesResponse(entries=map(messages.entry, found), next_page_token=token)
 
     async def AuditLedger(self, request: pb.AuditLedgerRequest, context: Context) -> pb.AuditLedgerResponse:  # noqa: N802
         """Adds the whole ledger up."""
-        self._admit(context)
         found = await self._money.audit()
         return pb.AuditLedgerResponse(
             findings=found.findings, entries=found.entries, held_nanos=found.held, spent_nanos=found.spent
@@ -222,17 +216,17 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self, request: pb.ListAuditEventsRequest, context: Context
     ) -> pb.ListAuditEventsResponse:
         """Lists what administrators changed."""
-        self._admit(context)
         found, token = await self._journal.page(_page(request, EVENT_FIELDS))
         return pb.ListAuditEventsResponse(events=map(messages.event, found), next_page_token=token)
 
-    def _admit(self, context: Context) -> str:
-        presented = dict(context.invocation_metadata() or ()).get(METADATA_KEY, "")
-        return self._gate.admit(presented if isinstance(presented, str) else "")
+
+def _actor() -> str:
+    return admitted().actor.name
 
 
 def _page(request: Any, fields: tuple[str, ...], *, own_token: bool = False) -> Page:
-    return Page.of(request.page_size, "" if own_token else request.page_token, request.filter, fields)
+    token, order = "" if own_token else request.page_token, getattr(request, "order_by", "")  # limits have but one
+    return Page.of(request.page_size, token, request.filter, fields, admitted().reach, order)
 
 
 def _fields(request: Any, resource: Any, known: frozenset[str]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from polyroute.auth import schema
 from polyroute.auth.database import Database
-from polyroute.auth.money import budgets
+from polyroute.auth.money import bills, budgets
 from polyroute.auth.money.budgets import Budget
 from polyroute.auth.money.entries import FIRST_SEAL, Book, Entry, sealed
 
@@ -40,10 +40,11 @@ class Audit:
 
 async def audit(database: Database) -> Audit:
     """Looks at the whole ledger at one moment, while others go on writing."""
-    return await database.read(_audited)
+    return await database.read(audited)
 
 
-def _audited(connection: Connection) -> Audit:
+def audited(connection: Connection) -> Audit:
+    """What there is to find through a connection, at its moment."""
     findings = tuple(_findings(connection))
     entries = int(connection.scalar(select(func.count()).select_from(schema.ledger)) or 0)
     books = _books(connection)
@@ -62,6 +63,7 @@ def _findings(connection: Connection) -> Iterator[str]:
         budget = budgets.budget_of(row._mapping)  # noqa: SLF001 - the public name of a row's mapping
         for finding in _counters(connection, budget):
             yield finding
+    yield from bills.findings(connection)
 
 
 def _seals(connection: Connection) -> Iterator[str]:

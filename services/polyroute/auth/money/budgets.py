@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, n
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
-from polyroute.auth.database import among
-from polyroute.auth.money.entries import Book, Payer
+from polyroute.auth.money.entries import OUTSIDE, Book, Payer
 from polyroute.auth.money.periods import Period, window, zone
+from polyroute.mesh.database import among
 from polyroute.mesh.errors import MeshError
 
 _B: Final = schema.budgets.c
@@ -154,11 +154,17 @@ def held_now(connection: Connection, scope: str) -> int:
 
 
 def paid_in(connection: Connection, account_id: str) -> int:
-    """What was paid into an account, less what was taken back."""
+    """What was paid into an account and came with plans, less what was taken back and what plans cost."""
     where = _L.account_id == account_id
-    came = select(func.coalesce(func.sum(_L.amount), 0)).where(where, _L.debit == Book.PAID)
-    went = select(func.coalesce(func.sum(_L.amount), 0)).where(where, _L.credit == Book.PAID)
+    came = select(func.coalesce(func.sum(_L.amount), 0)).where(where, _L.debit.in_(OUTSIDE))
+    went = select(func.coalesce(func.sum(_L.amount), 0)).where(where, _L.credit.in_(OUTSIDE))
     return int(connection.scalar(came) or 0) - int(connection.scalar(went) or 0)
+
+
+def fund(connection: Connection, account_id: str, amount: int) -> None:
+    """Moves the balance of an account that pays in advance, beside the entry that says why."""
+    balance = update(schema.budgets).where(_B.scope == account_id, _B.prepaid)
+    connection.execute(balance.values(amount=_B.amount + amount))
 
 
 def _owner(scope: str, columns: Any) -> ColumnElement[str]:

@@ -20,6 +20,8 @@ from polyroute.mesh.errors import MeshError
 
 INTERRUPTED_RULE: Final = "interrupted/1"  # of attempts that were lost: charged by their last checkpoint
 ALL: Final = 1 << 62  # more than any hold has
+ONCE: Final = 1_000_000  # a multiplier that changes nothing, in millionths
+AS_SET: Final = 0  # a multiplier that is looked up when the charge is posted
 
 _H: Final = schema.holds.c
 
@@ -32,12 +34,14 @@ class Charge:
     """What one attempt is charged.
 
     Attributes:
-        cost: Nano-USD; None when the price is unknown.
+        cost: What the vendor asks, nano-USD; None when the price is unknown.
         payer: Who pays; None means whoever the hold of the call belongs to.
         hold_id: The allowance that the call was held from; empty means a hold of the call's own, or none.
         final: The last attempt: what a hold of the call's own still has goes back.
         lost_at: Of a checkpoint: when the attempt counts as lost, microseconds since the Unix epoch. None for a charge.
         revision: 0 for the first figure; higher ones correct it.
+        multiplier: What is charged is the cost times this, in millionths; AS_SET takes what is set for the payer.
+        holder: Of a checkpoint: the process that makes the attempt.
     """
 
     request_id: str
@@ -53,6 +57,9 @@ class Charge:
     estimated: bool = False
     deployment: str = ""
     note: str = ""
+    model: str = ""
+    multiplier: int = ONCE
+    holder: str = ""
 
     def to_json(self) -> bytes:
         """The charge as a checkpoint keeps it."""
@@ -79,6 +86,7 @@ class Work:
 
     now: int
     holds: dict[str, Hold]
+    multipliers: Mapping[str, int] = field(default_factory=dict)  # account -> millionths, where they are not ONCE
     entries: list[Entry] = field(default_factory=list)
     spent: dict[Payer, int] = field(default_factory=lambda: defaultdict(int))
     held: dict[Payer, int] = field(default_factory=lambda: defaultdict(int))
@@ -116,6 +124,11 @@ class Work:
         budgets.move(connection, _by_scope(self.spent), _by_scope(self.held), self.now)
 
 
+def multiplied(cost: int, millionths: int) -> int:
+    """What is charged for a cost, nano-USD: to the nearest, a half upwards."""
+    return (cost * millionths + ONCE // 2) // ONCE
+
+
 def charged(charge: Charge, known: Known, work: Work, *, interrupted: bool = False) -> bool:
     """Posts a charge unless the ledger has it; whether it was posted."""
     entries = known[charge.request_id, charge.attempt]
@@ -148,8 +161,10 @@ def _payer_of(charge: Charge, entries: Sequence[Any], work: Work) -> Payer:
 
 def _first(charge: Charge, payer: Payer, work: Work, *, interrupted: bool) -> list[Entry]:
     """The entries of a charge: what was held for it, and what goes beyond that."""
-    held = work.draw(charge.hold_id or charge.request_id, charge.cost or 0)
-    beyond = (charge.cost or 0) - held
+    multiplier = charge.multiplier or work.multipliers.get(payer.account_id, ONCE)
+    amount = 0 if charge.cost is None else multiplied(charge.cost, multiplier)
+    held = work.draw(charge.hold_id or charge.request_id, amount)
+    beyond = amount - held
     rule = INTERRUPTED_RULE if interrupted else charge.rule
     moves: list[tuple[Book, int | None]] = []
     if held:
@@ -164,15 +179,19 @@ def _first(charge: Charge, payer: Payer, work: Work, *, interrupted: bool) -> li
             part,
             book,
             Book.SPENT,
-            amount,
+            moved,
             *payer,
             work.now,
             rule,
             charge.price_version,
             int(charge.estimated or interrupted),
             charge.deployment,
+            charge.note,
+            charge.model,
+            None if part else charge.cost,
+            0 if charge.cost is None else multiplier,
         )
-        for part, (book, amount) in enumerate(moves)
+        for part, (book, moved) in enumerate(moves)
     ]
 
 
@@ -186,7 +205,8 @@ def _corrects(charge: Charge, entries: Sequence[Any]) -> bool:
 
 def _correction(charge: Charge, payer: Payer, entries: Sequence[Any], work: Work) -> Entry:
     so_far = sum((entry.amount or 0) * (1 if entry.credit == Book.SPENT else -1) for entry in entries)
-    change = (charge.cost or 0) - so_far
+    multiplier = charge.multiplier or entries[0].multiplier or ONCE
+    change = multiplied(charge.cost or 0, multiplier) - so_far
     books = (Book.AVAILABLE, Book.SPENT) if change >= 0 else (Book.SPENT, Book.AVAILABLE)
     return Entry(
         Kind.CORRECT,
@@ -200,9 +220,17 @@ def _correction(charge: Charge, payer: Payer, entries: Sequence[Any], work: Work
         charge.rule,
         charge.price_version,
         int(charge.estimated),
-        charge.deployment,
+        charge.deployment or entries[0].deployment,
         charge.note,
+        charge.model or entries[0].model,
+        _more_cost(charge, entries) if multiplier == entries[0].multiplier else None,
+        multiplier,
     )
+
+
+def _more_cost(charge: Charge, entries: Sequence[Any]) -> int:
+    """By what a correction changes the vendor's figure; one with another multiplier is of the charge only."""
+    return (charge.cost or 0) - sum(entry.cost or 0 for entry in entries)
 
 
 def _by_scope(amounts: Mapping[Payer, int]) -> Mapping[str, int]:

@@ -1,7 +1,8 @@
 """Entries of the ledger: each moves an amount from one book of an account to another, so that the books always add up.
 
-Four books per account: `paid` is where payments come from, `available` what may be spent (below nothing where an
-account pays later), `held` what is reserved, `spent` what was charged. An entry is never changed; what was wrong is put
+Five books per account: `paid` is where payments come from, `available` what may be spent (below nothing where an
+account pays later), `held` what is reserved, `spent` what was charged for calls, and `plan` is where the prices of
+subscriptions go and where the quotas come from that they include. An entry is never changed; what was wrong is put
 right by another one. Every transaction that posts is sealed with a digest that covers the seal before.
 """
 
@@ -14,6 +15,7 @@ import orjson
 from sqlalchemy import Connection, insert, select
 
 from polyroute.auth import schema
+from polyroute.mesh.database import driver_sql
 
 DIGEST_BYTES: Final = 32
 FIRST_SEAL: Final = bytes(DIGEST_BYTES)
@@ -26,6 +28,11 @@ class Book(IntEnum):
     AVAILABLE = 2
     HELD = 3
     SPENT = 4
+    PLAN = 5
+
+
+OUTSIDE: Final = (Book.PAID, Book.PLAN)
+"""From where money becomes available, and where it goes that nobody spends on calls."""
 
 
 class Kind(IntEnum):
@@ -37,6 +44,9 @@ class Kind(IntEnum):
     EXPIRE = 4
     CORRECT = 5
     CREDIT = 6
+    FEE = 7
+    GRANT = 8
+    LAPSE = 9
 
 
 class Payer(NamedTuple):
@@ -53,7 +63,11 @@ class Payer(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A row of the ledger, in the order of its columns; `posted` in microseconds since the Unix epoch."""
+    """A row of the ledger, in the order of its columns; `posted` in microseconds since the Unix epoch.
+
+    The amount of an attempt is its `cost`, which is the vendor's figure, times `multiplier`, in millionths. Where
+    several entries make one charge, the cost stands on the first.
+    """
 
     kind: int
     request_id: str
@@ -71,6 +85,9 @@ class Entry(NamedTuple):
     estimated: int = 0
     deployment: str = ""
     note: str = ""
+    model: str = ""
+    cost: int | None = None
+    multiplier: int = 0
 
     @property
     def spends(self) -> int:
@@ -79,17 +96,25 @@ class Entry(NamedTuple):
         return amount * ((self.credit == Book.SPENT) - (self.debit == Book.SPENT))
 
 
-# Written here and not by SQLAlchemy, whose way of binding a row by name costs more than SQLite's of storing it.
+# Written here and not by SQLAlchemy, whose way of binding a row by name costs more than a database's of storing it.
 _INSERT: Final = "INSERT INTO ledger ({}) VALUES ({})".format(  # noqa: S608 - our names
-    ", ".join(Entry._fields), ", ".join("?" for _ in Entry._fields)
+    ", ".join(Entry._fields), ", ".join("? <> 0" if name == "estimated" else "?" for name in Entry._fields)
 )
 
 
+_FIRST_COLUMNS: Final = Entry._fields.index("model")  # those that the first version of the ledger had
+_NO_MORE: Final = ("", None, 0)
+
+
 def sealed(before: bytes, entries: Iterable[Entry]) -> bytes:
-    """The seal of entries that were posted together."""
+    """The seal of entries that were posted together.
+
+    Columns that came later count only where they say something, so that the seals of older entries stay what they are.
+    """
     digest = blake2b(before, digest_size=DIGEST_BYTES)
     for entry in entries:
-        digest.update(orjson.dumps(tuple(entry)))
+        row = tuple(entry)
+        digest.update(orjson.dumps(row[:_FIRST_COLUMNS] if row[_FIRST_COLUMNS:] == _NO_MORE else row))
     return digest.digest()
 
 
@@ -97,7 +122,7 @@ def post(connection: Connection, entries: list[Entry]) -> None:
     """Writes entries in their order, and their seal."""
     if not entries:
         return
-    connection.exec_driver_sql(_INSERT, [tuple(entry) for entry in entries])
+    connection.exec_driver_sql(driver_sql(connection, _INSERT), [tuple(entry) for entry in entries])
     seals = schema.seals.c
     before = connection.scalar(select(seals.digest).order_by(seals.id.desc()).limit(1))
     last = connection.scalar(select(schema.ledger.c.id).order_by(schema.ledger.c.id.desc()).limit(1))

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-from polyroute.auth.database import Database
+from polyroute.auth.database import UNANSWERED, Database
 
 MOST: Final = 200  # pieces of work per transaction: the first of them waits for the last
 
@@ -81,6 +81,8 @@ def _attempted(connection: Connection, work: Work[T]) -> T | Exception:
     try:
         with connection.begin_nested():
             return work(connection)
+    except UNANSWERED:
+        raise  # there is no transaction any more: nothing of it was written
     except Exception as error:  # noqa: BLE001 - handed to the caller, once the others of the transaction are done
         return error
 

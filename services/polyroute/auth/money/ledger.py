@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import structlog
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
-from polyroute.auth.database import Database, among
-from polyroute.auth.money import budgets
+from polyroute.auth.database import Database
+from polyroute.auth.money import budgets, multipliers
 from polyroute.auth.money.charges import ALL, Charge, Hold, Known, Work, charged
 from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post
 from polyroute.auth.money.group import Group
+from polyroute.mesh.database import among
 from polyroute.mesh.errors import MeshError
 
 HOLD_SECONDS: Final = 900  # that a hold lasts when nothing else is said: longer than any call
@@ -124,6 +125,18 @@ class Ledger:
         """Pays into an account, or out of it; once per `request_id`."""
         await self._freeing(lambda connection: self._credit(connection, account_id, amount, request_id, note))
 
+    async def end_holder(self, holder: str) -> tuple[int, int]:
+        """Charges the attempts of a process that has ended by their last checkpoints, and takes its allowances back.
+
+        Returns:
+            How many of both.
+        """
+        return await self._freeing(lambda connection: self._end_holder(connection, holder))
+
+    async def transact(self, work: Callable[[Connection, int], T]) -> T:
+        """The outcome of `work`, which gets the moment of its entries, in microseconds since the Unix epoch."""
+        return await self._freeing(lambda connection: work(connection, self._moment(connection)))
+
     async def sweep(self) -> int:
         """Charges lost attempts by their last checkpoint and ends holds that have lapsed; how many of both."""
         return await self._freeing(lambda connection: self._sweep(connection))
@@ -219,14 +232,24 @@ class Ledger:
         books = (Book.PAID, Book.AVAILABLE) if amount >= 0 else (Book.AVAILABLE, Book.PAID)
         entry = Entry(Kind.CREDIT, request_id, 0, 0, *books, abs(amount), account_id, "", "", now, note=note)
         post(connection, [entry])
-        table = schema.budgets
-        paid = update(table).where(table.c.scope == account_id, table.c.prepaid)
-        connection.execute(paid.values(amount=table.c.amount + amount))
+        budgets.fund(connection, account_id, amount)
 
     def _sweep(self, connection: Connection) -> int:
         now = self._moment(connection)
         lost = (connection.execute(select(_C.settlement).where(_C.expires <= now))).scalars().all()
-        charges = [Charge.from_json(data) for data in lost]
+        lapsed = (connection.execute(select(schema.holds).where(_H.expires <= now))).all()
+        self._lose(connection, [Charge.from_json(data) for data in lost], lapsed)
+        return len(lost) + len(lapsed)
+
+    def _end_holder(self, connection: Connection, holder: str) -> tuple[int, int]:
+        ended = (connection.execute(select(schema.holds).where(_H.holder == holder))).all()
+        kept = (connection.execute(select(_C.settlement))).scalars().all()
+        lost = [charge for charge in map(Charge.from_json, kept) if charge.holder == holder]
+        self._lose(connection, lost, ended)
+        return len(lost), len(ended)
+
+    def _lose(self, connection: Connection, charges: Sequence[Charge], lapsed: Sequence[Any]) -> None:
+        """Charges attempts of which no more will be heard by their checkpoints, then gives holds back."""
         work = self._work(connection, charges)
         known = _known(connection, {charge.request_id for charge in charges})
         for charge in charges:
@@ -234,17 +257,18 @@ class Ledger:
             if not charge.hold_id:
                 work.release(charge.request_id, Kind.VOID, ALL)
             _log.warning("lost attempt charged", request_id=charge.request_id, attempt=charge.attempt)
-        connection.execute(delete(schema.checkpoints).where(_C.expires <= now))
-        lapsed = (connection.execute(select(schema.holds).where(_H.expires <= now))).all()
+            same = (_C.request_id == charge.request_id, _C.attempt == charge.attempt)
+            connection.execute(delete(schema.checkpoints).where(*same))
         for row in lapsed:
             work.holds.setdefault(row.id, Hold(Payer(row.account_id, row.project_id, row.key_id), row.left))
             work.release(row.id, Kind.EXPIRE, ALL)
         work.write(connection)
-        return len(lost) + len(lapsed)
 
     def _work(self, connection: Connection, charges: Sequence[Charge]) -> Work:
-        wanted = {charge.hold_id or charge.request_id for charge in charges}
-        return Work(self._moment(connection), _holds(connection, wanted))
+        holds = _holds(connection, {charge.hold_id or charge.request_id for charge in charges})
+        accounts = {charge.payer.account_id for charge in charges if charge.payer is not None}
+        accounts |= {hold.payer.account_id for hold in holds.values()}
+        return Work(self._moment(connection), holds, multipliers=multipliers.of(connection, accounts))
 
     def _moment(self, connection: Connection) -> int:
         """Now, but never before the last entry: a clock that is put back must not move money to another period."""

@@ -61,6 +61,11 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         await self._ledger.give_back([(one.allowance_id, one.sequence, one.amount_nanos) for one in request.returned])
         return pb.GiveBackResponse()
 
+    async def EndHolder(self, request: pb.EndHolderRequest, context: Context) -> pb.EndHolderResponse:  # noqa: N802
+        """Charges and gives back what a process that has ended left open."""
+        lost, allowances = await self._ledger.end_holder(request.holder)
+        return pb.EndHolderResponse(lost=lost, allowances=allowances)
+
 
 def _payer(caller: auth_pb2.Caller) -> Payer:
     payer = messages.payer(caller)

@@ -9,6 +9,7 @@ from polyroute.auth import schema
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
 from polyroute.auth.money.entries import Kind
+from polyroute.auth.people.reach import within
 from polyroute.mesh.errors import MeshError
 
 FIELDS: Final = ("account_id", "project_id", "key_id", "request_id", "kind", "deployment")
@@ -17,12 +18,10 @@ _L: Final = schema.ledger.c
 
 
 async def entries(database: Database, page: Page) -> tuple[list[Any], str]:
-    """A page of rows of the ledger, newest first, and the token that asks for the next; empty on the last."""
-    query = select(schema.ledger).order_by(_L.id.desc()).limit(page.size + 1)
+    """A page of rows of the ledger, newest first unless said, and what asks for the next; empty on the last."""
+    query = page.ordered(select(schema.ledger).where(*within(schema.ledger, page.reach)), _L.id)
     for name, value in page.wanted.items():
         query = query.where(_L[name] == (_kind(value) if name == "kind" else value))
-    if page.after:
-        query = query.where(_L.id < page.after[0])
     rows = list(await database.read(lambda connection: connection.execute(query).all()))
     found = rows[: page.size]
     return found, token(found[-1].id) if len(rows) > page.size else ""

@@ -19,6 +19,11 @@ SLOT_SECONDS: Final = 10  # a share of concurrency lasts, unless it is renewed
 SEEN_SECONDS: Final = 60  # an edge counts among those that share a limit
 BUSY_SECONDS: Final = 1  # to wait for one of the calls under way to end
 STATES: Final = 100_000  # limits counted at once before those at rest are forgotten
+# Scopes that are no key, project or account.
+INSTALLATION: Final = "installation"  # binds all calls, or all that ask for a model
+DEPLOYMENT: Final = "deployment"  # binds the attempts at a deployment, which stands where else a model does
+COMMON: Final = (INSTALLATION, DEPLOYMENT)
+CATALOG: Final = "catalog"  # as a deployment, by the amount that the catalog says: the claim brings it
 
 
 class Kind(IntEnum):
@@ -74,10 +79,15 @@ class Share:
 
 
 class Counters(Protocol):
-    """Counts limits for every edge. One process counts in its memory; several would count in one place they share."""
+    """Counts limits for every edge. One process counts in its memory; several count in one place that they share."""
+
+    @property
+    def degraded(self) -> bool:
+        """Whether this process counts alone what several should count together."""
+        ...
 
     async def lease(self, holder: str, claims: Sequence[Claim]) -> list[Share]:
-        """A share for each claim, in their order: none of the rates at all when one of them is short."""
+        """A share for each claim, in their order: none of the rates at all when one of the limits is short."""
         ...
 
 
@@ -100,14 +110,15 @@ class LocalCounters:
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
         self._states: dict[Place, _State] = {}
+        self.degraded = False
+        """Never: nobody else counts."""
 
     async def lease(self, holder: str, claims: Sequence[Claim]) -> list[Share]:
-        """A share for each claim, in their order: none of the rates at all when one of them is short."""
+        """A share for each claim, in their order: none of the rates at all when one of the limits is short."""
         now = self._clock()
         for claim in claims:
             self._note(holder, claim, now)
-        rates = [claim for claim in claims if claim.limit.place.kind != Kind.CONCURRENCY]
-        short = not all(self._admits(claim, now) for claim in rates)
+        short = not all(self._admits(holder, claim, now) for claim in claims)
         return [
             self._slots(holder, claim, now)
             if claim.limit.place.kind == Kind.CONCURRENCY
@@ -133,8 +144,18 @@ class LocalCounters:
             if state.arrival <= now and not any(ends > now for _, ends in state.slots.values()):
                 del self._states[place]
 
-    def _admits(self, claim: Claim, now: int) -> bool:
-        return not claim.needed or claim.limit.rate.admits(self._states[claim.limit.place].arrival, now, claim.needed)
+    def _admits(self, holder: str, claim: Claim, now: int) -> bool:
+        if not claim.needed:
+            return True
+        if claim.limit.place.kind == Kind.CONCURRENCY:
+            return self._room(holder, claim.limit, now) >= claim.needed
+        return claim.limit.rate.admits(self._states[claim.limit.place].arrival, now, claim.needed)
+
+    def _room(self, holder: str, limit: Limit, now: int) -> int:
+        """Calls that may be under way at an edge, beside those of the others."""
+        slots = self._states[limit.place].slots.items()
+        others = sum(count for name, (count, ends) in slots if name != holder and ends > now)
+        return max(0, limit.amount - others)
 
     def _units(self, claim: Claim, now: int, *, short: bool) -> Share:
         """A share of a rate: what is needed, and of the rest a part that leaves some for the other edges."""
@@ -159,8 +180,7 @@ class LocalCounters:
         state = self._states[claim.limit.place]
         for name in [name for name, (_, ends) in state.slots.items() if ends <= now]:
             del state.slots[name]
-        others = sum(count for name, (count, _) in state.slots.items() if name != holder)
-        room = max(0, claim.limit.amount - others)
+        room = self._room(holder, claim.limit, now)
         spare = max(0, room - claim.needed) // (len(state.seen) + 1)
         granted = min(room, claim.needed + min(max(0, claim.wanted - claim.needed), spare))
         state.slots[holder] = (granted, now + SLOT_SECONDS * SECOND)

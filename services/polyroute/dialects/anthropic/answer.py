@@ -163,11 +163,10 @@ def written(part: Part) -> list[dict[str, Any]]:
         return []
     for name, raw in part.extensions.items():
         block.setdefault(name, jsontools.loads(raw))
-    if seals.is_foreign(part) and part.HasField("text"):
-        return [block, carrier(part.state, seals.PREVIOUS)]
-    if seals.is_foreign(part) and not part.HasField("reasoning"):
-        return [carrier(part.state, seals.NEXT), block]
-    return [block]
+    state = seals.worth_carrying(part.state) if seals.is_foreign(part) and not part.HasField("reasoning") else None
+    if state is None:
+        return [block]
+    return [block, carrier(state, seals.PREVIOUS)] if part.HasField("text") else [carrier(state, seals.NEXT), block]
 
 
 def carrier(state: pb.VendorState, of: str) -> dict[str, Any]:
@@ -198,9 +197,11 @@ def block_of(part: Part) -> dict[str, Any] | None:
             return None
 
 
-def _unsealed(part: Part) -> dict[str, Any]:
-    """Thinking of another dialect: its seal, or the mark that it has none."""
-    state = part.state if part.HasField("state") else None
+def _unsealed(part: Part) -> dict[str, Any] | None:
+    """Thinking of another dialect: its seal, or the mark that it has none; None when nothing is thought or sealed."""
+    state = seals.worth_carrying(part.state) if part.HasField("state") else None
+    if state is None and part.HasField("state") and not part.reasoning.text and not part.reasoning.redacted:
+        return None
     seal = seals.carry(state, summary=part.reasoning.summary)
     if part.reasoning.redacted and not part.reasoning.text:
         return {"type": seals.REDACTED, "data": seal}

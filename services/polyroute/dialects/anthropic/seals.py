@@ -25,6 +25,8 @@ REDACTED: Final = "redacted_thinking"
 CITATIONS: Final = "citations"
 BLOCK: Final = "content_block"
 
+_IDLE: Final = frozenset({"id", "status"})
+
 MARK: Final = "polyroute.v1:"
 ITSELF, NEXT, PREVIOUS = "itself", "next", "previous"
 
@@ -57,6 +59,21 @@ def own_data(part: Part, kind: str) -> bytes | None:
 def is_foreign(part: Part) -> bool:
     """Whether a part carries another dialect's state."""
     return part.HasField("state") and part.state.dialect != NAME
+
+
+def worth_carrying(state: VendorState) -> VendorState | None:
+    """Another dialect's state; None when it holds nothing but ids of what its vendor keeps, and whether it is done."""
+    try:
+        held = jsontools.loads(state.data)
+    except ValueError:
+        return state  # opaque, as seals are
+    return None if _idle(held) else state
+
+
+def _idle(held: object) -> bool:
+    return isinstance(held, dict) and all(
+        name in _IDLE or (isinstance(item, dict) and _idle(item)) for name, item in held.items()
+    )
 
 
 def own_block(block: dict[str, Any]) -> VendorState:

@@ -109,6 +109,8 @@ class AnthropicWriter:
                 self._whole(answer.block_of(Part(image=event.image)))
 
     def _text(self, event: ChatEvent, text: str, state: pb.VendorState | None) -> None:
+        if not text and state is not None and self._kind != _TEXT and _says_nothing(state):
+            return
         if text or state is None or self._kind != _TEXT:
             if not text and state is None and event.WhichOneof("event") != "text":
                 return
@@ -117,7 +119,9 @@ class AnthropicWriter:
                 self._delta(event, {"type": "text_delta", "text": text})
         if state is None:
             return
-        if state.dialect == NAME:
+        if _says_nothing(state):
+            self._close()  # another text that follows is another block
+        elif state.dialect == NAME:
             for citation in jsontools.loads(state.data) if state.data else ():
                 self._write_delta({"type": "citations_delta", "citation": citation})
             self._close()
@@ -135,11 +139,16 @@ class AnthropicWriter:
         if step.redacted and not step.text:
             self._whole({"type": seals.REDACTED, "data": seals.carry(state, summary=step.summary)})
             return
+        nothing = state is not None and _says_nothing(state)
+        if nothing and not step.text and self._kind != _THINKING:
+            return
         self._open(_THINKING, {"type": "thinking", "thinking": "", "signature": ""})
         self._summary = self._summary or step.summary
         if step.text:
             self._delta(event, {"type": "thinking_delta", "thinking": step.text})
-        if state is not None:
+        if nothing:
+            self._close()
+        elif state is not None:
             own = state.dialect == NAME
             self._sign(state.data.decode("utf-8", "replace") if own else seals.carry(state, summary=self._summary))
             self._close()
@@ -177,7 +186,7 @@ class AnthropicWriter:
 
     def _call_piece(self, event: ChatEvent) -> None:
         step = event.tool_call
-        state = step.state if step.HasField("state") else None
+        state = step.state if step.HasField("state") and not _says_nothing(step.state) else None
         if self._kind != _CALL or step.index != self._call:
             if state is not None and state.dialect != NAME:
                 self._whole(answer.carrier(state, seals.NEXT))
@@ -256,3 +265,8 @@ class AnthropicWriter:
 
     def _write(self, kind: str, members: dict[str, Any]) -> None:
         self._out.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), jsontools.dumps({"type": kind} | members)))
+
+
+def _says_nothing(state: pb.VendorState) -> bool:
+    """Whether a state is another dialect's and need not come back."""
+    return state.dialect != NAME and seals.worth_carrying(state) is None

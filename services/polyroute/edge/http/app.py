@@ -1,7 +1,7 @@
 """The routes of the HTTP door. The hot ones are plain ASGI; the rest is Starlette's."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
@@ -10,9 +10,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.edge.http.access import Access, Declared, Page, declared
+from polyroute.edge.http.admin import AdminDoor
 from polyroute.edge.http.anthropic import AnthropicDoor
 from polyroute.edge.http.body import Receive, Scope, Send
 from polyroute.edge.http.door import Door
@@ -27,6 +28,10 @@ Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 PREFIX: Final = "/v1"
 _GEMINI: Final = re.compile(rf"/(?:v1beta|v1)/models/(.+):({'|'.join(METHODS)})")
 _AZURE: Final = re.compile(rf"/openai/deployments/([^/]+)({'|'.join(AZURE)})")
+_NAMED: Final = (  # what these two stand for
+    *(f"{prefix}/models/{{model}}:{method}" for method in METHODS for prefix in ("/v1beta", PREFIX)),
+    *(f"/openai/deployments/{{model}}{rest}" for rest in AZURE),
+)
 _PREFLIGHT: Final = {
     "access-control-allow-origin": "*",
     "access-control-allow-methods": "GET, POST, DELETE",
@@ -59,14 +64,25 @@ class Doors:
 
 
 class App:
-    """The ASGI application: every path with and without `/v1`, with and without a slash at its end."""
+    """The ASGI application: every path with and without `/v1`, with and without a slash at its end.
 
-    def __init__(self, doors: Doors, pages: Pages) -> None:
+    Args:
+        doors: For callers.
+        pages: What is not hot.
+        admin: For administrators.
+
+    Raises:
+        UndeclaredError: A path does not say who may use it.
+    """
+
+    def __init__(self, doors: Doors, pages: Pages, admin: AdminDoor) -> None:
         hot: dict[str, Handler] = {
             "/chat/completions": doors.openai.chat,
             "/completions": doors.openai.completions,
             "/embeddings": doors.openai.embeddings,
             "/responses": doors.openai.responses,
+            "/responses/compact": doors.openai.compact,
+            "/responses/input_tokens": doors.openai.input_tokens,
             "/messages": doors.anthropic.messages,
             "/messages/count_tokens": doors.anthropic.count_tokens,
             "/rerank": doors.tasks.rerank,
@@ -81,7 +97,14 @@ class App:
         prefixes = (PREFIX, "", "/openai/v1")  # the last one is what Azure's newer clients ask for
         self._hot = {prefix + path: handler for path, handler in hot.items() for prefix in prefixes}
         self._doors = doors
+        self._admin = admin
         self._rest = _starlette(pages)
+        self.declared: Final[Sequence[Declared]] = (
+            *(Declared("POST", path, Access.KEY) for path in (*self._hot, *_NAMED)),
+            *doors.relay.declared,
+            *admin.declared,
+            *declared(self._rest.routes),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's entry."""
@@ -96,7 +119,9 @@ class App:
 
     async def _seldom(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"].rstrip("/")
-        if scope["method"] == "OPTIONS":
+        if self._admin.takes(path):
+            await self._admin(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
             await _preflight(scope)(scope, receive, send)
         elif path in self._hot:
             if scope["method"] == "POST":
@@ -115,19 +140,19 @@ class App:
 
 def _starlette(pages: Pages) -> Starlette:
     routes = [
-        Route("/", pages.root),
-        Route("/health/live", pages.live),
-        Route("/health/ready", pages.ready),
-        Route("/metrics", pages.metrics),
-        Route("/openapi.json", pages.openapi),
-        Route("/v1beta/models", pages.gemini_models),
-        Route("/v1beta/models/{id:path}", pages.gemini_models),
+        Page("/", pages.root, Access.PUBLIC),
+        Page("/health/live", pages.live, Access.PUBLIC),
+        Page("/health/ready", pages.ready, Access.PUBLIC),
+        Page("/metrics", pages.metrics, Access.PUBLIC),
+        Page("/openapi.json", pages.openapi, Access.PUBLIC),
+        Page("/v1beta/models", pages.gemini_models, Access.KEY),
+        Page("/v1beta/models/{id:path}", pages.gemini_models, Access.KEY),
     ]
     for prefix in (PREFIX, ""):
-        routes.append(Route(f"{prefix}/models", pages.models))
-        routes.append(Route(f"{prefix}/models/{{id:path}}", pages.models))
-        routes.append(Route(f"{prefix}/dashboard/billing/subscription", pages.subscription))
-        routes.append(Route(f"{prefix}/dashboard/billing/usage", pages.usage))
+        routes.append(Page(f"{prefix}/models", pages.models, Access.KEY))
+        routes.append(Page(f"{prefix}/models/{{id:path}}", pages.models, Access.KEY))
+        routes.append(Page(f"{prefix}/dashboard/billing/subscription", pages.subscription, Access.KEY))
+        routes.append(Page(f"{prefix}/dashboard/billing/usage", pages.usage, Access.KEY))
     handlers = {404: _no_such_path, 405: _wrong_method}
     return Starlette(routes=routes, exception_handlers=handlers)
 

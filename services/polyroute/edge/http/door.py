@@ -15,6 +15,7 @@ import structlog
 from polyroute.api.chat.v1.chat_pb2 import EncodedRequest, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.router.v1.router_pb2 import Preferences
+from polyroute.edge import attribution
 from polyroute.edge.call import Call
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.explaining import explained
@@ -112,6 +113,7 @@ class Door:
         with Exchange(scope[SCOPE_KEY], headers, trail, manners) as exchange:
 
             async def served() -> None:
+                attribution.from_headers(trail, headers)
                 http = self._config.http
                 body = await read_body(receive, headers, http.max_body_bytes, http.max_decompressed_bytes)
                 form = headers.get("content-type", "").startswith("multipart/")
@@ -167,6 +169,8 @@ class Door:
             forwarded: Names of headers that a vendor of the same dialect may see.
             kind: The body's media type when it is not JSON.
         """
+        if not kind:
+            attribution.from_body(asked.trail, asked.body)
         encoded = EncodedRequest(dialect=dialect, body=asked.body, content_type=kind)
         call = Call(credential(asked.headers), facts, encoded, asked.deadline, asked.trail)
         if asked.preferences is not None:

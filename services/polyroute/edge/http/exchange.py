@@ -7,12 +7,12 @@ place that knows which it is.
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, Protocol
 
-from polyroute.edge.allowance import headers_of_refusal
+from polyroute.edge.allowance import figures_of_refusal
 from polyroute.edge.errors import headers_of, shape_of
 from polyroute.edge.explaining import beside
-from polyroute.edge.http.connection import Headers, Reply
+from polyroute.edge.http.connection import Headers
 from polyroute.edge.http.manners import Manners
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
@@ -29,6 +29,32 @@ ANY_ORIGIN: Final = (b"access-control-allow-origin", b"*")
 _EXPOSED: Final = (ANY_ORIGIN, (b"access-control-expose-headers", b"*"))
 
 
+class Outlet(Protocol):
+    """Where an answer goes: a connection, or what stands before one. See `connection.Reply`."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone."""
+
+    def served_by(self, task: asyncio.Task[Any] | None) -> None:
+        """Names the task that answers."""
+
+    def served(self) -> None:
+        """The current task has answered."""
+
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Writes a whole answer."""
+
+    def open(self, status: int, headers: Headers) -> None:
+        """Begins an answer that comes in pieces."""
+
+    async def piece(self, data: bytes, *, last: bool) -> None:
+        """Writes the next piece."""
+
+    def cut(self) -> None:
+        """Ends an answer that cannot be completed."""
+
+
 class Exchange:
     """One request and its answer.
 
@@ -41,7 +67,7 @@ class Exchange:
 
     __slots__ = ("_headers", "_manners", "_pinger", "_reply", "_timer", "_trail", "events", "started")
 
-    def __init__(self, reply: Reply, headers: Mapping[str, str], trail: Trail, manners: Manners) -> None:
+    def __init__(self, reply: Outlet, headers: Mapping[str, str], trail: Trail, manners: Manners) -> None:
         self._reply = reply
         self._headers = headers
         self._trail = trail
@@ -70,6 +96,11 @@ class Exchange:
         self.started = True
         kind = _JSON_HEADER if content_type is JSON else (b"content-type", _ascii(content_type))
         self._reply.whole(status, (kind, *self._about(), *extra), body)
+
+    def replayed(self, status: int, content_type: str, body: bytes, request_id: str) -> None:
+        """Sends what another call answered to the same request, word for word."""
+        extra = ((b"idempotent-replayed", b"true"), (b"x-polyroute-original-request-id", _ascii(request_id)))
+        self.whole(body, status, extra, content_type)
 
     async def piece(self, data: bytes, *, last: bool) -> None:
         """Sends the next piece of a stream of events; the first one opens it."""
@@ -103,7 +134,8 @@ class Exchange:
             return
         body = manners.error(error, shape, self._trail.request_id)
         if not self.started:
-            self.whole(body, manners.status(shape), headers_of(error, shape) + headers_of_refusal(error))
+            limits = manners.limits(figures_of_refusal(error))
+            self.whole(body, manners.status(shape), headers_of(error, shape) + limits)
             return
         # an in-band error and no end marker: clients would take a bare end for a complete answer
         await self._reply.piece(manners.broken(body), last=True)
@@ -143,7 +175,7 @@ class Exchange:
             headers.append((b"x-client-request-id", asked[_CLIENT_ID].encode()))
         if "origin" in asked:
             headers += _EXPOSED
-        limits = trail.admission.headers() if trail.admission is not None else []
+        limits = self._manners.limits(trail.admission.figures()) if trail.admission is not None else []
         if trail.attempt is not None and trail.committed:
             headers += _served(trail, limited=bool(limits))
         return headers + limits

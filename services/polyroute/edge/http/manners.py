@@ -4,7 +4,7 @@ OpenAI: https://platform.openai.com/docs/guides/error-codes. Anthropic: https://
 Gemini: errors are google.rpc.Status as JSON, https://cloud.google.com/apis/design/errors.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,7 +12,9 @@ import orjson
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.edge.errors import Shape, body_of
+from polyroute.edge.http import figures
 from polyroute.edge.http.connection import Headers
+from polyroute.edge.shares import Figure
 from polyroute.mesh.errors import DOMAIN, MeshError
 
 COMMENT: Final = b": keep-alive\n\n"  # a comment, which every SSE reader skips
@@ -33,6 +35,7 @@ class Manners:
         aside: An event at a stream's end that says why the call went where it went: from a JSON object.
         statuses: HTTP statuses that differ from OpenAI's.
         forwarded: Client headers that a vendor of the same dialect may see.
+        limits: How the caller's limits stand, as headers.
     """
 
     id_header: bytes
@@ -44,6 +47,7 @@ class Manners:
     aside: Callable[[bytes], bytes]
     statuses: Mapping[int, int] = field(default_factory=dict)
     forwarded: frozenset[str] = frozenset()
+    limits: Callable[[Iterable[Figure]], list[tuple[bytes, bytes]]] = figures.openai
 
     def status(self, shape: Shape) -> int:
         """The HTTP status of an error here."""
@@ -133,6 +137,18 @@ _RPC_CODES: Final = {
 }
 
 
+def _waiting(error: MeshError) -> list[dict[str, Any]]:
+    """What Gemini's clients read of a refusal: which quota it is of, and when to come back."""
+    found: list[dict[str, Any]] = []
+    if error.reason == pb.REASON_RATE_LIMITED:
+        violation = {"quotaMetric": error.metadata.get("limit", ""), "description": error.message}
+        found.append({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]})
+    if error.retry_after is not None:
+        delay = f"{error.retry_after:.3f}s"
+        found.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay})
+    return found
+
+
 def _gemini_error(error: MeshError, shape: Shape, request_id: str) -> bytes:
     info = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -144,7 +160,7 @@ def _gemini_error(error: MeshError, shape: Shape, request_id: str) -> bytes:
         "code": shape.status,
         "message": shape.message or error.message,
         "status": _RPC_CODES.get(shape.status, "UNAVAILABLE" if shape.status > 500 else "FAILED_PRECONDITION"),
-        "details": [info],
+        "details": [info, *_waiting(error)],
     }
     return orjson.dumps({"error": told})
 
@@ -177,6 +193,7 @@ ANTHROPIC: Final = Manners(
     aside=_named_aside,
     statuses={503: _OVERLOADED},
     forwarded=frozenset({"anthropic-version", "anthropic-beta"}),
+    limits=figures.anthropic,
 )
 GEMINI: Final = Manners(
     id_header=b"x-request-id",
@@ -186,4 +203,5 @@ GEMINI: Final = Manners(
     error=_gemini_error,
     broken=_data,
     aside=_member_aside,
+    limits=figures.none,
 )

@@ -3,7 +3,16 @@
 from typing import Final
 
 from polyroute.api.router.v1.router_pb2 import Preferences
-from polyroute.dialects import openai_chat, openai_completions, openai_embeddings, openai_responses
+from polyroute.dialects import (
+    openai_chat,
+    openai_compact,
+    openai_completions,
+    openai_embeddings,
+    openai_input_tokens,
+    openai_responses,
+)
+from polyroute.dialects.task import Body
+from polyroute.edge.call import Call
 from polyroute.edge.http import manners
 from polyroute.edge.http.body import Receive, Scope, Send
 from polyroute.edge.http.door import Asked, Door
@@ -14,7 +23,14 @@ _CHAT: Final = (openai_chat.DIALECT.name, openai_chat.DIALECT.read_facts, manner
 _COMPLETIONS: Final = (openai_completions.DIALECT.name, openai_completions.DIALECT.read_facts, manners.OPENAI)
 _RESPONSES: Final = (openai_responses.DIALECT.name, openai_responses.DIALECT.read_facts, manners.RESPONSES)
 # What may follow `/openai/deployments/{model}` in Azure's scheme.
-AZURE: Final = ("/chat/completions", "/completions", "/embeddings", "/responses")
+AZURE: Final = (
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/responses",
+    "/responses/compact",
+    "/responses/input_tokens",
+)
 
 
 class OpenAiDoor:
@@ -57,12 +73,36 @@ class OpenAiDoor:
             asked.body, keeper = unpinned(asked.body)
             facts = read(asked.body, default_model=model or asked.model)
             call = door.call(asked, dialect, facts)
-            if keeper:
-                call.preferences = call.preferences or Preferences()
-                call.preferences.only[:] = [keeper]
+            _keep_to(keeper, call)
             await door.generate(call, asked.exchange, Pin(asked.trail))
 
         await door.exchange(scope, receive, how, work)
+
+    async def compact(self, scope: Scope, receive: Receive, send: Send, model: str = "") -> None:
+        """POST /v1/responses/compact; one that follows a stored answer goes to the vendor that keeps that one."""
+        door, dialect = self._door, openai_compact.DIALECT
+
+        async def work(asked: Asked) -> None:
+            asked.body, keeper = unpinned(asked.body)
+            facts = dialect.read_facts(asked.body, default_model=model or asked.model)
+            call = door.call(asked, dialect.name, facts)
+            _keep_to(keeper, call)
+            await door.generate(call, asked.exchange)
+
+        await door.exchange(scope, receive, manners.RESPONSES, work)
+
+    async def input_tokens(self, scope: Scope, receive: Receive, send: Send, model: str = "") -> None:
+        """POST /v1/responses/input_tokens."""
+        door, dialect = self._door, openai_input_tokens.DIALECT
+
+        async def work(asked: Asked) -> None:
+            asked.body, keeper = unpinned(asked.body)
+            facts = dialect.read_facts(Body(asked.body), default_model=model or asked.model)
+            call = door.call(asked, dialect.name, facts)
+            _keep_to(keeper, call)
+            await door.generate(call, asked.exchange)
+
+        await door.exchange(scope, receive, manners.RESPONSES, work)
 
     async def embeddings(self, scope: Scope, receive: Receive, send: Send, model: str = "") -> None:
         """POST /v1/embeddings."""
@@ -80,10 +120,21 @@ class OpenAiDoor:
             await self.embeddings(scope, receive, send, model)
         elif rest == "/responses":
             await self.responses(scope, receive, send, model)
+        elif rest == "/responses/compact":
+            await self.compact(scope, receive, send, model)
+        elif rest == "/responses/input_tokens":
+            await self.input_tokens(scope, receive, send, model)
         elif rest == "/chat/completions":
             await self.chat(scope, receive, send, model)
         else:
             await self.completions(scope, receive, send, model)
+
+
+def _keep_to(keeper: str, call: Call) -> None:
+    """Has a call made at the provider that keeps what it follows, if there is one."""
+    if keeper:
+        call.preferences = call.preferences or Preferences()
+        call.preferences.only[:] = [keeper]
 
 
 def _as_chat(body: bytes) -> bytes:

@@ -53,7 +53,8 @@ class RelayDoor:
         yield Declared(ANY, f"{PASSTHROUGH}{{provider}}/{{path}}", Access.KEY)
         for kept in KEPT:
             for prefix in ("/v1", ""):
-                yield Declared(ANY, f"{prefix}/{kept}", Access.KEY)
+                if kept != "responses":  # that path itself is OpenAI's door
+                    yield Declared(ANY, f"{prefix}/{kept}", Access.KEY)
                 yield Declared(ANY, f"{prefix}/{kept}/{{path}}", Access.KEY)
 
     def takes(self, path: str) -> bool:

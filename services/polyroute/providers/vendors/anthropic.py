@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from polyroute.providers.bills import STOPS
 from polyroute.providers.credentials import HeaderKey
 from polyroute.providers.families import CLAUDE, CLAUDE_FAULTS
 from polyroute.providers.spoken import COUNT_MESSAGES, MESSAGES, VERSION
@@ -19,4 +20,5 @@ VENDOR: Final = Vendor(
     faults=CLAUDE_FAULTS,
     recorded=frozenset({"anthropic.messages", "anthropic.count_tokens"}),
     price_book="anthropic",
+    bills=STOPS,
 )

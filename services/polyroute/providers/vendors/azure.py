@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Final
 
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import FILTERS
 from polyroute.providers.credentials import HeaderKey
 from polyroute.providers.families import CLAUDE, GPT, GPT_FAULTS
-from polyroute.providers.spoken import CHAT, EMBEDDINGS, IMAGES, MESSAGES, RESPONSES, SPEECH, TRANSCRIPTIONS
+from polyroute.providers.spoken import CHAT, COMPACT, EMBEDDINGS, IMAGES, MESSAGES, RESPONSES, SPEECH, TRANSCRIPTIONS
 from polyroute.providers.vendor import Setting, Vendor
 
 # https://learn.microsoft.com/en-us/azure/foundry/foundry-models/how-to/use-foundry-models-claude
@@ -31,7 +32,7 @@ VENDOR: Final = Vendor(
     credential=HeaderKey("api-key", "", tokens=True),
     speaks=(
         _CLAUDE,
-        *(replace(one.at("/openai/v1"), but=_CLAUDE.models) for one in (CHAT, RESPONSES, EMBEDDINGS)),
+        *(replace(one.at("/openai/v1"), but=_CLAUDE.models) for one in (CHAT, RESPONSES, EMBEDDINGS, COMPACT)),
         # pictures and sound are found by deployment only:
         # https://learn.microsoft.com/en-us/azure/ai-services/openai/reference-preview
         *(replace(one, path=f"{one.at(_DEPLOYMENT).path}{_DATED}") for one in (IMAGES, SPEECH, TRANSCRIPTIONS)),
@@ -40,6 +41,8 @@ VENDOR: Final = Vendor(
     models=(*GPT, *CLAUDE),
     faults=GPT_FAULTS,
     recorded=frozenset({"openai.chat", "openai.responses", "openai.embeddings", "anthropic.messages"}),
+    custom_tools=frozenset({"openai.chat", "openai.responses"}),
     price_book="azure",
     own_models=True,
+    bills=FILTERS,
 )

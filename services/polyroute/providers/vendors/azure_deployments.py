@@ -7,6 +7,7 @@ deployment, which stands in the path.
 from typing import Final
 
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import FILTERS
 from polyroute.providers.credentials import HeaderKey
 from polyroute.providers.families import GPT, GPT_FAULTS
 from polyroute.providers.spoken import CHAT, COMPLETIONS, EMBEDDINGS, IMAGES, SPEECH, TRANSCRIPTIONS, below
@@ -37,6 +38,8 @@ VENDOR: Final = Vendor(
     models=GPT,
     faults=GPT_FAULTS,
     recorded=frozenset({"openai.chat", "openai.embeddings"}),
+    custom_tools=frozenset({"openai.chat", "openai.responses"}),
     price_book="azure",
     own_models=True,
+    bills=FILTERS,
 )

@@ -8,6 +8,7 @@ from typing import Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.providers.bills import GOES_ON
 from polyroute.providers.credentials import AwsKey
 from polyroute.providers.families import CLAUDE
 from polyroute.providers.spoken import Spoken
@@ -48,4 +49,5 @@ VENDOR: Final = Vendor(
     ),
     recorded=frozenset({"bedrock.converse", "bedrock.count_tokens", "bedrock.rerank"}),
     price_book="aws",
+    bills=GOES_ON,
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from polyroute.providers.bills import STOPS
 from polyroute.providers.spoken import CHAT, EMBEDDINGS, RESPONSES
 from polyroute.providers.vendor import Setting, Vendor
 
@@ -14,4 +15,5 @@ VENDOR: Final = Vendor(
     speaks=(CHAT, RESPONSES, EMBEDDINGS),
     recorded=frozenset({"openai.chat"}),
     price_book="cloudflare",
+    bills=STOPS,
 )

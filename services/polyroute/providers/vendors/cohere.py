@@ -4,6 +4,7 @@ from typing import Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.providers.bills import STOPS
 from polyroute.providers.spoken import RERANK, Spoken
 from polyroute.providers.vendor import FaultRule, Vendor
 
@@ -26,4 +27,5 @@ VENDOR: Final = Vendor(
     ),
     recorded=frozenset({"cohere.chat", "cohere.embed", "cohere.rerank"}),
     price_book="cohere",
+    bills=STOPS,
 )

@@ -9,6 +9,7 @@ from typing import Final
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import GOES_ON
 from polyroute.providers.spoken import CHAT, EMBEDDINGS, MESSAGES, RESPONSES, Spoken, below
 from polyroute.providers.traits import Traits
 from polyroute.providers.vendor import FaultRule, Vendor
@@ -76,4 +77,7 @@ VENDOR: Final = Vendor(
             "dashscope.images",
         }
     ),
+    price_book="dashscope",
+    price_books={"ap-southeast-1": "", "us-east-1": "", "cn-hongkong": ""},
+    bills=GOES_ON,
 )

@@ -4,6 +4,7 @@ from typing import Final
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import STOPS
 from polyroute.providers.spoken import CHAT, MESSAGES, RESPONSES
 from polyroute.providers.traits import Traits
 from polyroute.providers.vendor import FaultRule, Vendor
@@ -22,4 +23,5 @@ VENDOR: Final = Vendor(
     faults=(FaultRule(errors_pb2.FAULT_UNSUPPORTED, r"unknown variant `\w+`, expected `text`", statuses=(400,)),),
     recorded=frozenset({"openai.chat", "openai.responses"}),
     price_book="deepseek",
+    bills=STOPS,
 )

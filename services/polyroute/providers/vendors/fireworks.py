@@ -3,6 +3,7 @@
 from typing import Final
 
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import STOPS
 from polyroute.providers.spoken import COMPATIBLE, MESSAGES, RERANK, RESPONSES, below
 from polyroute.providers.vendor import Vendor
 
@@ -15,4 +16,5 @@ VENDOR: Final = Vendor(
     options={"openai.chat": Options(reasoning_member="reasoning_content", accepts=frozenset({"top_k"}))},
     recorded=frozenset({"openai.chat"}),
     price_book="fireworks",
+    bills=STOPS,
 )

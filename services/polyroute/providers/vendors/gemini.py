@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from polyroute.providers.bills import GOES_ON
 from polyroute.providers.credentials import HeaderKey
 from polyroute.providers.families import GEMINI, GOOGLE_FAULTS
 from polyroute.providers.gemini_paths import COUNT, EMBED, gemini
@@ -20,4 +21,5 @@ VENDOR: Final = Vendor(
     faults=GOOGLE_FAULTS,
     recorded=frozenset({"gemini.generate", "gemini.count_tokens", "gemini.embed"}),
     price_book="google",
+    bills=GOES_ON,
 )

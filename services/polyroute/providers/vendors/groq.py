@@ -3,6 +3,7 @@
 from typing import Final
 
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import GOES_ON
 from polyroute.providers.spoken import CHAT, RESPONSES, SPEECH, TRANSCRIPTIONS
 from polyroute.providers.traits import Traits
 from polyroute.providers.vendor import Vendor
@@ -17,4 +18,5 @@ VENDOR: Final = Vendor(
     models=(Traits(refused=frozenset({"logprobs", "logit_bias", "top_logprobs"})),),
     recorded=frozenset({"openai.chat"}),
     price_book="groq",
+    bills=GOES_ON,
 )

@@ -5,6 +5,7 @@ The upstream id of a model may end with the provider that is to serve it (`:groq
 
 from typing import Final
 
+from polyroute.providers.bills import GOES_ON
 from polyroute.providers.spoken import CHAT, RESPONSES
 from polyroute.providers.vendor import Vendor
 
@@ -15,4 +16,5 @@ VENDOR: Final = Vendor(
     discover=False,  # the same token fetches files, and most of its holders have it for that
     speaks=(CHAT, RESPONSES),
     recorded=frozenset({"openai.chat"}),
+    bills=GOES_ON,
 )

@@ -14,4 +14,5 @@ VENDOR: Final = Vendor(
     speaks=(CHAT, EMBEDDINGS),
     options={"openai.chat": Options(reasoning_member="reasoning_content")},
     models=(Traits(refused=frozenset({"n", "logit_bias", "logprobs", "top_logprobs"}), audio=False),),
+    price_book="hunyuan",
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.providers.bills import GOES_ON
 from polyroute.providers.spoken import CHAT, MESSAGES, RESPONSES, below
 from polyroute.providers.traits import Traits
 from polyroute.providers.vendor import FaultRule, Vendor
@@ -31,4 +32,6 @@ VENDOR: Final = Vendor(
         FaultRule(errors_pb2.FAULT_SERVER, r"\((?:1000|1001|1024|1033)\)$"),
     ),
     price_book="minimax",
+    price_books={"cn": "minimax-cn"},
+    bills=GOES_ON,
 )

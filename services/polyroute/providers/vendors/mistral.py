@@ -3,6 +3,7 @@
 from typing import Final
 
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import GOES_ON
 from polyroute.providers.spoken import CHAT, EMBEDDINGS, MODERATIONS, TRANSCRIPTIONS
 from polyroute.providers.traits import Traits
 from polyroute.providers.vendor import Quirks, Vendor
@@ -23,4 +24,5 @@ VENDOR: Final = Vendor(
     ),
     recorded=frozenset({"openai.chat", "openai.embeddings", "openai.transcriptions"}),
     price_book="mistral",
+    bills=GOES_ON,
 )

@@ -33,4 +33,5 @@ VENDOR: Final = Vendor(
         FaultRule(errors_pb2.FAULT_FILTER, r"considered high risk", statuses=(400,)),
     ),
     price_book="moonshotai",
+    price_books={"cn": "moonshot-cn"},
 )

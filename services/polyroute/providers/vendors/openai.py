@@ -3,12 +3,15 @@
 from typing import Final
 
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import STOPS
 from polyroute.providers.families import GPT, GPT_FAULTS
 from polyroute.providers.spoken import (
     CHAT,
+    COMPACT,
     COMPLETIONS,
     EMBEDDINGS,
     IMAGES,
+    INPUT_TOKENS,
     MODERATIONS,
     RESPONSES,
     SPEECH,
@@ -22,7 +25,18 @@ VENDOR: Final = Vendor(
     # https://platform.openai.com/docs/guides/your-data#data-residency
     regions={"us": "https://us.api.openai.com/v1", "eu": "https://eu.api.openai.com/v1"},
     key_env=("OPENAI_API_KEY",),
-    speaks=(CHAT, RESPONSES, COMPLETIONS, EMBEDDINGS, IMAGES, SPEECH, TRANSCRIPTIONS, MODERATIONS),
+    speaks=(
+        CHAT,
+        RESPONSES,
+        COMPLETIONS,
+        EMBEDDINGS,
+        IMAGES,
+        SPEECH,
+        TRANSCRIPTIONS,
+        MODERATIONS,
+        COMPACT,
+        INPUT_TOKENS,
+    ),
     options={"openai.chat": Options(max_tokens_member="max_completion_tokens", developer_role=True)},
     models=GPT,
     faults=GPT_FAULTS,
@@ -38,5 +52,7 @@ VENDOR: Final = Vendor(
             "openai.moderations",
         }
     ),
+    custom_tools=frozenset({"openai.chat", "openai.responses"}),
     price_book="openai",
+    bills=STOPS,
 )

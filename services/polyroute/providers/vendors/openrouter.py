@@ -4,6 +4,7 @@ from typing import Final
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import GOES_ON
 from polyroute.providers.spoken import COMPATIBLE, MESSAGES, RERANK, RESPONSES, TRANSCRIPTIONS, below
 from polyroute.providers.vendor import FaultRule, Vendor
 
@@ -32,4 +33,5 @@ VENDOR: Final = Vendor(
         {"openai.chat", "openai.responses", "openai.embeddings", "openai.transcriptions", "cohere.rerank"}
     ),
     price_book="openrouter",
+    bills=GOES_ON,
 )

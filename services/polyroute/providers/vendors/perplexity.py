@@ -6,6 +6,7 @@ Search context is charged beside tokens; `usage.cost` of an answer has both.
 from typing import Final
 
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import GOES_ON
 from polyroute.providers.spoken import CHAT, EMBEDDINGS
 from polyroute.providers.traits import Traits
 from polyroute.providers.vendor import Vendor
@@ -28,4 +29,5 @@ VENDOR: Final = Vendor(
     ),
     recorded=frozenset({"openai.chat", "openai.embeddings"}),
     price_book="perplexity",
+    bills=GOES_ON,
 )

@@ -12,4 +12,5 @@ VENDOR: Final = Vendor(
     key_env=("QIANFAN_API_KEY",),
     speaks=(CHAT, EMBEDDINGS, IMAGES, RERANK),
     options={"openai.chat": Options(reasoning_member="reasoning_content")},
+    price_book="qianfan",
 )

@@ -17,4 +17,6 @@ VENDOR: Final = Vendor(
     options={"openai.chat": Options(reasoning_member="reasoning_content", accepts=frozenset({"top_k"}))},
     # https://docs.siliconflow.com/en/faqs/error-code
     faults=(FaultRule(errors_pb2.FAULT_QUOTA, r"balance is insufficient", statuses=(403,)),),
+    price_book="siliconflow",
+    price_books={"international": ""},
 )

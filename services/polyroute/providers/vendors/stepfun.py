@@ -14,4 +14,6 @@ VENDOR: Final = Vendor(
     key_env=("STEP_API_KEY", "STEPFUN_API_KEY"),
     speaks=(*below("/v1", CHAT, IMAGES, SPEECH, TRANSCRIPTIONS), MESSAGES),
     options={"openai.chat": Options(reasoning_member="reasoning")},
+    price_book="stepfun",
+    price_books={"international": ""},
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import STOPS
 from polyroute.providers.spoken import COMPATIBLE, IMAGES, RERANK, SPEECH, TRANSCRIPTIONS
 from polyroute.providers.vendor import Vendor
 
@@ -14,4 +15,5 @@ VENDOR: Final = Vendor(
     options={"openai.chat": Options(reasoning_member="reasoning", accepts=frozenset({"top_k"}))},
     recorded=frozenset({"openai.chat", "openai.completions", "openai.images"}),
     price_book="together",
+    bills=STOPS,
 )

@@ -28,4 +28,6 @@ VENDOR: Final = Vendor(
         FaultRule(errors_pb2.FAULT_FILTER, r"may contain sensitive information", statuses=(400,)),
         FaultRule(errors_pb2.FAULT_SERVER, codes=("serveroverloaded",), statuses=(429,)),
     ),
+    price_book="volcengine",
+    price_books={"ap-southeast-1": ""},
 )

@@ -4,6 +4,7 @@ from typing import Final
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects.openai_chat import Options
+from polyroute.providers.bills import STOPS
 from polyroute.providers.spoken import CHAT, IMAGES, RESPONSES
 from polyroute.providers.traits import Traits
 from polyroute.providers.vendor import FaultRule, Vendor
@@ -32,4 +33,5 @@ VENDOR: Final = Vendor(
     ),
     recorded=frozenset({"openai.chat", "openai.responses"}),
     price_book="x-ai",
+    bills=STOPS,
 )

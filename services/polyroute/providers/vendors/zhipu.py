@@ -43,4 +43,5 @@ VENDOR: Final = Vendor(
     ),
     recorded=frozenset({"openai.chat"}),
     price_book="zhipuai",
+    price_books={"international": "zai"},
 )

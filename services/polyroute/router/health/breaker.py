@@ -60,7 +60,7 @@ class BreakerRules:
     claim: float = 5.0
     lease: float = 90.0
     silent: int = 5
-    patience: float = 5.0
+    patience: float = 3.0
     ramp: float = 30.0
     floor: float = 0.1
 

@@ -283,7 +283,8 @@ class Health:
             if not flight.answered:
                 unit.throttle.dropped(flight.began, now)
             return
-        unit.heard = now
+        if not flight.answered:  # else it was heard of when the answer began: the end of it says nothing of new calls
+            unit.heard = now
         if outcome.fault == pb.FAULT_UNSPECIFIED:
             self._good(flight, outcome, now)
         elif outcome.fault in CALLERS:

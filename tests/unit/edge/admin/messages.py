@@ -1,5 +1,6 @@
 """Made-up messages of any type of the contract."""
 
+import functools
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -20,11 +21,13 @@ _SECONDS: Final = 2**31
 DEPTH: Final = 2
 
 
+@functools.cache
 def requests(binding: Binding) -> st.SearchStrategy[Message]:
     """Requests that a binding can say: what its path names is not empty, its body there, its query flat."""
     return messages(binding.method.input_type).map(lambda request: _sayable(binding, request))
 
 
+@functools.cache
 def messages(descriptor: Descriptor, depth: int = DEPTH) -> st.SearchStrategy[Message]:
     """Messages of a type, some of their fields set."""
     made = GetMessageClass(descriptor)

@@ -33,7 +33,7 @@ def asked(verb: str, url: str, body: Any = b"") -> Any:
     return read(found, query, body if isinstance(body, bytes) else orjson.dumps(body))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_what_a_client_says_is_what_the_door_reads(data: st.DataObject) -> None:
     """Of every method, for any values: nothing is lost between a message, its HTTP form, and the message again."""
@@ -48,7 +48,7 @@ def test_what_a_client_says_is_what_the_door_reads(data: st.DataObject) -> None:
     assert request == read(found, query, body)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), ANY, st.text(max_size=20))
 def test_anything_is_read_or_refused(data: st.DataObject, body: Any, query: str) -> None:
     """Whatever comes is a request, or the caller's mistake; never an error of ours."""

@@ -61,13 +61,19 @@ def test_outage(seed: int) -> None:
     assert tally.refused > 0.5 * (tally.calls - tally.served)
 
 
-def test_silence() -> None:
-    """A vendor that hangs is left within seconds, not after the minute that its first victims wait."""
-    tally = run(stalled(), even)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_silence(seed: int) -> None:
+    """A vendor that hangs is left within five seconds, not after the minute that its first victims wait.
+
+    Of those victims, retries are enough for all but a few; of the calls that come later none is lost.
+    """
+    tally = run(stalled(seed), even)
+    since = [counts for second, counts in tally.spells.items() if second >= 35]
 
     assert tally.first_token(0.9) <= 1.0
     assert tally.per_call <= 1.2
-    assert tally.success >= 0.98
+    assert tally.success >= 0.995
+    assert sum(served for _, served in since) >= 0.999 * sum(calls for calls, _ in since)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -193,6 +193,23 @@ class TestEjection:
         assert ["b"] == house.order()
         assert "silent" == house.health.state().of("a").reason
 
+    def test_silence_while_older_answers_go_on(self) -> None:
+        """The end of an answer that had begun says nothing of those that do not begin."""
+        house = House("a", "b")
+        house.attempt("a", GOOD, 50)
+        house.health.begin("a", "long")
+        house.health.answered("long")
+        house.clock.now += 1.0
+        house.order()
+        for number in range(20):
+            house.health.begin("a", f"stuck-{number}")
+        house.clock.now += 2.5
+        house.health.end("a", "long", GOOD)
+        house.clock.now += 2.0
+
+        assert ["b"] == house.order()
+        assert "silent" == house.health.state().of("a").reason
+
     def test_less_for_those_that_accept_less(self) -> None:
         """Four of five refused, never five in a row: it gets what it can bear."""
         house = House("a", "b")

@@ -156,9 +156,7 @@ class Budget(_message.Message):
     amount_nanos: _builtins.int
     """The amount, nano-USD."""
     hard: _builtins.bool
-    """Calls that it cannot pay are refused. A soft budget only counts, and only calls for which a hard one beside it holds
-    money.
-    """
+    """Calls that it cannot pay are refused. A soft budget counts what is spent, and refuses nothing."""
     spent_nanos: _builtins.int
     """Spent in the current period, nano-USD."""
     held_nanos: _builtins.int

@@ -1,0 +1,1 @@
+"""The revisions of auth's tables; `python -m polyroute.mesh.migrations auth "what"` writes the next."""

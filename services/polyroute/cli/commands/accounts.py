@@ -1,0 +1,50 @@
+"""Accounts: people and teams."""
+
+from typing import Annotated, Final
+
+import typer
+
+from polyroute.cli.desk import Desk, administrative
+
+app: Final = typer.Typer(help="Create, list and change accounts.", no_args_is_help=True)
+
+Account = Annotated[str, typer.Argument(help="its id")]
+Filter = Annotated[str, typer.Option("--filter", help="such as 'name = \"team\"'; joined by AND")]
+Name = Annotated[str, typer.Option(help="name for people")]
+Billing = Annotated[str, typer.Option(help="postpaid or prepaid")]
+
+
+@app.command("list")
+@administrative
+def accounts_list(desk: Desk, filtered: Filter = "") -> None:
+    """Lists accounts, newest first."""
+    from polyroute.cli import tenants
+
+    tenants.list_accounts(desk, filtered)
+
+
+@app.command("get")
+@administrative
+def accounts_get(desk: Desk, account: Account) -> None:
+    """Shows an account."""
+    from polyroute.cli import tenants
+
+    tenants.get_account(desk, account)
+
+
+@app.command("create")
+@administrative
+def accounts_create(desk: Desk, name: Name, billing: Billing = "postpaid") -> None:
+    """Creates an account and prints its id."""
+    from polyroute.cli import tenants
+
+    tenants.create_account(desk, name, billing)
+
+
+@app.command("update")
+@administrative
+def accounts_update(desk: Desk, account: Account, name: Name = "", billing: Billing = "") -> None:
+    """Changes an account."""
+    from polyroute.cli import tenants
+
+    tenants.update_account(desk, account, name, billing)

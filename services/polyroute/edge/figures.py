@@ -1,0 +1,33 @@
+"""The edge's own figures for Prometheus: calls under way, waiting and shed, and whether limits are counted alone."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from polyroute.edge.allowance import Allowances
+
+
+class AllowanceFigures(Collector):
+    """What allowances know, put into Prometheus' form when asked for.
+
+    Args:
+        allowances: Of this edge.
+    """
+
+    def __init__(self, allowances: Allowances) -> None:
+        self._allowances = allowances
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures at this moment."""
+        alone = float(self._allowances.shares.degraded)
+        yield GaugeMetricFamily("polyroute_edge_limits_degraded", "limits are not counted with all edges", alone)
+        turnstile = self._allowances.turnstile
+        if turnstile is None:
+            return
+        yield GaugeMetricFamily("polyroute_edge_calls_under_way", "calls that were let in", turnstile.under_way)
+        yield GaugeMetricFamily("polyroute_edge_calls_waiting", "calls that wait for their turn", turnstile.waiting)
+        shed = CounterMetricFamily("polyroute_edge_calls_shed", "calls turned away, by class", labels=("criticality",))
+        for criticality, count in turnstile.shed.items():
+            shed.add_metric((criticality.name.lower(),), count)
+        yield shed

@@ -1,0 +1,1 @@
+"""What calls with an `Idempotency-Key` answered, for all edges of the installation."""

@@ -1,0 +1,1 @@
+"""The revisions of metrics's tables; `python -m polyroute.mesh.migrations metrics "what"` writes the next."""

@@ -1,0 +1,28 @@
+"""What vendors bill of answers that did not come whole, as far as somebody has said so.
+
+Of a vendor that is not named here nothing is known: what it has sent is charged, and nothing where it has sent nothing.
+"""
+
+from typing import Final
+
+from polyroute.api.router.v1.router_pb2 import (
+    BILLED_PART_DELIVERED,
+    BILLED_PART_PROMPT,
+    BILLED_PART_WHOLE,
+    Billing,
+)
+
+_STREAMS: Final = "https://openrouter.ai/docs/api-reference/streaming"  # which vendors stop when a stream is closed
+
+STOPS: Final = Billing(disconnect=BILLED_PART_DELIVERED, source=_STREAMS)
+"""Work and billing stop when a stream is closed."""
+
+GOES_ON: Final = Billing(disconnect=BILLED_PART_WHOLE, source=_STREAMS)
+"""The answer is made, and billed, to its end, whoever reads it."""
+
+FILTERS: Final = Billing(
+    disconnect=BILLED_PART_DELIVERED,
+    refusal=BILLED_PART_PROMPT,
+    source="https://learn.microsoft.com/azure/ai-services/openai/how-to/manage-costs",
+)
+"""As STOPS; and a prompt that a content filter refuses was read, and is billed."""

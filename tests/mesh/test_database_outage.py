@@ -1,0 +1,81 @@
+"""PostgreSQL is stopped under load and started again: known callers do not notice, and no charge is lost."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from bench.vendor import Vendor
+from tests.mesh.gateway import Gateway, deployment, running
+from tests.postgres import Server
+
+BEFORE, AWAY, AFTER = 1.0, 3.0, 1.5  # seconds
+RATE = 40  # calls a second of each kind
+SETTLED = "SELECT count(DISTINCT request_id), count(*) FROM polyroute_auth.ledger WHERE kind = 2"
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, postgres: Server) -> AsyncGenerator[tuple[Gateway, str]]:
+    """A gateway on a PostgreSQL database of its own, and the database."""
+    url = postgres.database()
+    with capture_logs():  # of every attempt to reach the database, with all that led to it
+        async with (
+            Vendor() as vendor,
+            running(tmp_path, {"v": vendor.url}, {"m": {"deployments": [deployment("v")]}}, database=url) as started,
+        ):
+            yield started, url
+
+
+async def test_stopped_database_is_not_on_the_path_of_a_call(gateway: tuple[Gateway, str], postgres: Server) -> None:
+    """Cached keys go on, keys that were never seen are told to come again, and every call is charged once."""
+    calls, url = gateway
+    known: list[asyncio.Task[int]] = []
+    unknown: list[tuple[float, asyncio.Task[int]]] = []
+    loop = asyncio.get_running_loop()
+
+    async def call(key: str | None = None) -> int:
+        headers = None if key is None else calls.headers(authorization=f"Bearer {key}")
+        return (await calls.chat(headers=headers)).status
+
+    async def load(seconds: float, *, strangers: bool) -> None:
+        until = loop.time() + seconds
+        while loop.time() < until:
+            known.append(asyncio.create_task(call()))
+            if strangers and len(known) % 4 == 0:
+                unknown.append((loop.time(), asyncio.create_task(call(f"pr-{secrets.token_urlsafe(32)}"))))
+            await asyncio.sleep(1 / RATE)
+
+    await load(BEFORE, strangers=False)
+    await asyncio.to_thread(postgres.stop)
+    await load(AWAY, strangers=True)
+    postgres.start()  # not in a thread: the server ends with the thread that started it
+    await load(AFTER, strangers=False)
+    statuses = [await task for task in known]
+    strangers = [await task for _, task in unknown]
+    later = await call(f"pr-{secrets.token_urlsafe(32)}")
+    succeeded = statuses.count(200)
+
+    assert succeeded >= 0.999 * len(statuses)
+    assert {503} == set(strangers)
+    assert 401 == later
+    assert (succeeded, succeeded) == await settled(url, succeeded)
+
+
+async def settled(url: str, wanted: int) -> tuple[int, int]:
+    """Calls that were charged and charges, once all have arrived that were handed over again."""
+
+    def look() -> tuple[int, int]:
+        with psycopg.connect(url) as connection:
+            found: tuple[int, int] = connection.execute(SETTLED).fetchone() or (0, 0)
+            return found
+
+    for _ in range(100):
+        found = await asyncio.to_thread(look)
+        if found[0] >= wanted:
+            break
+        await asyncio.sleep(0.1)
+    return found

@@ -1,0 +1,78 @@
+"""BillingService over each kind of channel."""
+
+from typing import Any
+
+import grpc
+import pytest
+
+from polyroute.api.auth.v1 import admin_pb2, billing_pb2_grpc, ledger_pb2, limits_pb2
+from polyroute.api.auth.v1 import billing_pb2 as pb
+from polyroute.api.auth.v1.auth_pb2 import AuthorizeRequest, Caller
+from polyroute.auth.wiring import Auth
+
+T = 5.0
+
+
+async def test_the_life_of_an_account(
+    auth: Auth,
+    channel: Any,
+    admin_stub: Any,
+    auth_stub: Any,
+    ledger_stub: Any,
+    secret: str,
+    admin: tuple[tuple[str, str]],
+) -> None:
+    """A code, a plan, a multiplier, calls, a statement and an invoice; each change in the log of changes."""
+    billing = billing_pb2_grpc.BillingServiceStub(channel)
+
+    async def ask(name: str, request: Any) -> Any:
+        return await getattr(billing, name)(request, timeout=T, metadata=admin)
+
+    before = (await auth_stub.Authorize(AuthorizeRequest(credential=secret), timeout=T)).verdict
+    caller, account = before.caller, before.caller.account_id
+    made = await ask("CreateCodes", pb.CreateCodesRequest(batch="b", count=2, amount_nanos=1000))
+    paid = await ask("RedeemCode", pb.RedeemCodeRequest(account_id=account, code=made.secrets[0]))
+    plan = pb.Plan(name="pro", period=limits_pb2.PERIOD_MONTHLY, price_nanos=100, quota_nanos=300, overage=True)
+    await ask("SetPlan", pb.SetPlanRequest(plan=plan))
+    subscribed = await ask("CreateSubscription", pb.CreateSubscriptionRequest(scope=caller.project_id, plan="pro"))
+    await ask("SetMultiplier", pb.SetMultiplierRequest(multiplier=pb.Multiplier(group="g", millionths=2_000_000)))
+    joined = await ask("SetAccountGroup", pb.SetAccountGroupRequest(account_id=account, group="g"))
+    after = (await auth_stub.Authorize(AuthorizeRequest(credential=secret), timeout=T)).verdict
+    payer = Caller(account_id=account, project_id=caller.project_id, key_id=caller.key_id)
+    settlement = ledger_pb2.Settlement(
+        request_id="r", attempt=1, cost_nanos=50, caller=payer, deployment="v/x", model="x"
+    )
+    await ledger_stub.Settle(ledger_pb2.SettleRequest(settlements=[settlement]), timeout=T)
+    statement = (await ask("GetStatement", pb.GetStatementRequest(account_id=account))).statement
+    request = pb.IssueInvoiceRequest(account_id=account, end_time=statement.end_time)
+    request.end_time.FromMicroseconds(request.end_time.ToMicroseconds() - 1)
+    issued = (await ask("IssueInvoice", request)).invoice
+    listed = (await ask("ListInvoices", pb.ListInvoicesRequest())).invoices
+    audit = await admin_stub.AuditLedger(admin_pb2.AuditLedgerRequest(), timeout=T, metadata=admin)
+    events = await admin_stub.ListAuditEvents(admin_pb2.ListAuditEventsRequest(), timeout=T, metadata=admin)
+
+    assert (0, 2_000_000, 2_000_000) == (before.multiplier_millionths, joined.millionths, after.multiplier_millionths)
+    assert (1000, "pro") == (paid.entry.amount_nanos, subscribed.subscription.plan.name)
+    [line] = statement.lines
+    assert ("x", 50, 100) == (line.model, line.cost_nanos, line.amount_nanos)
+    assert (1000, 200, 100, 1100) == (
+        statement.paid_in_nanos,
+        statement.plans_nanos,
+        statement.spent_nanos,
+        statement.closing_nanos,
+    )
+    assert (1100, [issued.number]) == (issued.statement.closing_nanos, [one.number for one in listed])
+    assert ([], 100) == (list(audit.findings), audit.spent_nanos)
+    actions = {event.action for event in events.events}
+    assert {"CreateCodes", "RedeemCode", "SetPlan", "CreateSubscription", "SetMultiplier", "IssueInvoice"} <= actions
+    assert made.secrets[1] not in repr(events)
+
+
+async def test_nobody_bills_without_the_right(channel: Any) -> None:
+    """Not even a look."""
+    billing = billing_pb2_grpc.BillingServiceStub(channel)
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await billing.ListPlans(pb.ListPlansRequest(), timeout=T)
+
+    assert grpc.StatusCode.UNAUTHENTICATED == caught.value.code()

@@ -1,0 +1,116 @@
+"""Fills the sums of ten million calls, and times questions to them: `python -m tests.rpc.metrics.ten_million`.
+
+The calls of 90 days: 117,000 a day, of 300 keys in 60 projects, each key with the same three of 20 models at two
+deployments, and 40 workflows of five steps. Sums are put into their tables as storing the calls would have left them:
+1,800 a day by key, model and deployment, 9,000 a day by workflow and step as well; hourly ones for the last eight days.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection
+
+from polyroute.mesh.database import driver_sql, locate
+from polyroute.metrics import schema
+from polyroute.metrics.dictionary import Dictionary
+from polyroute.metrics.partitions import DAY_US, Family
+from polyroute.metrics.rows import row_of
+from polyroute.metrics.store import Store
+from polyroute.metrics.usage import By, Dimension, Filter
+from tests.unit.metrics.records import DAY, NOON, call
+
+CALLS: Final = 10_000_000
+DAYS: Final = 90
+HOURLY_DAYS: Final = 8
+KEYS: Final = 300
+MARKED: Final = 5  # facets with workflow and step, for each core facet
+TODAY: Final = NOON // DAY
+
+D = Dimension
+QUESTIONS: Final[dict[str, tuple[float, Sequence[By]]]] = {
+    "model, 90 days": (90, [By(D.MODEL)]),
+    "day and model, 30 days": (30, [By(D.DAY), By(D.MODEL)]),
+    "key, 30 days": (30, [By(D.KEY)]),
+    "project and model, 30.3 days": (30.3, [By(D.PROJECT), By(D.MODEL)]),
+    "hour, 2 days": (2, [By(D.HOUR)]),
+    "workflow and node, 7 days": (7, [By(D.WORKFLOW), By(D.NODE)]),
+    "workflow and tag:team, 7.3 days": (7.3, [By(D.WORKFLOW), By(D.TAG, "team")]),
+}
+
+
+def fill(connection: Connection) -> int:
+    """Puts the sums into an empty database; how many calls they are of."""
+    records = [
+        call(
+            f"{key}-{model}-{deployment}-{mark}",
+            model=f"m{(key + model) % 20}",
+            deployment=f"d{(key + model) % 20}-{deployment}",
+            user="",
+            workflow_id=f"w{(key + mark * 7) % 40}",
+            node_id=f"n{mark}",
+            tags={"team": f"t{key % 9}"},
+            caller={"account_id": f"a{key % 10}", "project_id": f"p{key % 60}", "key_id": f"k{key}"},
+        )
+        for key in range(KEYS)
+        for model in range(3)
+        for deployment in range(2)
+        for mark in range(MARKED)
+    ]
+    numbers = Dictionary().numbers(connection, [row_of(record) for record in records], TODAY)
+    full, core = [number.facet for number in numbers], sorted({number.core for number in numbers})
+    days = range(TODAY - DAYS, TODAY)
+    hours = range((TODAY - HOURLY_DAYS) * 24, TODAY * 24)
+    daily = -(-CALLS // (DAYS * len(full)))  # of each facet
+    for bucket, family, numbers_of, calls in (
+        (days, schema.DAILY, full, daily),
+        (days, schema.DAILY_CORE, core, daily * MARKED),
+        (hours, schema.HOURLY, full, 1),
+        (hours, schema.HOURLY_CORE, core, MARKED),
+    ):
+        _fill(connection, bucket, family, numbers_of, calls)
+    return daily * DAYS * len(full)
+
+
+def _fill(connection: Connection, buckets: range, family: Family, numbers: Sequence[int], calls: int) -> None:
+    sums = dict(zip(schema.SUMS, (calls, 0, 0, 0, *(calls * 1000 for _ in schema.SUMS[4:])), strict=True))
+    per_day = DAY_US // family.unit
+    partitions = sorted({family.partition(bucket // per_day) for bucket in buckets})
+    for partition in partitions:
+        family.create(connection, partition)
+        first, beyond = family.bounds(partition) or (0, 0)
+        names = (family.column, "facet", *sums)
+        insert = f"INSERT INTO {partition} ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})"
+        statement = driver_sql(connection, insert)
+        for bucket in range(max(first, buckets[0]), min(beyond, buckets[-1] + 1)):
+            connection.exec_driver_sql(statement, [(bucket, facet, *sums.values()) for facet in numbers])
+
+
+async def measure(folder: Path) -> dict[str, float]:
+    """Seconds of CPU that each question takes, the median of five, once ten million calls are added up."""
+    location = locate("metrics", folder)
+    async with Store.open(location, clock=lambda: float(NOON)) as store:
+        calls = await store._write(fill)
+        (row,) = (await store.usage(Filter(), [])).rows
+        assert calls == row.calls, "the answer is not the sum"
+        print(f"{calls:,} calls, {location.path.stat().st_size >> 20} MiB")  # noqa: T201 - what it is for
+        found = {}
+        for name, (days, by) in QUESTIONS.items():
+            wanted = Filter(start_us=round((TODAY - days) * DAY_US))
+            seconds = []
+            for _ in range(5):
+                began = time.process_time()
+                answer = await store.usage(wanted, by)
+                seconds.append(time.process_time() - began)
+            found[name] = statistics.median(seconds)
+            print(f"{name:<32} {len(answer.rows):>6} rows {found[name] * 1000:7.1f} ms")  # noqa: T201
+    return found
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(measure(Path(folder)))

@@ -1,0 +1,42 @@
+"""An installation with something in every database."""
+
+from pathlib import Path
+
+from polyroute.auth.wiring import assembled
+from polyroute.cli.config import Config
+from polyroute.mesh.config import DatabaseConfig
+from polyroute.mesh.database import locate
+from polyroute.metrics.rows import row_of
+from polyroute.metrics.store import Store as Calls
+from polyroute.router.store import DecisionRow, SlateRow, VersionRow
+from polyroute.router.store import Store as Decisions
+from tests.databases import prepare
+from tests.unit.auth.money import KEY, treasury
+from tests.unit.metrics.records import call
+
+NUMBER = 30  # calls, decisions
+
+
+def configured(folder: Path, database: DatabaseConfig | None = None) -> Config:
+    """A configuration that says no more than where everything is."""
+    return Config(data_dir=folder, database=database or DatabaseConfig())
+
+
+async def lived_in(folder: Path) -> str:
+    """Fills a data directory; the secret of the first key."""
+    prepare(folder)
+    async with assembled(Config().auth, data_dir=folder) as auth:
+        secret = auth.first_secret or ""
+    async with treasury(folder) as money:
+        await money.budget(KEY, 10**12)
+        for number in range(NUMBER):
+            await money.hold(f"call-{number}", 100 + number)
+            await money.charge(f"call-{number}", 90 + number)
+    async with Decisions.open(locate("router", folder)) as decisions:
+        rows = [DecisionRow(f"call-{number}", number, b"\x00\xff", "d", b"\x01") for number in range(NUMBER)]
+        await decisions.keep(rows, [SlateRow(b"\x00\xff", 9, b"shared")])
+        async with decisions.recording(VersionRow(0, "s", "v", 1, "me", "first", "models: {}")):
+            pass
+    async with Calls.open(locate("metrics", folder)) as calls:
+        await calls.insert([row_of(call(f"call-{number}")) for number in range(NUMBER)])
+    return secret

@@ -13,8 +13,8 @@ from polyroute.mesh.config import DatabaseConfig, LogConfig, MeshConfig, Section
 from polyroute.metrics.config import MetricsConfig
 from polyroute.providers.config import ProviderConfig, ProvidersConfig
 from polyroute.router.config import CatalogConfig, ModelConfig, Name, RouterConfig, Targets
-from polyroute.router.prices.config import PricesConfig
 from polyroute.router.policyconfig import PolicyConfig, RoutingConfig
+from polyroute.router.prices.config import PricesConfig
 
 DEFAULT_NAMES: Final = ("polyroute.yaml", "polyroute.yml")
 ENV_FILE: Final = "POLYROUTE_CONFIG"

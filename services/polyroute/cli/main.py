@@ -11,6 +11,7 @@ from polyroute.cli.commands import (
     budgets,
     catalog,
     config,
+    database,
     gateway,
     keys,
     ledger,
@@ -46,8 +47,11 @@ for name, group in (
     ("prices", prices),
     ("config", config),
     ("vendor-keys", vendorkeys),
+    ("migrate", database),
 ):
     app.add_typer(group.app, name=name)
+app.command("backup")(database.backup)
+app.command("restore")(database.restore)
 
 
 def main() -> None:

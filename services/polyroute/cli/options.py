@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file [default: polyroute.yaml]")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="where databases, spools and sockets are kept")]
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database", envvar="POLYROUTE_DATABASE", help="postgresql://user:password@host:5432/name [default: files]"
+    ),
+]
+Redis = Annotated[
+    str | None,
+    typer.Option("--redis", envvar="POLYROUTE_REDIS", help="redis://host:6379, where several processes count limits"),
+]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error")]
 
 
@@ -32,6 +42,9 @@ def overrides(
     log_level: str | None = None,
     listen: str | None = None,
     base: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    database: str | None = None,
+    redis: str | None = None,
 ) -> dict[str, Any]:
     """What the command line says, in the configuration's form."""
     said = dict(base)
@@ -41,4 +54,8 @@ def overrides(
         said["log"] = {"level": log_level}
     if listen is not None:
         said["edge"] = {"http": {"listen": listen}}
+    if database is not None:
+        said["database"] = database
+    if redis is not None:
+        said["auth"] = {"redis": redis}
     return said

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from polyroute.mesh.node import Node
 
 CONTROL: Final = ("auth", "metrics")
 DATA: Final = ("providers", "router", "edge")
+OVERRIDES: Final = "POLYROUTE_WORKER_OVERRIDES"  # environment variable of a child
 FIRST_WAIT: Final = 0.2  # s before the first restart
 LONGEST_WAIT: Final = 10.0
 HEALTHY_AFTER: Final = 30.0
@@ -32,10 +34,13 @@ class Child:
     Args:
         name: Its instance name.
         command: What to run.
+        overrides: What the supervisor's command line said, JSON. Not for the child's own one, which everybody on
+            the machine may read: it may hold a password.
     """
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], overrides: str) -> None:
         self._name = name
+        self._environment = {**os.environ, OVERRIDES: overrides}
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
@@ -46,7 +51,9 @@ class Child:
         while not self._stopping:
             began = monotonic()
             # a session of its own: a terminal's Ctrl-C reaches the supervisor only, which stops them in order
-            self._process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True)
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, start_new_session=True, env=self._environment
+            )
             status = await self._process.wait()
             if self._ended_as_asked():
                 return
@@ -84,8 +91,9 @@ async def _supervise(
 ) -> None:
     stopped = asyncio.create_task(lifecycle.signalled())
     # the only one of its kind: its sockets lie where every other process, and the command line, looks for them
-    control = Child("control", _command(path, overrides, "", CONTROL))
-    data = [Child(f"worker-{number}", _command(path, overrides, f"worker-{number}", DATA)) for number in range(workers)]
+    said = json.dumps(dict(overrides))
+    control = Child("control", _command(path, "", CONTROL), said)
+    data = [Child(f"worker-{number}", _command(path, f"worker-{number}", DATA), said) for number in range(workers)]
     running = [asyncio.create_task(child.run()) for child in (control, *data)]
     greeting = asyncio.create_task(_greet(config, welcome))
     await stopped
@@ -97,8 +105,8 @@ async def _supervise(
     await asyncio.wait([*running, greeting])
 
 
-def _command(path: Path | None, overrides: Mapping[str, Any], instance: str, roles: Sequence[str]) -> list[str]:
-    command = [sys.executable, "-m", "polyroute.cli.worker", instance, ",".join(roles), json.dumps(dict(overrides))]
+def _command(path: Path | None, instance: str, roles: Sequence[str]) -> list[str]:
+    command = [sys.executable, "-m", "polyroute.cli.worker", instance, ",".join(roles)]
     return [*command, str(path)] if path is not None else command
 
 

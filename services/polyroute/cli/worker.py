@@ -11,15 +11,16 @@ from pathlib import Path
 from polyroute.cli.config import load
 from polyroute.cli.roles import Process, chosen
 from polyroute.cli.serve import serve
+from polyroute.cli.supervisor import OVERRIDES
 from polyroute.cli.welcome import Welcome
 from polyroute.mesh.roles import ROLES
 
 
 def main(arguments: list[str]) -> None:
-    """Runs `INSTANCE ROLES OVERRIDES [FILE]`."""
-    instance, roles, overrides, *file = arguments
+    """Runs `INSTANCE ROLES [FILE]`."""
+    instance, roles, *file = arguments
     _leave_with(os.getppid())
-    said = json.loads(overrides)
+    said = json.loads(os.environ.pop(OVERRIDES))
     path = Path(file[0]) if file else None
     config = load(path, said)
     welcome = Welcome(config)

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from polyroute.cli.options import ConfigFile, DataDir, LogLevel, overrides, settings
+from polyroute.cli.options import ConfigFile, Database, DataDir, LogLevel, Redis, overrides, settings
 from polyroute.mesh.roles import ROLES
 
 app: Final = typer.Typer()
@@ -17,6 +17,8 @@ def up(
     data_dir: DataDir = None,
     listen: Annotated[str | None, typer.Option(help="address of the HTTP door, `host:port`")] = None,
     workers: Annotated[int, typer.Option(min=0, help="data-plane processes; 0 runs everything in this one")] = 0,
+    database: Database = None,
+    redis: Redis = None,
     log_level: LogLevel = None,
 ) -> None:
     """Starts the whole gateway on this machine."""
@@ -27,7 +29,7 @@ def up(
     from polyroute.cli.welcome import Welcome
 
     # nothing balances on a gateway that a person starts: it need not wait to be noticed when it stops
-    said = overrides(data_dir, log_level, listen, {"mesh": {"drain_delay": 0}})
+    said = overrides(data_dir, log_level, listen, {"mesh": {"drain_delay": 0}}, database=database, redis=redis)
     path = find(config_file)
     config = load(path, said)
     if sys.stderr.isatty() and "log" not in config.model_fields_set:
@@ -49,6 +51,8 @@ def serve(
     data_dir: DataDir = None,
     listen: Annotated[str | None, typer.Option(help="address of the HTTP door, `host:port`")] = None,
     instance: Annotated[str, typer.Option(help="name of this process among several of one machine")] = "",
+    database: Database = None,
+    redis: Redis = None,
     log_level: LogLevel = None,
 ) -> None:
     """Runs one or more roles in this process."""
@@ -57,7 +61,7 @@ def serve(
     from polyroute.cli.serve import serve as run_roles
     from polyroute.cli.welcome import Welcome
 
-    said = overrides(data_dir, log_level, listen)
+    said = overrides(data_dir, log_level, listen, database=database, redis=redis)
     path = find(config_file)
     config = load(path, said)
     process = Process(config, path, said, chosen(roles, ROLES), instance=instance, announce=Welcome(config).key)

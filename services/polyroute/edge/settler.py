@@ -97,9 +97,10 @@ class Settler:
         Raises:
             MeshError: REASON_USAGE_UNAVAILABLE, it cannot be; repeating it charges nothing twice.
         """
-        for settlement in of_records(records):
+        charges = [settlement.SerializeToString() for settlement in of_records(records)]
+        if charges:
             self.check()
-            self._spool.append(settlement.SerializeToString())
+            self._spool.extend(charges)
 
     async def end(self, holder: str) -> None:
         """Tells the ledger that the life before of this process is over, once all that it wrote down has arrived."""

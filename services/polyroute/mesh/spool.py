@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -100,23 +100,49 @@ class Spool:
         Raises:
             MeshError: REASON_USAGE_UNAVAILABLE when the spool is full or the disk fails; nothing was kept.
         """
-        length = len(payload)
-        size = HEADER.size + length
+        size = HEADER.size + len(payload)
         if size > self._room or self.pending_bytes + size > self._max_bytes or self._blocked is not None:
             self._make_room(size)
-        start = self._size
+        self._write(self._framed(payload, self._size), 1)
+
+    def extend(self, payloads: Sequence[bytes]) -> None:
+        """Keeps several with one write, all or none of them, unless they are more than a segment holds.
+
+        Raises:
+            MeshError: As `append`.
+        """
+        size = sum(HEADER.size + len(payload) for payload in payloads)
+        if size > self._room or self.pending_bytes + size > self._max_bytes or self._blocked is not None:
+            if size > self._segment_bytes:
+                for payload in payloads:
+                    self.append(payload)
+                return
+            self._make_room(size)
+        frames: list[bytes] = []
+        place = self._size
+        for payload in payloads:
+            frames.append(self._framed(payload, place))
+            place += len(frames[-1])
+        if frames:
+            self._write(b"".join(frames), len(frames))
+
+    @staticmethod
+    def _framed(payload: bytes, place: int) -> bytes:
+        return HEADER.pack(MARK, len(payload), crc32(payload, place)) + payload
+
+    def _write(self, frames: bytes, count: int) -> None:
         try:
-            written = os.write(self._fd, HEADER.pack(MARK, length, crc32(payload, start)) + payload)
+            written = os.write(self._fd, frames)
         except OSError as error:
             self._undo()
             raise self._refusal(str(error)) from error
-        if written != size:
+        if written != len(frames):
             self._undo()
             raise self._refusal("the disk took only a part")
-        self._size = start + size
-        self._room -= size
-        self.pending += 1
-        self.pending_bytes += size
+        self._size += written
+        self._room -= written
+        self.pending += count
+        self.pending_bytes += written
         self._unsynced = True
         self._arrived.set()
         if self._refusing:

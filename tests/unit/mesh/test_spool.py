@@ -102,6 +102,19 @@ class TestOrder:
         assert (1, HEADER.size + 2) == (spool.pending, spool.pending_bytes)
         spool.close()
 
+    @pytest.mark.parametrize("segment_bytes", [1 << 20, 3 * (HEADER.size + 1), HEADER.size + 1])
+    def test_several_at_once_are_read_one_by_one(self, tmp_path: Path, segment_bytes: int) -> None:
+        """However many fit into a segment, and whether a new life reads them."""
+        spool = filled(tmp_path, [b"x"], segment_bytes=segment_bytes)
+        spool.extend(numbered(7))
+        spool.extend([])
+        waiting = spool.pending
+        spool.close()
+        again = Spool(tmp_path, segment_bytes=segment_bytes)
+
+        assert (8, [b"x", *numbered(7)]) == (waiting, drained(again))
+        again.close()
+
     def test_more_than_was_read_cannot_be_acknowledged(self, tmp_path: Path) -> None:
         """What nobody has seen cannot be forgotten."""
         spool = filled(tmp_path, numbered(2))
@@ -312,8 +325,9 @@ class TestRefusals:
         assert pb.REASON_TOO_LARGE == refused.value.reason
         spool.close()
 
-    @pytest.mark.parametrize("taken", [None, 0, 5])
-    def test_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int | None) -> None:
+    @pytest.mark.parametrize("several", [False, True])
+    @pytest.mark.parametrize("taken", [None, 0, 5, 20])
+    def test_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int | None, several: bool) -> None:
         """A write that fails, or stops half-way, is refused and leaves no trace; space that comes back is used."""
         spool = filled(tmp_path, [b"before"])
         write = os.write
@@ -326,7 +340,10 @@ class TestRefusals:
         with monkeypatch.context() as disk:
             disk.setattr(os, "write", short)
             with pytest.raises(MeshError) as refused:
-                spool.append(b"lost")
+                if several:
+                    spool.extend([b"lost", b"as well", b"and all"])
+                else:
+                    spool.append(b"lost or not" * 9)
         spool.append(b"after")
 
         assert pb.REASON_USAGE_UNAVAILABLE == refused.value.reason

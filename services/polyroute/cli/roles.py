@@ -108,6 +108,7 @@ class Process:
             source=self._source("router"),
             data_dir=self.config.data_dir,
             database=self.config.database,
+            redis=self.config.auth.redis.get_secret_value(),
             file=CatalogFile(self.path, lambda path: load(path, self.overrides).catalog) if self.path else None,
         )
 

@@ -53,6 +53,7 @@ async def role(
     source: Source,
     data_dir: Path,
     file: CatalogFile | None = None,
+    redis: str = "",
     database: DatabaseConfig | None = None,
 ) -> AsyncGenerator[None]:
     """Serves RouterService; ready once the providers were heard or `providers_wait` has passed.
@@ -64,6 +65,7 @@ async def role(
         source: Where the catalog comes from.
         data_dir: Folder of `router.db`: decisions, versions of the catalog, rollouts.
         file: The same as a file that operators may have written; None when there is none.
+        redis: URL of the server by which routers tell each other what rests; empty for none.
         database: The database of all services; None means the file.
 
     Raises:
@@ -94,12 +96,25 @@ async def role(
                     )
                     tasks.start("ask-deployments", asking.run)
                     tasks.start("journal", journal.run)
+                    if redis:
+                        tasks.start("share-cooldowns", lambda: _share(health, redis))
                     tasks.start("trim-journal", journal.trim)
                     tasks.start("become-ready", lambda: _become_ready(node, heard, config.providers_wait))
                     tasks.start("canary", lambda: _when_heard(heard, config.providers_wait, canary))
                     yield
         finally:
             await journal.flush()  # after the last decision
+
+
+async def _share(health: Health, url: str) -> None:
+    """Tells other routers what rests, over their common Redis."""
+    from polyroute.router import sharing  # a Redis client is for those who have one
+
+    client = sharing.connect(url)
+    try:
+        await sharing.Sharing(health, sharing.RedisBoard(client)).run()
+    finally:
+        await client.aclose()
 
 
 async def _become_ready(node: Node, heard: asyncio.Event, seconds: float) -> None:

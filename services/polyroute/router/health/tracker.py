@@ -65,6 +65,22 @@ class Steering(NamedTuple):
     refusal: Refusal | None = None
 
 
+class Resting(NamedTuple):
+    """Something that is left alone, as routers tell each other.
+
+    Args:
+        name: Of a deployment, or of a provider, whose keys all its deployments are asked with.
+        provider: It is a provider's.
+        fault: Why.
+        seconds: How long from now.
+    """
+
+    name: str
+    provider: bool
+    fault: Fault.ValueType
+    seconds: float
+
+
 class State:
     """How all deployments stand at a version; each is worked out when it is first asked for, and then stays.
 
@@ -137,6 +153,7 @@ class Health:
         self._touched: list[Unit] = []
         self._troubled: frozenset[str] = frozenset()
         self._asks = Counter(60)
+        self._rests: list[Resting] = []  # that began here, and were not yet taken
         self._changed = False
         self._news = False  # metrics sent something
         self._due = 0.0
@@ -355,12 +372,33 @@ class Health:
             breaker.failure(now, weight)
             self._changed |= breaker.epoch != flight.epoch
 
+    def take_rests(self) -> list[Resting]:
+        """What began to rest since the last time, for other routers."""
+        taken, self._rests = self._rests, []
+        return taken
+
+    def rest(self, told: Resting) -> None:
+        """Another router says what rests; nothing shorter than what is known here changes anything."""
+        now = self._clock()
+        unit = self._units.get(told.name)
+        place = self._houses.get(told.name) if told.provider else unit.cooldown if unit else None
+        if place is None or told.fault not in RESTS:
+            return
+        known = place.current(now)
+        if known is None or known.until < now + told.seconds - 1:
+            place.rest(Outcome(fault=told.fault, retry_after=told.seconds), now)
+            self._changed = True
+            self._touch(one for one in self._units.values() if place in (one.house, one.cooldown))
+
     def _rest(self, unit: Unit, outcome: Outcome, now: float) -> None:
         rested = unit.resting(now) is not None
-        if of_provider(outcome):
-            unit.house.rest(outcome, now)
-        else:
-            unit.cooldown.rest(outcome, now)
+        whole = of_provider(outcome)
+        place = unit.house if whole else unit.cooldown
+        place.rest(outcome, now)
+        current = place.current(now)
+        if current is not None and len(self._rests) < STRANGERS:
+            name = unit.member.provider if whole else unit.name
+            self._rests.append(Resting(name, whole, outcome.fault, current.until - now))
         if not rested:
             self._changed = True
             self._touch(one for one in self._units.values() if one.house is unit.house)

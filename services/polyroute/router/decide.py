@@ -83,9 +83,9 @@ def decide(
     response = slate.answer(request, sticky_of(request, ruled.policy.message))
     record = response.record
     record.policy_reason = ruled.reason
-    seconds = int(now)
-    record.decide_time.seconds = seconds
-    record.decide_time.nanos = int((now - seconds) * _NANO)
+    moment, seconds = record.decide_time, int(now)
+    moment.seconds = seconds
+    moment.nanos = int((now - seconds) * _NANO)
     if way.trail:
         record.alias = way.trail
     if way.seen is not None:
@@ -114,9 +114,10 @@ def _prepared(view: View, key: object, make: Callable[[], Thing], size: int = 1)
 def _routed(request: pb.DecideRequest, view: View) -> Route:
     name, catalog = request.facts.model, view.catalog
     entry = catalog.entries.get(name)
-    plain = isinstance(entry, Model) and not request.permitted_models and not request.preferences.models
-    if plain:  # what nearly every call is
-        return _prepared(view, entry, lambda: Route((cast("Model", entry),)))
+    listed = request.HasField("preferences") and request.preferences.models
+    if isinstance(entry, Model) and not listed and not request.permitted_models:  # what nearly every call is
+        found = view.prepared.get(entry)
+        return cast("Route", found) if found else _prepared(view, entry, lambda: Route((entry,)))
     return route(request, _asked(name, view), catalog)
 
 

@@ -84,9 +84,10 @@ class Slate:
         self._counts = counts([sum(len(urn.members) for urn in stage) for stage in self._stages], self._most)
         self._explore = policy.explore if self.ranking.unknown and self._most > 1 else 0.0
         self._seats = Seats(self.ranking.seats, [runner.deployment.name for runner in self.runners])
-        self._attempts = [runner.deployment.attempt for runner in self.runners]
-        self._tail = self._plan_tail()
-        self.head = self._head()
+        self._several = len(question.models) > 1
+        self._pieces = [_in_response(runner.deployment.attempt) for runner in self.runners]
+        head = pb.DecideResponse(record=self._head())
+        self._shared = head.SerializeToString() + (_in_response(self._plan_tail()) if self.runners else b"")
 
     def answer(self, request: pb.DecideRequest, sticky: str) -> pb.DecideResponse:
         """The plan of one call, and what its record says in any case; no plan when nobody may serve it.
@@ -95,16 +96,20 @@ class Slate:
             request: The call.
             sticky: What keeps it together with others; empty when nothing does.
         """
-        response = pb.DecideResponse()
-        record = response.record
-        record.MergeFromString(self.head)
-        record.request_id = request.request_id
-        record.requested_model = request.facts.model
+        request_id = request.request_id
         if not self.runners:
+            response = pb.DecideResponse.FromString(self._shared)
+            response.record.request_id = request_id
+            response.record.requested_model = request.facts.model
             return response
-        picked = self.pick(numbers(request.request_id), sticky)
-        response.plan.MergeFromString(self.plan(picked.order))
-        if len(self.question.models) > 1:  # the first of them need not be the first that is tried
+        picked = self.pick(numbers(request_id), sticky)
+        pieces = [self._pieces[index] for index in picked.order]
+        pieces.append(self._shared)
+        response = pb.DecideResponse.FromString(b"".join(pieces))
+        record = response.record
+        record.request_id = request_id
+        record.requested_model = request.facts.model
+        if self._several:  # the first of them need not be the first that is tried
             response.plan.model = record.resolved_model = self.runners[picked.order[0]].deployment.model
         if picked.explored:
             record.explored = True
@@ -128,11 +133,6 @@ class Slate:
             first = unknown[int(chance / self._explore * len(unknown))]
             return Picked(self._order(chances, first), True, seat)
         return Picked(self._order(chances, seat), False, seat)
-
-    def plan(self, order: Sequence[int]) -> bytes:
-        """The serialised plan."""
-        attempts = self._attempts
-        return b"".join([attempts[index] for index in order]) + self._tail
 
     def _order(self, chances: Iterator[int], first: int) -> list[int]:
         order = [first] if first >= 0 else []
@@ -160,7 +160,7 @@ class Slate:
             plan.hedge_after.SetInParent()  # when, health says of each call
         return plan.SerializeToString()
 
-    def _head(self) -> bytes:
+    def _head(self) -> pb.DecisionRecord:
         """The part of the record that all calls share."""
         question = self.question
         return pb.DecisionRecord(
@@ -171,7 +171,7 @@ class Slate:
             policy_version=question.policy.version,
             slate_id=self._id(),
             relaxed=self.relaxed,
-        ).SerializeToString()
+        )
 
     def _id(self) -> str:
         question = self.question
@@ -188,6 +188,11 @@ def _charged(one: Judged) -> str:
     """By which price: prices may turn by the clock while the catalog stays."""
     price = one.entrant.deployment.price
     return "" if price is None else price.version
+
+
+def _in_response(plan: bytes) -> bytes:
+    """A part of a plan, serialised, as a part of a response that holds it."""
+    return pb.DecideResponse(plan=pb.Plan.FromString(plan)).SerializeToString()
 
 
 def wished(*preferences: pb.Preferences) -> tuple[pb.Preferences, ...]:

@@ -106,6 +106,27 @@ async def test_a_stream_longer_than_the_grace(tmp_path: Path) -> None:
     found = by_id(await records(where))
     assert 0 == status
     assert not outcome.whole
-    assert "overloaded" in orjson.loads(outcome.error[outcome.error.rindex("data: ") + 6 :])["error"]["code"]
+    assert "server_draining" == orjson.loads(outcome.error[outcome.error.rindex("data: ") + 6 :])["error"]["code"]
     assert metrics_pb2.OUTCOME_COMPLETED != found[outcome.request_id].outcome
     assert found[outcome.request_id].usage.output_tokens > 5
+
+
+async def test_a_second_signal_cuts_streams_in_good_order(tmp_path: Path) -> None:
+    """Each gets an error inside of it that names the cause, and its record; the process ends at once, with status 0."""
+    async with Vendor() as vendor:
+        where = site(tmp_path, vendor.origin)
+        async with started(where, ("up",)) as (gateway,):
+            await ready(where)
+            streams = await streaming(where, vendor, marker(chunks=500, gap=50), 3)
+            gateway.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.3)
+            began = asyncio.get_running_loop().time()
+            gateway.process.send_signal(signal.SIGTERM)
+            outcomes = await asyncio.gather(*streams)
+            status = await gateway.ended()
+            took = asyncio.get_running_loop().time() - began
+
+    found = by_id(await records(where))
+    assert (0, True) == (status, took < 5)
+    assert all("server_draining" in one.error for one in outcomes), outcomes
+    assert {one.request_id for one in outcomes} == found.keys()

@@ -42,8 +42,8 @@ def _spare_the_collector() -> None:
 
 async def _serve(process: Process, ready: Ready | None) -> None:
     process.config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stopped = asyncio.create_task(lifecycle.signalled())
     node = process.node()
+    stopped = asyncio.create_task(lifecycle.signalled(node.hurry))
     try:
         async with lifecycle.running(process.table(node)):
             process.reload_on_hangup()

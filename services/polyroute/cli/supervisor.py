@@ -67,9 +67,14 @@ class Child:
     async def stop(self) -> None:
         """Asks it to stop, and waits until it has."""
         self._stopping = True
+        self.hurry()
+        if self._process is not None:
+            await self._process.wait()
+
+    def hurry(self) -> None:
+        """Asks it to stop, or once more, to be quick about it."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
-            await self._process.wait()
 
 
 def supervise(path: Path | None, overrides: Mapping[str, Any], config: Config, workers: int, welcome: Welcome) -> None:
@@ -89,7 +94,8 @@ def supervise(path: Path | None, overrides: Mapping[str, Any], config: Config, w
 async def _supervise(
     path: Path | None, overrides: Mapping[str, Any], config: Config, workers: int, welcome: Welcome
 ) -> None:
-    stopped = asyncio.create_task(lifecycle.signalled())
+    hurry = asyncio.Event()
+    stopped = asyncio.create_task(lifecycle.signalled(hurry))
     # the only one of its kind: its sockets lie where every other process, and the command line, looks for them
     said = json.dumps(dict(overrides))
     control = Child("control", _command(path, "", CONTROL), said)
@@ -98,11 +104,20 @@ async def _supervise(
     greeting = asyncio.create_task(_greet(config, welcome))
     await stopped
     greeting.cancel()
+    hurrying = asyncio.create_task(_hurry(hurry, data))
     await asyncio.gather(*(child.stop() for child in data))  # the doors first: their records need metrics
     await control.stop()
+    hurrying.cancel()
     for task in (*running, greeting):
         task.cancel()
     await asyncio.wait([*running, greeting])
+
+
+async def _hurry(hurry: asyncio.Event, children: Sequence[Child]) -> None:
+    """Passes a second signal on."""
+    await hurry.wait()
+    for child in children:
+        child.hurry()
 
 
 def _command(path: Path | None, instance: str, roles: Sequence[str]) -> list[str]:

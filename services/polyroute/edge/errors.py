@@ -7,7 +7,7 @@ caller's: their key is fine.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
@@ -56,6 +56,7 @@ REASONS: Final[Mapping[Reason.ValueType, Shape]] = {
     pb.REASON_USAGE_UNAVAILABLE: Shape(503, "server_error", "usage_unavailable"),
     pb.REASON_IDEMPOTENCY_RUNNING: Shape(409, "idempotency_error", "idempotency_key_in_use"),
     pb.REASON_IDEMPOTENCY_MISMATCH: Shape(422, "idempotency_error", "idempotency_key_reused", retry=False),
+    pb.REASON_DRAINING: Shape(503, "server_error", "server_draining"),
     pb.REASON_IDEMPOTENCY_NOT_KEPT: Shape(409, "idempotency_error", "idempotency_answer_not_kept", retry=False),
 }
 FAULTS: Final[Mapping[Fault.ValueType, Shape]] = {
@@ -86,6 +87,7 @@ FAULTS: Final[Mapping[Fault.ValueType, Shape]] = {
 CONTRADICTION: Final = Shape(422, "invalid_request_error", "invalid_request")
 UNKNOWN: Final = Shape(500, "server_error", "internal_error", message="internal error")
 _CALLERS_FAULT: Final = range(400, 500)
+_SAID: Final = frozenset({pb.REASON_SERVICE_UNAVAILABLE})
 _OVERLOADED: Final = frozenset({503, 529})  # the second is no standard, but in wide use for the same
 
 
@@ -94,7 +96,9 @@ def shape_of(error: MeshError) -> Shape:
     if error.reason != pb.REASON_UPSTREAM:
         if error.metadata.get("status") == "422":
             return CONTRADICTION
-        return REASONS.get(error.reason, UNKNOWN)
+        shape = REASONS.get(error.reason, UNKNOWN)
+        # why a model cannot be had just now is for callers, unlike which part of the gateway is away
+        return replace(shape, message="") if error.reason in _SAID and "model" in error.metadata else shape
     shape = FAULTS.get(error.fault, UNKNOWN)
     status = int(error.metadata.get("upstream_status") or 0)
     if error.fault == pb.FAULT_CLIENT and status in _CALLERS_FAULT:

@@ -30,6 +30,7 @@ from polyroute.edge.http.door import Door
 from polyroute.edge.http.pages import Pages
 from polyroute.edge.idempotency import wiring as idempotency
 from polyroute.edge.idempotency.service import OnceGateway
+from polyroute.edge.pressure import FIRST, Pressure, Sampler
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.service import GatewayService
 from polyroute.edge.settler import Settler, succeed
@@ -38,6 +39,7 @@ from polyroute.mesh.background import Background
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.spool import Shipper, Spool
 
+AUTO_WAITING: Final = 1024  # calls that may wait where the bound of those under way moves
 SHIP_SECONDS: Final = 0.25  # that a record waits for company: a batch costs metrics far less than its records alone
 
 _log = structlog.get_logger("edge")
@@ -102,19 +104,21 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
             tasks.start("allowances", allowances.run)
             tasks.start("records", recorder.run)
             tasks.start("checkpoints", allowances.checkpoints.run)
+            if config.max_calls == "auto" and allowances.turnstile is not None:
+                tasks.start("pressure", Sampler(allowances.turnstile, Pressure(), clock).run)
             if former:
                 tasks.start("end-former-life", partial(settler.end, former))
             tasks.start("idempotency", once.claims.run)
             async with (
                 node.serve("edge", door, public=True, shared=shared),
-                server.serving(app, config.http, listening, grace=node.config.drain_grace),
+                server.serving(app, config.http, listening, grace=node.config.drain_grace, hurry=node.hurry),
             ):
                 host, port = listening.getsockname()[:2]
                 node.bound["http"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
                 _log.info("doors open", http=node.bound["http"], grpc=node.bound["edge"], admin=reach.value)
                 yield
                 pages.draining = True
-                await asyncio.sleep(node.config.drain_delay)
+                await node.linger(node.config.drain_delay)
             await once.close()
             await allowances.close()  # before the last charges are shipped
     finally:
@@ -128,4 +132,5 @@ def _turnstile(config: EdgeConfig, clock: Callable[[], float]) -> Turnstile | No
     """Who waits when as many calls are under way as there may be; None without such a bound."""
     if not config.max_calls:
         return None
-    return Turnstile(config.max_calls, config.max_waiting or config.max_calls, config.turn_seconds, clock)
+    most, waiting = (FIRST, AUTO_WAITING) if config.max_calls == "auto" else (config.max_calls, config.max_calls)
+    return Turnstile(most, config.max_waiting or waiting, config.turn_seconds, clock)

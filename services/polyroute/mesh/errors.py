@@ -42,6 +42,7 @@ CODES: Final[Mapping[Reason.ValueType, grpc.StatusCode]] = {
     pb.REASON_IDEMPOTENCY_RUNNING: grpc.StatusCode.ABORTED,
     pb.REASON_IDEMPOTENCY_MISMATCH: grpc.StatusCode.INVALID_ARGUMENT,
     pb.REASON_IDEMPOTENCY_NOT_KEPT: grpc.StatusCode.ALREADY_EXISTS,
+    pb.REASON_DRAINING: grpc.StatusCode.UNAVAILABLE,
 }
 
 # A bare gRPC failure, without our details, by its code: what the runtime itself says of a peer.

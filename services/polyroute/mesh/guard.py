@@ -143,14 +143,15 @@ class Guard:
         deadline = None if left is None else asyncio.get_running_loop().time() + left - scopes.SHAVE
         caller: Scope | None = getattr(context, "scope", None)  # of this process: nothing was sent over a network
         if caller is not None:
-            scope = Scope(caller.request_id, caller.traceparent, deadline)
+            scope = Scope(caller.request_id, caller.traceparent, deadline, caller.upkeep)
         else:
             metadata = dict(context.invocation_metadata() or ())
             self._admit(context, metadata)
             # a caller from outside may not choose the id under which its call is recorded
             given = None if self.public else metadata.get(scopes.REQUEST_ID)
             request_id = str(given or scopes.new_request_id())
-            scope = Scope(request_id, str(metadata.get(scopes.TRACE) or scopes.new_traceparent()), deadline)
+            trace = str(metadata.get(scopes.TRACE) or scopes.new_traceparent())
+            scope = Scope(request_id, trace, deadline, upkeep=given is None and not self.public)
         scopes.CURRENT.set(scope)
         return scope
 
@@ -174,7 +175,10 @@ class Guard:
         self.metrics.observe(method.path, code.name, seconds)
         if not self._logs:
             return
-        self._log.info(
+        # loops ask every few seconds: what goes well with them is no news
+        routine = scope is not None and scope.upkeep and code is grpc.StatusCode.OK
+        say = self._log.debug if routine else self._log.info
+        say(
             "rpc",
             method=method.path,
             code=code.name,

@@ -32,8 +32,12 @@ async def running(roles: Mapping[str, Role]) -> AsyncGenerator[None]:
         yield
 
 
-async def signalled() -> str:
-    """Returns the name of the first SIGTERM or SIGINT; after the second the process has `HURRY` seconds left."""
+async def signalled(hurry: asyncio.Event | None = None) -> str:
+    """Returns the name of the first SIGTERM or SIGINT; after the second the process has `HURRY` seconds left.
+
+    Args:
+        hurry: Set by the second one: whoever still waits for something that runs ends it now, in good order.
+    """
     loop = asyncio.get_running_loop()
     first: asyncio.Future[str] = loop.create_future()
 
@@ -42,6 +46,8 @@ async def signalled() -> str:
             first.set_result(number.name)
             return
         _log.warning("hurrying", signal=number.name, seconds=HURRY)
+        if hurry is not None:
+            hurry.set()
         loop.call_later(HURRY, os._exit, 1)
 
     for number in (signal.SIGTERM, signal.SIGINT):

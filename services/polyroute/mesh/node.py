@@ -5,6 +5,7 @@ servicers to the node and cannot forget health, validation, deadlines, logs, err
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ class Node:
 
     def __post_init__(self) -> None:
         self.local = LocalServer()
+        self.hurry = asyncio.Event()
+        """Set when the process must end now: what still runs is cut, in good order."""
         self._health: dict[str, Health] = {}
         self.metrics = RpcMetrics(self.registry)
         self._channels: dict[str, grpc.aio.Channel] = {}
@@ -199,11 +202,29 @@ class Node:
         names = {served.method.service for served in methods}
         for name in names:
             health.set(name, serving=False)
-        await asyncio.sleep(self.config.drain_delay)
+        await self.linger(self.config.drain_delay)
         health.close()
         guard.cut_watches()
-        await server.stop(self.config.drain_grace)
-        await self.local.drained(self.local.remove(names), self.config.drain_grace)
+        stopping = asyncio.ensure_future(server.stop(self.config.drain_grace))
+        await self.unless_hurried(stopping)
+        if not stopping.done():
+            await server.stop(0)
+        await stopping
+        leaving = asyncio.ensure_future(self.local.drained(self.local.remove(names), self.config.drain_grace))
+        await self.unless_hurried(leaving)
+        leaving.cancel()
+
+    async def linger(self, seconds: float) -> None:
+        """Waits, unless there is no time any more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.hurry.wait()
+
+    async def unless_hurried(self, work: "asyncio.Future[Any]") -> None:
+        """Returns when some work is done, or at once when there is no time any more."""
+        hurried = asyncio.ensure_future(self.hurry.wait())
+        await asyncio.wait([work, hurried], return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
 
 
 @dataclass(frozen=True)

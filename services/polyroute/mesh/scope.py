@@ -28,11 +28,13 @@ class Scope(NamedTuple):
         request_id: The call's id, a UUIDv7 unless the caller named one.
         traceparent: W3C trace context.
         deadline: Loop time at which the call must be over; None when it may last.
+        upkeep: Nobody's call: its sender named none, as the mesh's own loops do.
     """
 
     request_id: str
     traceparent: str
     deadline: float | None = None
+    upkeep: bool = False
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

@@ -235,7 +235,7 @@ async def _bounded(exchange: Exchange, trail: Trail, work: Awaitable[None]) -> M
     except ClientGoneError:
         return None
     except asyncio.CancelledError:
-        failure = MeshError(pb.REASON_OVERLOADED, "the gateway is stopping", retry_after=1.0)
+        failure = MeshError(pb.REASON_DRAINING, "the gateway is stopping", retry_after=1.0)
         if exchange.lost:
             return failure
     except Exception:  # noqa: BLE001 - the boundary of an exchange: a bare 500, the text in the log

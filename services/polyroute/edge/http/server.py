@@ -52,7 +52,9 @@ def bind(address: str, *, shared: bool) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: Any, config: HttpConfig, listening: socket.socket, *, grace: float) -> AsyncGenerator[None]:
+async def serving(
+    app: Any, config: HttpConfig, listening: socket.socket, *, grace: float, hurry: asyncio.Event | None = None
+) -> AsyncGenerator[None]:
     """Serves `app` while the body runs; leaving lets running answers finish for `grace` seconds.
 
     Args:
@@ -60,6 +62,7 @@ async def serving(app: Any, config: HttpConfig, listening: socket.socket, *, gra
         config: Bounds.
         listening: From `bind`.
         grace: Seconds for running answers.
+        hurry: When set while answers still run, they are ended now, each with an error in its own form.
     """
     bounds = Bounds(config.header_seconds, config.body_seconds, config.stall_seconds, config.max_header_bytes)
     server = _Server(
@@ -88,4 +91,12 @@ async def serving(app: Any, config: HttpConfig, listening: socket.socket, *, gra
         yield
     finally:
         server.should_exit = True
+        cutting = asyncio.create_task(_cut(server, hurry or asyncio.Event()))
         await running
+        cutting.cancel()
+
+
+async def _cut(server: uvicorn.Server, hurry: asyncio.Event) -> None:
+    await hurry.wait()
+    for task in list(server.server_state.tasks):
+        task.cancel()

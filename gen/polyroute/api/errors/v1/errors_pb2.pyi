@@ -67,6 +67,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """INVALID_ARGUMENT: the idempotency key was used for another request; metadata `param`."""
     REASON_IDEMPOTENCY_NOT_KEPT: _Reason.ValueType  # 20
     """ALREADY_EXISTS: the call with this idempotency key was made, and its answer is not kept; waiting does not help."""
+    REASON_DRAINING: _Reason.ValueType  # 21
+    """UNAVAILABLE: the process that answered is being stopped; RetryInfo says when another one is likely to be there."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a call was refused or failed, for machines. The status code says what class of failure it is."""
@@ -113,6 +115,8 @@ REASON_IDEMPOTENCY_MISMATCH: Reason.ValueType  # 19
 """INVALID_ARGUMENT: the idempotency key was used for another request; metadata `param`."""
 REASON_IDEMPOTENCY_NOT_KEPT: Reason.ValueType  # 20
 """ALREADY_EXISTS: the call with this idempotency key was made, and its answer is not kept; waiting does not help."""
+REASON_DRAINING: Reason.ValueType  # 21
+"""UNAVAILABLE: the process that answered is being stopped; RetryInfo says when another one is likely to be there."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Fault:

@@ -82,7 +82,7 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert {"polyroute", "xai", "buf", info.partition("/")[0]} == {name.partition("/")[0] for name in names}
     assert {"polyroute/py.typed", "polyroute/api/py.typed", "polyroute/api/gateway/v1/gateway_pb2_grpc.py"} <= names
     assert "polyroute/__init__.py" not in names
-    assert metadata.get_all("Provides-Extra") == ["bedrock", "local"]
+    assert metadata.get_all("Provides-Extra") == ["bedrock", "local", "parquet"]
     assert metadata["License-Expression"] == "Apache-2.0"
 
 

@@ -7,8 +7,9 @@ from polyroute.cli.config import Config
 from polyroute.mesh.roles import ConfigError
 from polyroute.providers import roster
 from polyroute.providers.local.model import LocalModel
+from polyroute.providers.local.offer import known_models as embedded
 from polyroute.providers.registry import all_vendors
-from polyroute.providers.roster import Roster
+from polyroute.providers.roster import LOCAL, Roster
 from polyroute.router.build import build
 
 
@@ -22,7 +23,13 @@ def check(path: Path, config: Config) -> None:
     local = LocalModel(config.provider.local)
     accounts = roster.everyone(config.providers, environment, all_vendors(), local=local)
     offered = Roster()
-    offered.replace(accounts, {name: roster.offered(account) for name, account in accounts.items()})
+    offered.replace(
+        accounts,
+        {
+            name: embedded(config.provider.local) if account.vendor.name == LOCAL else roster.offered(account)
+            for name, account in accounts.items()
+        },
+    )
     try:
         catalog = build(config.catalog, offered.providers())
     except ValueError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from polyroute.cli import sessions
 from polyroute.cli.options import AsJson, ConfigFile, DataDir, settings
 from polyroute.mesh.roles import ConfigError
 
@@ -30,7 +31,8 @@ Address = Annotated[
 Secret = Annotated[
     str,
     typer.Option(
-        envvar=ENVIRONMENT, help="admin secret, or access token [default: the secret beside this machine's database]"
+        envvar=ENVIRONMENT,
+        help="admin secret, or access token [default: who is signed in, or the secret of this machine's database]",
     ),
 ]
 
@@ -56,19 +58,34 @@ class Desk:
     @property
     def trusted(self) -> bool:
         """No credential is at hand, but the gateway is this machine's, or the mesh's token is known."""
-        return not self._address and not self._secret and not self._readable()
+        at_hand = self._secret or self._readable() or sessions.signed_in(self.gateway)
+        return not self._address and not at_hand
+
+    @property
+    def gateway(self) -> str:
+        """Which gateway it is, as sessions are kept for it."""
+        return self._address or str(self.config.data_dir.absolute())
+
+    @property
+    def door(self) -> str:
+        """The HTTP door of the gateway."""
+        return self._address or f"http://{self.config.edge.http.listen}"
 
     @property
     def secret(self) -> str:
-        """What is presented.
+        """What is presented: what was given; else the token of who is signed in; else this machine's admin secret.
 
         Raises:
             ConfigError: There is none.
         """
         if self._secret:
             return self._secret
+        if token := sessions.token(self):
+            return token
         if self._address:
-            raise ConfigError(f"give the admin secret: --admin-secret, or ${ENVIRONMENT}")
+            raise ConfigError(
+                f"sign in (polyroute sign-in), or give the admin secret: --admin-secret, or ${ENVIRONMENT}"
+            )
         try:
             return self._file.read_text(encoding="utf-8").strip()
         except OSError as error:
@@ -92,11 +109,18 @@ class Desk:
             name: The method.
             request: What it is asked.
         """
+        return self._ask(name, request, self.secret)
+
+    def ask_openly(self, name: str, request: "Message") -> Any:
+        """The same, of a method that takes no credential."""
+        return self._ask(name, request, "")
+
+    def _ask(self, name: str, request: "Message", secret: str) -> Any:
         from polyroute.cli import asking
 
         if self._address:
-            return asking.over_http(self._address, self.secret, name, request)
-        return asking.over_mesh(self.config, self.secret, name, request)
+            return asking.over_http(self._address, secret, name, request)
+        return asking.over_mesh(self.config, secret, name, request)
 
     def pages(self, name: str, request: Any, most: int = 0) -> Iterator[Any]:
         """The things of every page of a list.

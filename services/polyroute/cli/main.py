@@ -16,6 +16,8 @@ from polyroute.cli.commands import (
     keys,
     ledger,
     limits,
+    members,
+    people,
     policies,
     prices,
     projects,
@@ -31,27 +33,36 @@ app: Final = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (gateway, usage, routing):
-    app.add_typer(commands.app)
-for name, group in (
-    ("accounts", accounts),
-    ("projects", projects),
-    ("keys", keys),
-    ("limits", limits),
-    ("budgets", budgets),
-    ("ledger", ledger),
-    ("audit", audit),
-    ("billing", billing),
-    ("catalog", catalog),
-    ("policies", policies),
-    ("prices", prices),
-    ("config", config),
-    ("vendor-keys", vendorkeys),
-    ("migrate", database),
-):
-    app.add_typer(group.app, name=name)
-app.command("backup")(database.backup)
-app.command("restore")(database.restore)
+for commands in (gateway.app, usage.app, routing.app):
+    app.add_typer(commands)
+GROUPS: Final = {
+    "Say what is served": {
+        "catalog": catalog.app,
+        "policies": policies.app,
+        "prices": prices.app,
+        "vendor-keys": vendorkeys.app,
+        "config": config.app,
+    },
+    "Say who may use it": {
+        "keys": keys.app,
+        "limits": limits.app,
+        "budgets": budgets.app,
+        "projects": projects.app,
+        "accounts": accounts.app,
+        "people": people.app,
+        "members": members.app,
+        "invitations": members.invitations,
+        "audit": audit.app,
+    },
+    "Account for it": {"billing": billing.app, "ledger": ledger.app},
+}
+for panel, groups in GROUPS.items():
+    for name, group in groups.items():
+        app.add_typer(group, name=name, rich_help_panel=panel)
+app.add_typer(people.own)
+app.add_typer(database.app, name="migrate", rich_help_panel="Keep it")
+app.command("backup", rich_help_panel="Keep it")(database.backup)
+app.command("restore", rich_help_panel="Keep it")(database.restore)
 
 
 def main() -> None:

@@ -26,15 +26,15 @@ Redis = Annotated[
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error")]
 
 
-def settings(config_file: Path | None, data_dir: Path | None) -> "Config":
-    """The configuration that a command works with.
+def settings(config_file: Path | None, data_dir: Path | None, database: str | None = None) -> "Config":
+    """The configuration that a command works with; `database` is for those that work on the databases themselves.
 
     Raises:
         ConfigError: With every problem, one a line.
     """
     from polyroute.cli.config import find, load
 
-    return load(find(config_file), overrides(data_dir))
+    return load(find(config_file), overrides(data_dir, database=database))
 
 
 def overrides(

@@ -35,6 +35,9 @@ _VARIABLES: Final = {
     ENV_DATA: "the data directory, when neither the file nor `--data-dir` names one",
     "POLYROUTE_CACHE": "folder of the embedded model's weights",
     "POLYROUTE_KEY": "the key that `polyroute chat` presents",
+    "POLYROUTE_ADMIN": "the admin secret, or an access token, presented to a gateway elsewhere (`--address`)",
+    "POLYROUTE_DATABASE": "PostgreSQL, as `--database` of `up`, `serve`, `migrate`, `backup` and `restore`",
+    "POLYROUTE_REDIS": "Redis or Valkey, as `--redis` of `up` and `serve`",
 }
 
 
@@ -135,10 +138,15 @@ def _default(field: FieldInfo) -> str:
             return f"`{str(value).lower()}`"
         case dict() | BaseModel():
             return ""
-        case float(value):
-            return f"`{value:g}`"
+        case tuple() | frozenset() as values:
+            words = [_word(value) for value in values]  # a set has an order of its own in each process
+            return f"`[{', '.join(words if isinstance(values, tuple) else sorted(words))}]`"
         case value:
-            return f"`{value}`"
+            return f"`{_word(value)}`"
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _made(factory: Any) -> str:

@@ -114,4 +114,4 @@ def _library() -> tuple[Any, Any]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
-        raise ConfigError("--format parquet needs pyarrow: pip install 'polyroute[parquet]'") from None
+        raise ConfigError("--format parquet needs pyarrow: pip install pyarrow") from None

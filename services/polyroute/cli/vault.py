@@ -11,7 +11,7 @@ from polyroute.cli.client import run
 from polyroute.cli.desk import SECONDS, Desk
 from polyroute.cli.output import show
 from polyroute.mesh.node import Node
-from polyroute.mesh.sealing import SealError
+from polyroute.mesh.sealing import SealError, sealed_for
 from polyroute.providers.sealed import KeyFile
 
 
@@ -43,10 +43,11 @@ def delete(desk: Desk, provider: str, name: str) -> None:
 def rotate(desk: Desk, *, forget_old: bool) -> None:
     """Makes a new sealing key, and seals everything anew for it; nothing is opened but here."""
     files = KeyFile(desk.config.provider.vault or desk.config.data_dir)
-    sealed = run(desk.config, _sealed)
     opener = files.rotate()
     public = opener.keys[0].public
-    for key in sealed:
+    # only now: what is entered from here on is sealed for the new key already, and nothing newer is written over
+    old = [key for key in run(desk.config, _sealed) if sealed_for(key.sealed) != public.id]
+    for key in old:
         names = (key.provider, key.name)
         try:
             envelope = public.seal(opener.open(key.sealed, *names), *names)
@@ -57,7 +58,7 @@ def rotate(desk: Desk, *, forget_old: bool) -> None:
         desk.ask("PutVendorKey", pb.PutVendorKeyRequest(provider=key.provider, name=key.name, sealed=envelope))
     dropped = files.forget_old() if forget_old else 0
     kept = len(opener.keys) - 1 - dropped
-    print(f"{public.id} is in use: {len(sealed)} keys sealed anew, {kept} old sealing keys kept")
+    print(f"{public.id} is in use: {len(old)} keys sealed anew, {kept} old sealing keys kept")
 
 
 async def _sealed(node: Node) -> Any:

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from polyroute.api.metrics.v1 import metrics_pb2
+from polyroute.edge.admin.gateway import Administration
 from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.http import door as doors
 from polyroute.edge.http import server
+from polyroute.edge.http.admin import AdminDoor, Reach
 from polyroute.edge.http.app import App, Doors
 from polyroute.edge.http.pages import Pages
 from polyroute.edge.idempotency.claims import Claims
@@ -144,7 +146,8 @@ async def opened(
     house = House(scripts)
     node = Node(MeshConfig(), frozenset(), folder)
     once = Once(Authorizer(house.auth.stub(), 5.0, monotonic), Claims(None, timeout=1, lease=1), grace=grace)
-    app = App(Doors.of(doors.Door(house.flow, config, once)), Pages(node, house.flow, None))
+    admin = AdminDoor(Administration(node.channel("auth")), Reach.NOBODY)
+    app = App(Doors.of(doors.Door(house.flow, config, once)), Pages(node, house.flow, None), admin)
     listening = server.bind("127.0.0.1:0", shared=False)
     door = Door(house, listening.getsockname())
     try:
@@ -437,6 +440,6 @@ class TestStopping:
             reading = client.reading()
         rest = await reading
 
-        assert b'"code":"overloaded"' in rest
+        assert b'"code":"server_draining"' in rest
         assert b"[DONE]" not in rest
         assert (0, [metrics_pb2.OUTCOME_CANCELLED]) == (door.house.providers.open, door.outcomes)

@@ -5,28 +5,30 @@ from typing import Annotated, Final
 
 import typer
 
-from polyroute.cli.options import ConfigFile, DataDir, settings
+from polyroute.cli.options import ConfigFile, Database, DataDir, settings
 
 app: Final = typer.Typer(help="Look at the tables' versions, change them, move to PostgreSQL.", no_args_is_help=True)
+copies: Final = typer.Typer()
+PANEL: Final = "Keep it running"
 
 Force = Annotated[bool, typer.Option("--force", help="replace what is there")]
 
 
 @app.command("status")
-def migrate_status(config_file: ConfigFile = None, data_dir: DataDir = None) -> None:
+def migrate_status(config_file: ConfigFile = None, data_dir: DataDir = None, database: Database = None) -> None:
     """Shows which revision each service's tables are of, and which this version of the program has."""
     from polyroute.cli import tables
 
-    tables.status(settings(config_file, data_dir))
+    tables.status(settings(config_file, data_dir, database))
 
 
 @app.command("up")
-def migrate_up(config_file: ConfigFile = None, data_dir: DataDir = None) -> None:
+def migrate_up(config_file: ConfigFile = None, data_dir: DataDir = None, database: Database = None) -> None:
     """Brings every service's tables up to this version of the program; a start does the same."""
     from polyroute.cli import tables
     from polyroute.mesh import logs
 
-    config = settings(config_file, data_dir)
+    config = settings(config_file, data_dir, database)
     logs.configure(config.log, service="migrate")
     tables.upgrade(config)
 
@@ -37,12 +39,13 @@ def migrate_down(
     revision: Annotated[str, typer.Argument(help="such as 0002, or `base` for no tables at all")],
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
+    database: Database = None,
 ) -> None:
     """Takes one service's tables back to an older revision, for an older version of the program."""
     from polyroute.cli import tables
     from polyroute.mesh import logs
 
-    config = settings(config_file, data_dir)
+    config = settings(config_file, data_dir, database)
     logs.configure(config.log, service="migrate")
     tables.downgrade(config, service, revision)
 
@@ -71,25 +74,29 @@ def migrate_to_postgres(
     asyncio.run(moving.move(config, given))
 
 
+@copies.command(rich_help_panel=PANEL)
 def backup(
     file: Annotated[Path, typer.Argument(help="where to, such as polyroute.tar.gz")],
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
+    database: Database = None,
     force: Force = False,
 ) -> None:
     """Copies databases, pepper and admin secret into one file, while the gateway runs."""
     from polyroute.cli import backups
 
-    print("\n".join(backups.backup(settings(config_file, data_dir), file, force=force)))
+    print("\n".join(backups.backup(settings(config_file, data_dir, database), file, force=force)))
 
 
+@copies.command(rich_help_panel=PANEL)
 def restore(
     file: Annotated[Path, typer.Argument(help="what `polyroute backup` wrote")],
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
+    database: Database = None,
     force: Force = False,
 ) -> None:
     """Puts a backup back; the gateway must not run."""
     from polyroute.cli import backups
 
-    print("\n".join(backups.restore(settings(config_file, data_dir), file, force=force)))
+    print("\n".join(backups.restore(settings(config_file, data_dir, database), file, force=force)))

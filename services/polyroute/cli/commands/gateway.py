@@ -11,7 +11,7 @@ from polyroute.mesh.roles import ROLES
 app: Final = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Run it")
 def up(
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
@@ -44,7 +44,7 @@ def up(
     run_roles(process, welcome.greet)
 
 
-@app.command()
+@app.command(rich_help_panel="Run it")
 def serve(
     roles: Annotated[list[str], typer.Argument(help=f"one or more of {', '.join(ROLES)}")],
     config_file: ConfigFile = None,
@@ -68,7 +68,7 @@ def serve(
     run_roles(process)
 
 
-@app.command()
+@app.command(rich_help_panel="Run it")
 def health(
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
@@ -82,7 +82,7 @@ def health(
     raise SystemExit(report.health(settings(config_file, data_dir), chosen(role or list(ROLES), ROLES), timeout))
 
 
-@app.command()
+@app.command(rich_help_panel="Ask it")
 def models(config_file: ConfigFile = None, data_dir: DataDir = None) -> None:
     """Lists the models and aliases, and who serves them."""
     from polyroute.cli import report
@@ -90,7 +90,7 @@ def models(config_file: ConfigFile = None, data_dir: DataDir = None) -> None:
     report.models(settings(config_file, data_dir))
 
 
-@app.command(name="chat")
+@app.command(name="chat", rich_help_panel="Ask it")
 def chat_command(
     prompt: Annotated[str, typer.Argument(help="the question")],
     config_file: ConfigFile = None,
@@ -106,7 +106,7 @@ def chat_command(
     raise SystemExit(chat.ask(address or config.edge.grpc.listen, key, model, prompt))
 
 
-@app.command()
+@app.command(rich_help_panel="Run it")
 def version() -> None:
     """Prints the version."""
     import importlib.metadata

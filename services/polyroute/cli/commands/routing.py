@@ -23,7 +23,7 @@ OPERATIONS: Final = (
 URGENCIES: Final = ("low", "normal", "high")
 
 
-@app.command()
+@app.command(rich_help_panel="See what happens")
 def explain(
     request_id: Annotated[str, typer.Argument(help="the call: the header x-request-id of its answer")],
     config_file: ConfigFile = None,
@@ -36,7 +36,7 @@ def explain(
     routing.explain(settings(config_file, data_dir), request_id, as_json=as_json)
 
 
-@app.command(name="route")
+@app.command(name="route", rich_help_panel="See what happens")
 def route_command(
     model: Annotated[str, typer.Option(help="model, alias, or any other form of a name")],
     provider: Annotated[str, typer.Option(help="the `provider` object of the request, JSON")] = "",
@@ -82,7 +82,7 @@ def route_command(
     routing.route(settings(config_file, data_dir), wanted, explain=explained, as_json=as_json)
 
 
-@app.command(name="simulate")
+@app.command(name="simulate", rich_help_panel="See what happens")
 def simulate_command(
     policy: Annotated[list[str], typer.Option(help="YAML file of one policy or several, or a policy's name")],
     since: Annotated[str, typer.Option(help="how far back, such as 7d or 12h")] = "7d",

@@ -9,7 +9,7 @@ from polyroute.cli.options import ConfigFile, DataDir, settings
 
 app: Final = typer.Typer()
 usage: Final = typer.Typer(invoke_without_command=True)
-app.add_typer(usage, name="usage")
+app.add_typer(usage, name="usage", rich_help_panel="See what happens")
 
 # as the contract has them
 DIMENSIONS: Final = (

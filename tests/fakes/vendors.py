@@ -32,7 +32,7 @@ _PLACES: Final[Mapping[str, tuple[str, bool]]] = {
     "/api/chat": ("ollama.chat", False),
     "/generation": ("dashscope.generation", False),
 }
-PIECES: Final = 4
+PIECES: Final = 16
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ https://code.claude.com/docs/en/llm-gateway-protocol, https://github.com/openai/
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -238,6 +239,44 @@ async def test_codex_with_a_free_text_tool(stage: Stage) -> None:
     assert "patched too" == ResponsesCaller().streamed(other.body).text
     heard = stage.vendors.last.heard
     assert (["apply_patch"], [{"input": PATCH}]) == (heard.tools, [call.given for call in heard.calls])
+
+
+@pytest.mark.parametrize("vendor", ["anthropic.messages", "gemini.generate"])
+async def test_codex_patches_with_others(stage: Stage, vendor: str) -> None:
+    """A whole loop: the free-text tool beside functions, called with thoughts, answered, and the thoughts return."""
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: begin_patch hunk+ end_patch"}
+    tool = {"type": "custom", "name": "apply_patch", "description": "edits", "format": grammar}
+    question = codex_body(vendor)
+    question["tools"] = [*question["tools"], tool, {"type": "web_search", "external_web_access": False}]
+    calls = (
+        Call("apply_patch", orjson.dumps({"input": PATCH}).decode(), "call_1"),
+        Call("exec_command", '{"cmd":"ls"}', "call_2"),
+    )
+    stage.vendors.say(Turn(reasoning="hm", seal="c2VhbA==", calls=calls), Turn(text="patched"))
+
+    answer = await stage.gateway.post("/v1/responses", question, headers=codex_headers(stage))
+    heard = stage.vendors.last.heard
+    events = list(values(answer.body))
+    items = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+    patch, run = (item for item in items if item["type"].endswith("_call"))
+    pieces = [event["delta"] for event in events if event["type"] == "response.custom_tool_call_input.delta"]
+    results = [
+        {"type": "custom_tool_call_output", "call_id": patch["call_id"], "output": "done"},
+        {"type": "function_call_output", "call_id": run["call_id"], "output": "a.txt"},
+    ]
+    body = question | {"input": [*question["input"], *items, *results]}
+    again = await stage.gateway.post("/v1/responses", body, headers=codex_headers(stage))
+
+    assert {"exec_command", "apply_patch"} <= set(heard.tools)
+    assert b"begin_patch hunk+" in stage.vendors.seen[-2].body
+    assert ("custom_tool_call", "apply_patch", PATCH) == (patch["type"], patch["name"], patch["input"])
+    assert PATCH == "".join(pieces)
+    assert ("function_call", '{"cmd":"ls"}') == (run["type"], run["arguments"])
+    after = stage.vendors.last.heard
+    assert [{"input": PATCH}, {"cmd": "ls"}] == [call.given for call in after.calls]
+    assert ["done", "a.txt"] == [result for _, result in after.results]
+    assert ["c2VhbA=="] == after.seals
+    assert ("patched", True) == ((said := ResponsesCaller().streamed(again.body)).text, said.ended)
 
 
 async def test_codex_hears_of_a_break(stage: Stage) -> None:

@@ -29,6 +29,7 @@ STREAM = (
 _END = b"null}]}\n\n"
 FIRST_CONTENT = STREAM.index(_END, STREAM.index(b"\\u4f60")) + len(_END)  # from here on there is an event with content
 FINISHED = STREAM.index(b'"stop"}]}\n\n') + len(b'"stop"}]}\n\n')
+PATIENCE = 3.0  # s: bounds of 0.3 s have been noticed by then on any machine; pings would go on for 5 s
 SHOWN: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -42,8 +43,14 @@ async def test_cut_at_every_byte(tmp_path: Path, piece: int, step: int) -> None:
         return Reply(pieces, kind=EVENTS, cut=True)
 
     offsets = range(0, len(STREAM), step)
+    few = asyncio.Semaphore(32)  # or each would wait for all
+
+    async def cut_after(offset: int) -> Answer:
+        async with few:
+            return await gateway.chat(seed=offset, **SHOWN)
+
     async with RawVendor(cut) as vendor, running(tmp_path, {"v": vendor.url}, router={"max_attempts": 1}) as gateway:
-        answers = await asyncio.gather(*(gateway.chat(seed=offset, **SHOWN) for offset in offsets))
+        answers = await asyncio.gather(*map(cut_after, offsets))
 
     for offset, answer in zip(offsets, answers, strict=True):
         _check_cut(offset, answer)
@@ -105,7 +112,7 @@ async def test_a_stall_ends_at_its_bound(stage: Stage) -> None:
 
     answer = await stage.gateway.chat(model="pair", stream=True)
 
-    assert 0.25 < loop.time() - began < 0.8
+    assert 0.25 < loop.time() - began < PATIENCE
     assert b"upstream_timeout" in answer.body
 
 
@@ -122,19 +129,21 @@ async def test_pings_do_not_keep_a_silent_vendor_alive(stage: Stage) -> None:
     stage.raw.replies.popleft()
     broken = await stage.gateway.chat(model="raw-pair", stream=True)
 
-    assert between - began < 0.45
+    assert between - began < PATIENCE
     assert b"[DONE]" in silent.body
-    assert loop.time() - between < 0.8
+    assert loop.time() - between < PATIENCE
     assert b"upstream_timeout" in broken.body
 
 
 async def test_keep_alive_before_a_slow_first_token(stage: Stage) -> None:
     """A client of a slow model hears comments, every half second here, and then a whole answer."""
     stage.a.inject(Script(first=1300))
+    began = asyncio.get_running_loop().time()
 
     answer = await stage.gateway.chat(stream=True)
 
-    assert 2 == answer.body.count(b": keep-alive\n\n")
+    most = (asyncio.get_running_loop().time() - began) / 0.5
+    assert 2 <= answer.body.count(b": keep-alive\n\n") <= most
     assert answer.body.startswith(b": keep-alive\n\n")
     assert 1 == answer.body.count(b"[DONE]")
     assert 16 == text_of(answer.events).count("@")

@@ -34,6 +34,13 @@ class Stage:
         body = question(f"[[first={milliseconds}]]", model)
         return await asyncio.gather(*(self.gateway.post(body=body) for _ in range(count)))
 
+    async def figure(self, name: str, value: int) -> None:
+        """Returns when the edge says that it has so many calls of a kind."""
+        line = f"polyroute_edge_calls_{name} {value}.0".encode()
+        async with asyncio.timeout(T):
+            while line not in (await self.gateway.get("/metrics")).body:
+                await asyncio.sleep(0.01)
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
@@ -42,7 +49,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stag
         one, two = [await stack.enter_async_context(Vendor()) for _ in range(2)]
         providers = {"one": one.url, "two": two.url}
         folder = tmp_path_factory.mktemp("gateway")
-        edge = {"max_calls": 8, "turn_seconds": 5.0}
+        edge = {"max_calls": 8, "turn_seconds": 60.0}
         yield Stage(await stack.enter_async_context(running(folder, providers, MODELS, edge=edge)), (one, two))
 
 
@@ -91,15 +98,29 @@ async def test_critical_calls_come_first(stage: Stage) -> None:
         body = question(f"[[first={milliseconds}]] {criticality}", "line")
         assert 200 == (await stage.gateway.post(body=body, headers=headers)).status
 
-    holding = [asyncio.create_task(ask("holding", 200 + 30 * number)) for number in range(8)]
-    await asyncio.sleep(0.1)
-    waiting = []
+    holding = [asyncio.create_task(ask("holding", 60_000)) for _ in range(8)]
+    await stage.figure("under_way", 8)
+    waiting: list[asyncio.Task[None]] = []
     for criticality in classes:
-        waiting += [asyncio.create_task(ask(criticality, 400)) for _ in range(2)]
-        await asyncio.sleep(0.02)
-    await asyncio.gather(*holding, *waiting)
+        waiting += [asyncio.create_task(ask(criticality, 0)) for _ in range(2)]
+        await stage.figure("waiting", len(waiting))
+    holding[0].cancel()  # one place, which each of them leaves to the next
+    await asyncio.gather(*waiting)
+    for one in holding:
+        one.cancel()
+    await asyncio.gather(*holding, return_exceptions=True)
     bodies = [seen.body.decode() for seen in stage.vendors[0].seen][-len(waiting) :]
 
     assert ["critical", "critical", "default", "default", "sheddable", "sheddable"] == [
         next(name for name in classes if name in body) for body in bodies
     ]
+
+
+async def test_requests_to_a_vendors_own_api_take_room_too(stage: Stage) -> None:
+    """Of the deployment that the body names; their room is free again when they have ended."""
+    body = question("[[first=150]]", "up")
+    path = "/passthrough/one/chat/completions"
+    for _ in range(2):
+        answers = await asyncio.gather(*(stage.gateway.post(path, body=body) for _ in range(5)))
+
+        assert {200: 2, 503: 3} == {status: [one.status for one in answers].count(status) for status in (200, 503)}

@@ -1,5 +1,6 @@
 """Models that clouds offer in their makers' own formats, at the clouds' own paths."""
 
+import asyncio
 import base64
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
@@ -86,8 +87,14 @@ async def clouds(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Clo
             for piece in streamed():
                 await answer.write(piece)
             return answer
+        body = bodies[-1][1]
+        if body.get("inputText") == "refused":
+            return web.json_response({"message": "no"}, status=400)
+        if body.get("inputText", "").isdecimal():  # its vector is itself, the first takes longest
+            await asyncio.sleep(0.002 * (9 - int(body["inputText"])))
+            return web.json_response({"embedding": [float(body["inputText"])], "inputTextTokenCount": 2})
         found = next((vectors for model, vectors in VECTORS.items() if model in request.path), MESSAGE)
-        return web.json_response(found)
+        return web.json_response(found, headers={"X-Amzn-Bedrock-Input-Token-Count": "4"})
 
     app = web.Application()
     app.router.add_post("/{path:.*}", serve)
@@ -151,11 +158,54 @@ async def test_other_clients_reach_claude_too(clouds: Clouds) -> None:
 
 
 async def test_vectors_of_one_text(clouds: Clouds) -> None:
-    """In the form that knows no lists; several texts are refused there, clearly."""
+    """In the form that knows no lists."""
     assert [[0.5, -2]] == await clouds.vectors("amazon.titan-embed-text-v2", "a", dimensions=256)
     assert ("/model/amazon.titan-embed-text-v2:0/invoke", {"inputText": "a", "dimensions": 256}) == clouds.bodies[-1]
-    answer = await clouds.gateway.post("/v1/embeddings", {"model": "amazon.titan-embed-text-v2", "input": ["a", "b"]})
-    assert (400, "input") == (answer.status, answer.error["param"])
+
+
+async def test_lists_for_models_that_know_none(clouds: Clouds) -> None:
+    """A request a text, the vectors in the order of the texts, what they used in one sum."""
+    texts = [str(number) for number in range(9)]
+    before = len(clouds.bodies)
+
+    answer = await clouds.gateway.post("/v1/embeddings", {"model": "amazon.titan-embed-text-v2", "input": texts})
+
+    assert [[float(text)] for text in texts] == [entry["embedding"] for entry in answer.json["data"]]
+    assert 18 == answer.json["usage"]["total_tokens"]
+    assert sorted(texts) == sorted(body["inputText"] for _, body in clouds.bodies[before:])
+    assert [[0.5, -2]] * 3 == await clouds.vectors("gemini-embedding-2-preview", "a", "b", "c")
+
+
+async def test_one_text_that_fails_fails_the_list(clouds: Clouds) -> None:
+    """There is no answer with holes."""
+    texts = {"model": "amazon.titan-embed-text-v2", "input": ["1", "refused", "2"]}
+
+    answer = await clouds.gateway.post("/v1/embeddings", texts)
+
+    assert (400, "invalid_request_error") == (answer.status, answer.error["type"])
+
+
+async def test_tokens_that_only_a_header_tells(clouds: Clouds) -> None:
+    """They are in the answer and in the record."""
+    model = {"model": "cohere.embed-english-v3", "input": ["a", "b"]}
+
+    answer = await clouds.gateway.post("/v1/embeddings", model)
+
+    assert 4 == answer.json["usage"]["prompt_tokens"]
+    record = await clouds.gateway.record(answer.headers["x-request-id"])
+    assert (4, False) == (record.usage.input_tokens, record.usage.estimated)
+
+
+async def test_features_in_trial_are_named_in_the_body(clouds: Clouds) -> None:
+    """Those that this cloud knows; one that it does not would fail the request, and is told as left out."""
+    headers = clouds.gateway.headers(**{"anthropic-beta": "claude-code-20250219, effort-2025-11-24"})
+    body = {"model": "claude", "anthropic_beta": ["context-1m-2025-08-07"], **ASKED}
+
+    answer = await clouds.gateway.post("/v1/messages", body, headers=headers)
+
+    assert 200 == answer.status, answer.body
+    assert ["context-1m-2025-08-07", "effort-2025-11-24"] == clouds.bodies[-1][1]["anthropic_beta"]
+    assert "anthropic-beta" == answer.headers["x-polyroute-dropped"]
 
 
 async def test_vectors_of_several_texts(clouds: Clouds) -> None:

@@ -43,8 +43,13 @@ def compose() -> dict[str, Any]:
 
 
 def services() -> dict[str, dict[str, Any]]:
-    """Its services by name."""
-    return dict(compose()["services"])
+    """Its roles by name."""
+    return {name: service for name, service in compose()["services"].items() if "profiles" not in service}
+
+
+def databases() -> dict[str, dict[str, Any]]:
+    """Its services that are there when they are asked for."""
+    return {name: service for name, service in compose()["services"].items() if "profiles" in service}
 
 
 def interpolated(text: str, environment: Mapping[str, str]) -> str:
@@ -107,8 +112,28 @@ def test_health_is_asked_by_our_own_command(name: str) -> None:
     service = services()[name]
 
     assert service["healthcheck"]["test"] == ["CMD", "polyroute", "health", "--role", name]
-    for needed in service.get("depends_on", {}).values():
-        assert needed == {"condition": "service_healthy"}
+    for needed, how in service.get("depends_on", {}).items():
+        assert how == {"condition": "service_healthy"} | ({"required": False} if needed in databases() else {})
+
+
+def test_databases_are_optional_and_as_closed() -> None:
+    """Files unless it is said otherwise; the credentials are with the roles that keep something, and nobody else."""
+    found = databases()
+    told = {name for name, service in services().items() if "POLYROUTE_DATABASE" in service["environment"]}
+    given = services()["auth"]["environment"]
+
+    assert {"postgres", "redis"} == set(found)
+    assert {"auth", "metrics", "router"} == told
+    assert ["", ""] == [interpolated(given[f"POLYROUTE_{name}"], {}) for name in ("DATABASE", "REDIS")]
+    for service in found.values():
+        assert service["profiles"] == ["databases"]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert "no-new-privileges:true" in service["security_opt"]
+        assert service["networks"] == ["mesh"]
+        assert "ports" not in service
+        assert "healthcheck" in service
+        assert service["user"] != "root"
 
 
 def test_the_mesh_token_is_required() -> None:

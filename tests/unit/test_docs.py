@@ -38,7 +38,7 @@ COMES_LATER: Final = {"protos/released.binpb"}  # written with each release
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN: Final = re.compile(r"`([^`\n]+)`")
 _LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
-_COMMAND: Final = re.compile(r"(?:^|[\s(/])polyroute ((?:\"[^\"\n]*\"|[^`|\n#])+)")
+_COMMAND: Final = re.compile(r"(?:^|[\s(/])polyroute ((?:\"[^\"\n]*\"|[^`|\n#<])+)")
 _TARGET: Final = re.compile(r"\bmake ([a-z][a-z-]*)")
 _PATH: Final = re.compile(r"\.?[\w-]+(?:/[\w.-]+)+/?")
 

@@ -224,6 +224,15 @@ class Keyring:
             raise _not_permitted(param, f"a key grants no more than its creator has: {param}")
         return parent
 
+    async def check_bound(self, key_id: str, wanted: str) -> None:
+        """Refuses a key with limits or a budget of its own the secret of another, which they would not bind.
+
+        Raises:
+            MeshError: REASON_NOT_PERMITTED.
+        """
+        if key_id != wanted and await self._store.binds_itself(key_id):
+            raise _not_permitted("key", "a key with limits or a budget of its own gets no other key's secret")
+
     async def close(self) -> None:
         """Waits for revocations under way."""
         await self._revoking.close()

@@ -7,8 +7,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from polyroute.api.auth.v1 import admin_pb2, auth_pb2, ledger_pb2, limits_pb2
-from polyroute.auth.admin.directory import Account, Project
 from polyroute.auth.admin.journal import Event
+from polyroute.auth.admin.tenants import Account, Project
 from polyroute.auth.keys import Key
 from polyroute.auth.money.budgets import Budget
 from polyroute.auth.money.charges import Charge

@@ -106,7 +106,7 @@ async def assembled(
         changes.leases = leases = Leases(counters, directory.limit, directory.common_limits)
         journal = Journal(store.database)
         treasurer = Treasurer(store.database, ledger, directory, journal)
-        webhook = await stack.enter_async_context(Webhook(private=config.alerts_to_private_addresses))
+        webhook = Webhook(private=config.alerts_to_private_addresses)
         alerts = Alerts(store.database, ledger, digester, webhook.send, webhook.check)
         plans = Plans(store.database, ledger, changes)
         bills, codes = Bills(store.database, ledger), Codes(store.database, ledger)

@@ -38,7 +38,7 @@ class BedrockEmbed:
         if len(texts) != 1:
             raise unsupported("this deployment embeds one text at a time", "input")
         with json_of_callers():
-            out: dict[str, Any] = {name: jsontools.loads(raw) for name, raw in extensions.items()}
+            out: dict[str, Any] = {name: jsontools.loads(raw) for name, raw in extensions.items() if name != "model"}
         out["inputText"] = texts[0]
         if dimensions:
             out["dimensions"] = dimensions

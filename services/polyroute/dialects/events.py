@@ -1,6 +1,6 @@
 """A whole answer and its steps are the same thing twice: from steps to the answer, and from the answer to steps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
@@ -157,6 +157,35 @@ def _reason(choice: Choice, step: pb.ReasoningDelta) -> Part:
     if step.HasField("state"):
         part.state.CopyFrom(step.state)
     return part
+
+
+def text_step(text: str, choice: int = 0) -> ChatEvent:
+    """A piece of text: the step that there are most of, and so made in the way that costs least."""
+    step = ChatEvent()
+    step.text.text = text
+    if choice:
+        step.choice = choice
+    return step
+
+
+def joined(steps: Sequence[ChatEvent]) -> list[ChatEvent]:
+    """The steps with pieces of one text that follow each other as one piece; the steps themselves may be changed."""
+    out: list[ChatEvent] = []
+    run: list[str] = []  # pieces of the last step's text, when more may follow
+    choice = 0
+    for step in steps:
+        plain = step.WhichOneof("event") == "text" and not step.text.HasField("state")
+        if run and plain and step.choice == choice and not step.extensions:
+            run.append(step.text.text)
+            continue
+        if len(run) > 1:
+            out[-1].text.text = "".join(run)
+        run = [step.text.text] if plain else []
+        choice = step.choice
+        out.append(step)
+    if len(run) > 1:
+        out[-1].text.text = "".join(run)
+    return out
 
 
 def assemble(events: Iterable[ChatEvent]) -> ChatResponse:

@@ -44,6 +44,8 @@ def settle_steps(steps: Iterable[ChatEvent], target: str) -> None:
 
 
 def _settle(extensions: MutableMapping[str, bytes], places: frozenset[str], level: str = "") -> None:
+    if not extensions:  # most have none
+        return
     for name in [name for name in extensions if level + name not in places]:
         del extensions[name]
 

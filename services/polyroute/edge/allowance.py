@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,11 +30,12 @@ from polyroute.edge.capacity import Capacity
 from polyroute.edge.charging import ChargeRow, multiplied
 from polyroute.edge.checkpoints import Checkpoints
 from polyroute.edge.common import CommonLimits
-from polyroute.edge.purse import Hold, Purses
+from polyroute.edge.purse import MOST, Hold, Purses
 from polyroute.edge.settler import LOST_SECONDS, MODEL_CHARACTERS, Settler
 from polyroute.edge.settler import UNCHARGED_RULE as UNCHARGED
 from polyroute.edge.shares import INSTALLATION, Figure, Shares, Taken
 from polyroute.edge.sizes import ANSWERS, tokens_in, tokens_of
+from polyroute.edge.spending import narrow, payable, purse_of
 from polyroute.edge.turnstile import Pass, Turnstile, criticality_of
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.pricing import in_force, within_reach
@@ -47,11 +48,11 @@ AUDIO_MILLISECONDS: Final = 60_000  # held for sound, whose length is known when
 CHARACTERS_PER_TOKEN: Final = 4
 CALLERS_KEPT: Final = 100_000
 
+_NOWHERE: Final = Attempt()
 _SOUNDS: Final = frozenset({OPERATION_SPEECH, OPERATION_TRANSCRIPTION})
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(NamedTuple):
     """What a call can cost at the dearest of its attempts, nano-USD.
 
     Attributes:
@@ -80,7 +81,7 @@ class Bill:
 
     def with_answer(self, tokens: int) -> int:
         """The cost with so long an answer."""
-        return -(-(self.prompt + -(-tokens * self.token // MILLION)) * self.multiplier // MILLION)
+        return min(MOST, -(-(self.prompt + -(-tokens * self.token // MILLION)) * self.multiplier // MILLION))
 
     def affordable(self, amount: int) -> int:
         """The longest answer that `amount` pays."""
@@ -96,31 +97,13 @@ def bill_of(attempts: Iterable[Attempt], facts: RequestFacts, multiplier: int = 
     bounded = facts.HasField("max_output_tokens") or facts.operation not in ANSWERS
     answer = facts.max_output_tokens if bounded else ANSWER_TOKENS
     prompt = token = 0
+    tokens = facts.input_tokens_estimate
     for attempt in attempts:
         # a prompt may turn out longer than was estimated, and so be charged by the next tier
-        for price in within_reach(attempt.price, facts.input_tokens_estimate * 5 // 4):
-            prompt = max(prompt, _prompt_of(price, facts.input_tokens_estimate) + _beside(price, facts))
+        for price in within_reach(attempt.price, tokens * 5 // 4):
+            prompt = max(prompt, _prompt_of(price, tokens) + (_beside(price, facts) if price.other else 0))
             token = max(token, price.output, price.reasoning)
     return Bill(prompt, token * choices, answer, bounded, multiplier)
-
-
-def payable(verdict: Verdict, attempts: Iterable[Attempt]) -> list[Attempt]:
-    """The attempts that a key may make: with a hard budget, those whose price is known.
-
-    Raises:
-        MeshError: REASON_NO_DEPLOYMENT, there is none: what cannot be counted cannot be bounded.
-    """
-    listed = list(attempts)
-    if not verdict.purse:
-        return listed
-    found = [attempt for attempt in listed if attempt.HasField("price")]
-    if not found:
-        raise MeshError(
-            pb.REASON_NO_DEPLOYMENT,
-            "this key has a budget, and no price of this model is known",
-            metadata={"model": listed[0].model if listed else "", "cause": "model_price_unknown"},
-        )
-    return found
 
 
 def _prompt_of(price: Price, tokens: int) -> int:
@@ -130,8 +113,6 @@ def _prompt_of(price: Price, tokens: int) -> int:
 
 def _beside(price: Price, facts: RequestFacts) -> int:
     """What units beside the tokens are likely to cost: as many as the request can tell, and one of each other kind."""
-    if not price.other:
-        return 0
     tokens = facts.input_tokens_estimate
     units = {
         "images": max(1, facts.choices) if facts.operation == OPERATION_IMAGE else 0,
@@ -184,12 +165,14 @@ class Admission:
             must ask the vendor for no more. None when there is nothing to add.
 
         Raises:
-            MeshError: REASON_BUDGET_EXHAUSTED; REASON_NO_DEPLOYMENT, no price is known; REASON_SERVICE_UNAVAILABLE.
+            MeshError: REASON_BUDGET_EXHAUSTED; REASON_NO_DEPLOYMENT, no price is known; REASON_NOT_PERMITTED, the
+                key may use only what is free, and nothing is; REASON_SERVICE_UNAVAILABLE.
         """
-        if not self.verdict.purse:
+        able, scope = payable(self.verdict, attempts), purse_of(self.verdict)
+        if not scope:
             return None
-        bill = bill_of(payable(self.verdict, attempts), facts, self.multiplier)
-        purse = self.house.purses.of(self.verdict.purse, self.verdict.caller)
+        bill = bill_of(able, facts, self.multiplier)
+        purse = self.house.purses.of(scope, self.verdict.caller)
         self.paid = await purse.hold(bill.needed, bill.least)
         self._request_id, self._facts, self._bound = request_id, facts, self.paid.amount
         self._caller = self.house.caller(self.verdict.caller)
@@ -233,8 +216,8 @@ class Admission:
         if not attempt.HasField("price"):
             payable(self.verdict, [attempt])
         self._tried[number] = attempt
-        tokens = self._facts.input_tokens_estimate
-        self.checkpoint(number, _prompt_of(in_force(attempt.price, tokens, 0), tokens))
+        tokens, price = self._facts.input_tokens_estimate, attempt.price
+        self.checkpoint(number, _prompt_of(in_force(price, tokens, 0) if price.tiers else price, tokens))
 
     def checkpoint(self, number: int, cost: int) -> None:
         """Writes down what an attempt has cost so far, nano-USD; for calls that last, every few seconds.
@@ -284,7 +267,8 @@ class Admission:
         return self._caller + self.paid.allowance.head if self.paid is not None else b""
 
     def _sum(self, rows: Iterable[ChargeRow]) -> int:
-        return sum(multiplied(row.cost or 0, self.multiplier) for row in rows)
+        multiplier = self.multiplier
+        return sum([multiplied(row.cost or 0, multiplier) for row in rows])
 
     def figures(self) -> list[Figure]:
         """How the caller's own limits stand: of each kind the one that is nearest to its end."""
@@ -300,6 +284,9 @@ class Admission:
     def _settlements(self, rows: Sequence[ChargeRow]) -> list[Settlement]:
         """The charges; attempts that were written down and cost nothing are settled as well."""
         found = [self._settlement(row.attempt, row.cost, row.usage, row.rule) for row in rows]
+        if len(rows) == len(self._tried) == 1 and rows[0].attempt in self._tried and not self._settled:
+            self._settled.add(rows[0].attempt)  # as nearly every call is
+            return found
         charged = {row.attempt for row in rows}
         found += [self._settlement(number, 0, None, UNCHARGED) for number in self._tried if number not in charged]
         new = [settlement for settlement in found if settlement.attempt not in self._settled]
@@ -307,15 +294,17 @@ class Admission:
         return new
 
     def _settlement(self, number: int, cost: int | None, usage: Usage | None, rule: str) -> Settlement:
-        attempt = self._tried.get(number)
-        settlement = Settlement(request_id=self._request_id, attempt=number, cost_nanos=cost, rule=rule)
-        if usage is not None:
-            settlement.usage.CopyFrom(usage)
-        if attempt is not None:
-            settlement.price_version = attempt.price.version
-            settlement.deployment = attempt.deployment
-            settlement.model = attempt.model[:MODEL_CHARACTERS]
-        return settlement
+        attempt = self._tried.get(number, _NOWHERE)
+        return Settlement(
+            request_id=self._request_id,
+            attempt=number,
+            cost_nanos=cost,
+            rule=rule,
+            usage=usage,
+            price_version=attempt.price.version,
+            deployment=attempt.deployment,
+            model=attempt.model[:MODEL_CHARACTERS],
+        )
 
 
 class Allowances:
@@ -375,8 +364,8 @@ class Allowances:
             MeshError: REASON_OVERLOADED, it was shed; REASON_RATE_LIMITED; REASON_USAGE_UNAVAILABLE, its charge could
                 not be kept.
         """
-        limited, purse = bool(verdict.limits or self.shares.everyone), verdict.purse
-        if not limited and not purse and self.turnstile is None:
+        limited = bool(verdict.limits or self.shares.everyone)
+        if not limited and not verdict.purse and self.turnstile is None and not narrow(verdict):
             return self._free
         admission = Admission(self, verdict)
         if self.turnstile is not None:
@@ -392,7 +381,7 @@ class Allowances:
 
     async def _count(self, admission: Admission, facts: RequestFacts, *, limited: bool) -> None:
         verdict = admission.verdict
-        if verdict.purse:
+        if purse_of(verdict):
             self.settler.check()
         if limited:
             tokens = tokens_of(facts)

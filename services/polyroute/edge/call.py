@@ -70,6 +70,7 @@ class Relayed:
         request: What is passed on.
         deadline: Loop time at which the call must be over.
         trail: What becomes known of it.
+        rooms: What it takes of its deployment; None until it was let in.
     """
 
     credential: str
@@ -81,6 +82,7 @@ class Relayed:
     source: str = ""
     criticality: str = ""
     admission: Admission | None = None
+    rooms: Rooms | None = None
 
 
 def plan_of(call: Call) -> Plan:

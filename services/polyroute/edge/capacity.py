@@ -9,15 +9,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from polyroute.api.auth.v1.auth_pb2 import Verdict
 from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_CONCURRENCY, LIMIT_KIND_TOKENS, Limit
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.router.v1.router_pb2 import Attempt
 from polyroute.edge.shares import CATALOG, Share, Shares, Taken
 from polyroute.edge.sizes import tokens_in, tokens_of
+from polyroute.edge.spending import unpayable
 from polyroute.mesh.errors import MeshError
 
 KEPT: Final = 10_000  # deployments in memory
+
+_ANYBODY: Final = Verdict()
 
 
 @dataclass(slots=True)
@@ -111,18 +115,24 @@ class Rooms:
 
     Args:
         capacity: Of the edge.
+        verdict: What auth says of the key, which closes deployments that it may not pay for.
     """
 
-    __slots__ = ("_capacity", "_taken", "full")
+    __slots__ = ("_capacity", "_taken", "_verdict", "full")
 
-    def __init__(self, capacity: Capacity) -> None:
+    def __init__(self, capacity: Capacity, verdict: Verdict = _ANYBODY) -> None:
         self._capacity = capacity
+        self._verdict = verdict
         self._taken: dict[int, Room] = {}
         self.full: dict[int, MeshError] = {}
-        """Deployments that had no room, and what they said."""
+        """Deployments that had no room, or are closed to the key, and what they said."""
 
     async def take(self, index: int, attempt: Attempt, facts: RequestFacts) -> bool:
-        """Takes room for an attempt; whether there was any."""
+        """Takes room for an attempt; whether there was any, and the key may make the attempt."""
+        closed = unpayable(self._verdict, attempt)
+        if closed is not None:
+            self.full[index] = closed
+            return False
         try:
             room = await self._capacity.take(attempt, facts)
         except MeshError as error:
@@ -145,7 +155,10 @@ class Rooms:
 
     def refusal(self) -> MeshError:
         """What the caller is told when no deployment of the plan has room: that, and the soonest time to come back."""
-        waits = [error.retry_after for error in self.full.values() if error.retry_after is not None]
+        full = [error for error in self.full.values() if error.reason == pb.REASON_OVERLOADED]
+        if not full and self.full:
+            return next(iter(self.full.values()))
+        waits = [error.retry_after for error in full if error.retry_after is not None]
         return MeshError(
             pb.REASON_OVERLOADED,
             "every deployment of this model is busy",

@@ -11,7 +11,7 @@ A change of the table is a new version; the version stands on every charge.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
@@ -27,7 +27,9 @@ from polyroute.api.router.v1.router_pb2 import (
 
 VERSION: Final = 2
 ONCE: Final = 1_000_000  # a multiplier that changes nothing, in millionths
-QUARANTINED: Final = "quarantined"
+QUARANTINED: Final = f"quarantined/{VERSION}"  # the rule of figures that cannot be true
+MOST_COUNTED: Final = 1 << 40  # tokens, or other units, of one attempt
+MOST_COST: Final = 10**15  # nano-USD of one attempt: a million USD
 
 COUNTS: Final = (
     "input_tokens",
@@ -110,8 +112,7 @@ _ENDINGS: Final[Mapping[Fault.ValueType, Ending]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(NamedTuple):
     """One attempt that is over.
 
     Attributes:
@@ -133,8 +134,7 @@ class Attempted:
     bills: Bills = USUAL
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeRow:
+class ChargeRow(NamedTuple):
     """What an attempt is charged.
 
     Attributes:
@@ -167,14 +167,33 @@ def charge(attempted: Attempted, priced: Priced | None) -> ChargeRow | None:
     """
     rule = f"{attempted.ending.value}/{VERSION}"
     usage = attempted.reported
-    if usage is not None and any(getattr(usage, name) < 0 for name in COUNTS):
+    if usage is not None and not plausible(usage):
         # a vendor's figures that cannot be true are nobody's debt: kept without an amount, for a person to look at
-        return ChargeRow(attempted.number, usage, None, f"{QUARANTINED}/{VERSION}")
+        return ChargeRow(attempted.number, usage, None, QUARANTINED)
     if usage is None:
         usage = _estimated(attempted)
     if usage is None:
         return None
-    return ChargeRow(attempted.number, usage, None if priced is None else priced(usage), rule)
+    cost = None if priced is None else priced(usage)
+    if cost is not None and not 0 <= cost <= MOST_COST:
+        return ChargeRow(attempted.number, usage, None, QUARANTINED)
+    return ChargeRow(attempted.number, usage, cost, rule)
+
+
+def plausible(usage: Usage) -> bool:
+    """Whether figures can be true: none is below nothing, and none is more than anybody ever counted."""
+    counted: tuple[int, ...] = (  # each by its name and not in a loop: this is on the path of every call
+        usage.input_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+        usage.images,
+        usage.audio_milliseconds,
+    )
+    if usage.other:
+        counted += tuple(usage.other.values())
+    return min(counted) >= 0 and max(counted) <= MOST_COUNTED
 
 
 def charges(attempts: Iterable[tuple[Attempted, Priced | None]]) -> list[ChargeRow]:

@@ -1,6 +1,6 @@
 """Settings of the edge role."""
 
-from typing import Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -42,14 +42,16 @@ class EdgeConfig(Section):
     authorize_seconds: float = Field(default=5.0, gt=0, description="to wait for auth on a key's first call")
     decide_seconds: float = Field(default=5.0, gt=0, description="to wait for the router")
     reach_seconds: float = Field(default=10.0, gt=0, description="to wait for a providers role that is restarting")
-    max_calls: int = Field(
+    max_calls: Annotated[int, Field(ge=0, le=1_000_000)] | Literal["auto"] = Field(
+        default=0,
+        description="calls under way at once in this process; more wait their turn, fairly among projects; `auto`: as "
+        "many as it keeps up with; 0: no bound",
+    )
+    max_waiting: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
-        description="calls under way at once in this process; more wait their turn, fairly among projects; 0: no bound",
-    )
-    max_waiting: int = Field(
-        default=0, ge=0, le=1_000_000, description="calls that may wait for their turn; 0: as many as `max_calls`"
+        description="calls that may wait for their turn; 0: as many as `max_calls`, and 1024 when that is `auto`",
     )
     turn_seconds: float = Field(default=5.0, gt=0, le=600, description="that a call waits for its turn at most")
     idempotency_lease: float = Field(

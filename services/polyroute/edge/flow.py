@@ -136,6 +136,8 @@ class Flow:
             _check_relay(call)
             attempt = await self._decider.priced(call)
             await self._hold(call, [attempt])
+            if call.rooms is not None and not await call.rooms.take(0, attempt, call.facts):
+                raise call.rooms.refusal()
             if call.admission is not None:
                 call.admission.sent(1, attempt)
             trail.trying(attempt)
@@ -204,8 +206,7 @@ class Flow:
         call.admission = call.trail.admission = await self._allowances.admit(
             allowed, call.facts, call.criticality, time_left(call)
         )
-        if isinstance(call, Call):
-            call.rooms = Rooms(self._allowances.capacity)
+        call.rooms = Rooms(self._allowances.capacity, allowed)
 
     async def _decide(self, call: Call) -> None:
         call.trail.decision = await self._decider.decide(call)
@@ -323,7 +324,7 @@ class Flow:
             trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
         self._recorder.keep(trail)
         self._decider.report(trail)
-        if isinstance(call, Call) and call.rooms is not None:
+        if call.rooms is not None:
             call.rooms.close(trail.usage)
         if call.admission is not None:
             call.admission.close(trail.rows(), trail.usage)

@@ -151,6 +151,14 @@ class Line:
         if not self.waiting:
             return None
         self._moved(tenant)
+        return self._next() if self.under_way < self._most else None
+
+    def resize(self, most: int) -> list[Waiter]:
+        """Sets another bound; whose turn has come by that. What is under way goes on."""
+        self._most = most
+        return [self._next() for _ in range(min(self.waiting, max(0, most - self.under_way)))]
+
+    def _next(self) -> Waiter:
         waiter = next(one for one in self._classes if one.size).next()
         self.waiting -= 1
         waiter.admitted = True

@@ -20,6 +20,7 @@ from polyroute.edge.authorizer import heard
 from polyroute.mesh.errors import MeshError
 
 IDLE_SECONDS: Final = 5.0  # that money may lie here which no call takes
+MOST: Final = 1 << 53  # nano-USD asked for at once: nine million USD
 MOST_RETURNED: Final = 1000  # in one message
 
 _log = structlog.get_logger("purse")
@@ -121,8 +122,16 @@ class Purse:
             MeshError: REASON_BUDGET_EXHAUSTED; REASON_SERVICE_UNAVAILABLE when auth does not answer and no money is
                 left here: a hard budget is never opened by an outage.
         """
-        wish = _Wish(needed, least)
-        while (found := self._take(needed)) is None:
+        found = self._take(needed)
+        if found is None:
+            return await self._wished(_Wish(needed, least))
+        if self._plenty and found.allowance.free < needed and self._asking is None and self._free() < needed:
+            self._asking = asyncio.create_task(self._ask(None))
+        return found
+
+    async def _wished(self, wish: _Wish) -> Hold:
+        """What a call holds that has to wait for money."""
+        while (found := self._take(wish.needed)) is None:
             if self._asking is None:
                 await self._answer(wish)
             else:
@@ -131,8 +140,6 @@ class Purse:
                 raise wish.error
             if wish.hold is not None:
                 return wish.hold
-        if self._plenty and self._asking is None and self._free() < needed:
-            self._asking = asyncio.create_task(self._ask(None))
         return found
 
     def returnable(self, now: float, *, recalled: bool = False) -> list[Returned]:
@@ -192,7 +199,7 @@ class Purse:
             allowance_id=uuid4().hex,
             caller=self.caller,
             purse=self.scope,
-            needed_nanos=0 if wish is None else wish.needed + sum(other.needed for other in self._wishes),
+            needed_nanos=0 if wish is None else min(MOST, wish.needed + sum(other.needed for other in self._wishes)),
             least_nanos=0 if wish is None else wish.least,
             holder=self.holder,
         )

@@ -17,6 +17,7 @@ import structlog
 from polyroute.api.auth.v1.ledger_pb2 import EndHolderRequest, Settlement, SettleRequest
 from polyroute.api.metrics.v1.metrics_pb2 import OUTCOME_COMPLETED, AttemptCharge, CallRecord
 from polyroute.edge.authorizer import heard
+from polyroute.edge.charging import QUARANTINED, plausible
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.spool import Spool
 
@@ -157,10 +158,14 @@ def _charges(record: CallRecord) -> Sequence[AttemptCharge]:
         return record.charges
     if record.HasField("cost_nanos") and not record.cost_nanos:
         return ()
+    known = plausible(record.usage)
     row = AttemptCharge(
-        attempt=len(record.attempts), usage=record.usage, rule=COMPLETED_RULE, price_version=record.price_version
+        attempt=len(record.attempts),
+        usage=record.usage,
+        rule=COMPLETED_RULE if known else QUARANTINED,
+        price_version=record.price_version,
     )
-    if record.HasField("cost_nanos"):
+    if known and record.HasField("cost_nanos"):
         row.cost_nanos = record.cost_nanos
     return (row,)
 

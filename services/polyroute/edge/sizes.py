@@ -10,6 +10,7 @@ from polyroute.api.chat.v1.chat_pb2 import (
     Usage,
 )
 
+MOST: Final = 10**12  # tokens; more than any limit has
 COUNTED_ANSWER: Final = 512  # of an answer without a bound, until it is known
 ANSWERS: Final = frozenset({OPERATION_CHAT, OPERATION_COMPLETION, OPERATION_RELAY})
 
@@ -21,15 +22,16 @@ def tokens_of(facts: RequestFacts) -> int:
         answer = facts.max_output_tokens
     elif facts.operation in ANSWERS:
         answer = COUNTED_ANSWER
-    return max(1, facts.input_tokens_estimate + answer * max(1, facts.choices))
+    return min(MOST, max(1, facts.input_tokens_estimate + answer * max(1, facts.choices)))
 
 
 def tokens_in(usage: Usage) -> int:
     """What it counted in the end."""
-    return (
+    counted = (
         usage.input_tokens
         + usage.cache_read_tokens
         + usage.cache_write_tokens
         + usage.output_tokens
         + usage.reasoning_tokens
     )
+    return min(MOST, max(0, counted))

@@ -20,6 +20,8 @@ from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, Price
 from polyroute.edge.allowance import Admission
 from polyroute.edge.charging import (
     COUNTS,
+    MOST_COST,
+    MOST_COUNTED,
     USUAL,
     Attempted,
     ChargeRow,
@@ -27,6 +29,7 @@ from polyroute.edge.charging import (
     bills_of,
     charges,
     ending_of,
+    plausible,
     total,
 )
 from polyroute.edge.errors import shape_of
@@ -138,7 +141,9 @@ class Trail:
             return None
         if not self.attempt.HasField("price"):
             return None
-        usage = self.usage if self.usage is not None and not self.usage.estimated else self._delivered()
+        usage = self.usage
+        if usage is None or usage.estimated or not plausible(usage):
+            usage = self._delivered()
         settlement = Settlement(
             request_id=self.request_id,
             attempt=self.first_number + len(self.attempts),
@@ -244,7 +249,7 @@ class Trail:
         record = self._ended(pb.FAULT_UNSPECIFIED, Ending.COMPLETED)
         record.first_token_microseconds = finished.first_token_microseconds
         record.total_microseconds = finished.total_microseconds
-        record.output_tokens = usage.output_tokens + usage.reasoning_tokens
+        record.output_tokens = min(MOST_COUNTED, usage.output_tokens + usage.reasoning_tokens)
 
     def ended(self, error: MeshError) -> None:
         """The call ends with an error."""
@@ -322,12 +327,13 @@ class Trail:
         return charge
 
     def cost(self) -> int | None:
-        """What the answer cost, nano-USD; None when the price is unknown, 0 when nothing was used."""
+        """What the answer cost, nano-USD; None when that is unknown or cannot be true, 0 when nothing was used."""
         if self.usage is None:
             return 0
         if self.attempt is None or not self.attempt.HasField("price"):
             return None
-        return cost_of(self.usage, self.attempt.price)
+        cost = cost_of(self.usage, self.attempt.price)
+        return cost if 0 <= cost <= MOST_COST else None
 
     def record(self) -> CallRecord:
         """The wide row of the call."""
@@ -395,7 +401,7 @@ def _together(rows: Sequence[ChargeRow]) -> Usage:
     if len(rows) == 1:
         return rows[0].usage
     usage = Usage(estimated=any(row.usage.estimated for row in rows))
-    for row in rows:
+    for row in filter(lambda row: plausible(row.usage), rows):
         for name in COUNTS:
             setattr(usage, name, getattr(usage, name) + getattr(row.usage, name))
         for name, count in row.usage.other.items():

@@ -120,6 +120,11 @@ class Turnstile:
         if waiter is not None:
             self._tell(waiter, admitted=True)
 
+    def resize(self, most: int) -> None:
+        """Bounds the calls under way anew; those that wait go on as far as there is room."""
+        for waiter in self._line.resize(most):
+            self._tell(waiter, admitted=True)
+
     def _tell(self, waiter: Waiter, *, admitted: bool) -> None:
         turn = self._turns[waiter]
         if not turn.done():  # else it has just been cancelled, and will look for itself

@@ -101,6 +101,10 @@ class Account:
         spoken = self._choose(operation, preferred, model)
         return spoken.dialect if spoken else ""
 
+    def spoken(self, operation: Operation.ValueType, dialect: str, model: str = "") -> Spoken | None:
+        """How it is asked for an operation in a dialect; None when it does not offer it."""
+        return self._choose(operation, dialect, model)
+
     def _chosen(self, operation: Operation.ValueType, dialect: str, model: str) -> Spoken | None:
         offered = [one for one in self.vendor.speaks if one.operation == operation and one.serves(model)]
         return next((one for one in offered if one.dialect == dialect), offered[0] if offered else None)

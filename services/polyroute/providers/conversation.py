@@ -4,7 +4,7 @@ The steps of an attempt are `Started`, content, `Usage`, `Finished`; whatever on
 message. A break in the middle ends the generator with the vendor's fault, after everything that came before it.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +44,7 @@ class Question:
         rendering: Of the answer.
         passthrough: The answer is passed on as the vendor writes it.
         dropped: Parameters that the vendor cannot express.
+        headers: The caller's that go along.
     """
 
     dialect: Outbound
@@ -51,6 +52,7 @@ class Question:
     rendering: Rendering
     passthrough: bool
     dropped: list[str]
+    headers: Mapping[str, str] | None = None
 
 
 def question(request: GenerateRequest, account: Account) -> Question:
@@ -96,7 +98,13 @@ def _passed(request: GenerateRequest, account: Account, dialect: Dialect) -> Que
     if not traits.plain:
         body, more = traits.edit(body)
         dropped = dropped + more
-    return Question(dialect, body, Passthrough(dialect, facts), passthrough=True, dropped=dropped)
+    spoken = account.spoken(facts.operation, dialect.name, model)
+    headers: Mapping[str, str] = request.headers
+    if spoken is not None and (told := spoken.told) is not None and told.header in headers:
+        body, more = told.moved(body, headers[told.header])
+        dropped = dropped + more
+        headers = {name: value for name, value in headers.items() if name != told.header}
+    return Question(dialect, body, Passthrough(dialect, facts), passthrough=True, dropped=dropped, headers=headers)
 
 
 def _asked(
@@ -162,8 +170,8 @@ async def _sent(
         facts.operation, asked.dialect.name, model=request.target.upstream_model, stream=stream, key=key
     )
     headers = await account.authorize(key, target, asked.body)
-    if asked.passthrough and request.headers:
-        headers = {**request.headers, **headers}
+    if asked.headers:
+        headers = {**asked.headers, **headers}
     return await transport.post(target, asked.body, limits, headers)
 
 

@@ -16,7 +16,7 @@ PREDICT: Final = Spoken(pb.OPERATION_EMBEDDING, "gemini.predict", f"{_MODEL}:pre
 # The only way to its newer models; the older ones have the other only:
 # https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings.
 EMBED_CONTENT: Final = Spoken(
-    pb.OPERATION_EMBEDDING, "gemini.embed_content", f"{_MODEL}:embedContent", models=("gemini-embedding-2*",)
+    pb.OPERATION_EMBEDDING, "gemini.embed_content", f"{_MODEL}:embedContent", models=("gemini-embedding-2*",), texts=1
 )
 COUNT_PLAIN: Final = Spoken(pb.OPERATION_COUNT_TOKENS, "gemini.count_tokens_plain", f"{_MODEL}:countTokens")
 

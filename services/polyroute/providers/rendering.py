@@ -11,11 +11,21 @@ from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, FinishReason, RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.providers.v1.providers_pb2 import EncodedContent, GenerateEvent
-from polyroute.dialects.dialect import BrokenStreamError, Dialect, Metered, Outbound, SseEvent
+from polyroute.dialects.dialect import (
+    BrokenStreamError,
+    Dialect,
+    Metered,
+    Outbound,
+    SseEvent,
+    StreamReader,
+    StreamWriter,
+)
+from polyroute.dialects.events import joined
 from polyroute.dialects.foreign import settle_answer, settle_steps
 from polyroute.mesh.errors import MeshError
 
 CHARS_PER_TOKEN: Final = 4  # of English prose; only for answers whose vendor does not count
+FEW: Final = 8  # steps of one read that are written as the vendor cut them; more came faster than anybody reads
 
 
 class BrokenAnswerError(Exception):
@@ -142,23 +152,33 @@ class Translated:
         self._target = target
         self._facts = facts
         self._request_id = request_id
-        self._reader = source.reader()
-        self._writer = target.writer(request_id=request_id, model=facts.model, include_usage=facts.stream_usage)
+        self._stream: tuple[StreamReader, StreamWriter] | None = None  # of an answer that comes in pieces
 
     def feed(self, events: list[SseEvent]) -> list[GenerateEvent]:
         """The steps of one batch."""
         try:
-            return self._written(self._reader.feed(events))
+            return self._written(self._both[0].feed(events))
         except BrokenStreamError as broken:
             raise BrokenAnswerError(self._written(broken.events), broken) from None
 
     def end(self) -> list[GenerateEvent]:
         """The last steps."""
-        return self._written(self._reader.finish())
+        return self._written(self._both[0].finish())
+
+    @property
+    def _both(self) -> tuple[StreamReader, StreamWriter]:
+        if self._stream is None:
+            facts = self._facts
+            writer = self._target.writer(
+                request_id=self._request_id, model=facts.model, include_usage=facts.stream_usage
+            )
+            self._stream = self._source.reader(), writer
+        return self._stream
 
     def _written(self, steps: Sequence[ChatEvent]) -> list[GenerateEvent]:
         settle_steps(steps, self._target.name)
-        return _encoded(self._writer.feed(list(steps)), _count(steps, self.tally))
+        content = _count(steps, self.tally)
+        return _encoded(self._both[1].feed(joined(steps) if len(steps) > FEW else list(steps)), content)
 
     def whole(self, body: bytes) -> list[GenerateEvent]:
         """The whole answer, translated; as a stream when that was asked for."""

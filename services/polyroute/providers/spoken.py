@@ -11,9 +11,37 @@ from typing import Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Operation
+from polyroute.dialects import jsontools
 from polyroute.providers.traits import UNCHANGED, Edit, nothing
 
 MODEL: Final = "{model}"
+
+
+@dataclass(frozen=True)
+class Told:
+    """Words that clients list in a header, and where they go in a body.
+
+    Attributes:
+        header: Its name, lower case; the words are separated by commas.
+        member: The outermost member of the body that lists them.
+        known: Patterns of the words that the vendor takes: others it refuses, and the whole request with them.
+    """
+
+    header: str
+    member: str
+    known: tuple[str, ...]
+
+    def moved(self, body: bytes, value: str) -> tuple[bytes, list[str]]:
+        """The body with the words of a header's value; names the header when some of them are left out."""
+        words = [word for word in (piece.strip() for piece in value.split(",")) if word]
+        taken = [word for word in words if any(fnmatchcase(word, one) for one in self.known)]
+        if taken:
+            given = jsontools.members_of(body).get(self.member)
+            listed = jsontools.loads(bytes(given)) if given is not None else []
+            if isinstance(listed, list):
+                every = list(dict.fromkeys([*listed, *taken]))
+                body = jsontools.rewrite(body, {self.member: jsontools.dumps(every)})
+        return body, [self.header] if len(taken) < len(words) else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +60,9 @@ class Spoken:
         edit: What the vendor wants otherwise in the body of this format.
         base_url: Where this is, when not at the vendor's address; an account with an address of its own stays there.
         rpc: It is asked over gRPC; the paths are methods.
+        texts: Most texts of one request for vectors; more become several requests. 0: as many as the caller gives.
+        counted: Header of an answer that says how many tokens were read, where the body does not.
+        told: What clients say in a header and this vendor wants in the body.
     """
 
     operation: Operation.ValueType
@@ -45,6 +76,9 @@ class Spoken:
     edit: Edit = UNCHANGED
     base_url: str = ""
     rpc: bool = False
+    texts: int = 0
+    counted: str = ""
+    told: Told | None = None
 
     def at(self, prefix: str) -> "Spoken":
         """The same below another path."""

@@ -187,7 +187,10 @@ def with_prices(catalog: str, rows: Mapping[str, list[dict[str, object]]]) -> st
             return _with_price_section(catalog, rows)
         found = _member(models, name)
         if found is not None:
-            catalog = catalog[: found.start_mark.index] + _flow(written) + catalog[_end(found) :]
+            begin = found.start_mark.index
+            # a list may stand in the column of its key, where what is on one line may not
+            space = " " * (models.start_mark.column + 1 - found.start_mark.column)
+            catalog = catalog[:begin] + space + _flow(written) + catalog[_end(found) :]
         else:
             at, column = models.value[0][0].start_mark.index, models.value[0][0].start_mark.column
             catalog = f"{catalog[:at]}{_flow(name)}: {_flow(written)}\n{' ' * column}{catalog[at:]}"

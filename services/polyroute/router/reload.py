@@ -146,7 +146,7 @@ class Reloader:
             UnwritableError: There is no file, or it cannot be written.
         """
         if self._file is None:
-            raise UnwritableError("the gateway runs without a configuration file: start it with one")
+            raise UnwritableError("the gateway runs without a configuration file: start it with --config FILE")
         async with self._changing:
             try:
                 whole = await asyncio.to_thread(_rewritten, self._file, text)

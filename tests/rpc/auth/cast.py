@@ -11,7 +11,7 @@ from polyroute.api.auth.v1 import admin_pb2 as pb
 from polyroute.api.auth.v1 import billing_pb2, people_pb2
 from polyroute.api.auth.v1.auth_pb2 import CreateKeyRequest, KeyScope, MemberRole
 from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_REQUESTS, PERIOD_TOTAL, Budget, Limit
-from polyroute.auth.people.registry import NewPerson
+from polyroute.auth.people.known import NewPerson
 from polyroute.auth.people.roles import Role
 from polyroute.auth.people.rules import Kind
 from polyroute.auth.wiring import Auth

@@ -15,14 +15,16 @@ from polyroute.api.auth.v1.auth_pb2 import MEMBER_ROLE_ADMIN, MEMBER_ROLE_VIEWER
 from polyroute.api.errors.v1.errors_pb2 import (
     REASON_CREDENTIAL_INVALID,
     REASON_NOT_PERMITTED,
+    REASON_RATE_LIMITED,
     REASON_SERVICE_UNAVAILABLE,
 )
 from polyroute.auth.config import AuthConfig
 from polyroute.auth.people.config import OidcConfig
-from polyroute.auth.people.registry import NewPerson
+from polyroute.auth.people.issuer import Issuer
+from polyroute.auth.people.known import NewPerson
 from polyroute.auth.people.roles import Role
 from polyroute.auth.wiring import Auth, assembled
-from polyroute.mesh.errors import from_rpc
+from polyroute.mesh.errors import MeshError, from_rpc
 from tests.databases import prepare
 from tests.rpc.auth.cast import bearer, call
 from tests.rpc.auth.provider import (
@@ -130,7 +132,7 @@ async def test_browser_is_sent_with_pkce(house: House) -> None:
         {"sub": None},
         {"sub": ""},
     ],
-    ids=str,
+    ids=",".join,  # not their values: times differ from one worker to the next
 )
 async def test_token_for_somebody_else_or_another_time_is_refused(house: House, claims: dict[str, Any]) -> None:
     """Whatever is wrong with its claims."""
@@ -164,16 +166,62 @@ async def test_browser_must_bring_its_own_cookie(house: House) -> None:
 
 async def test_code_works_once(house: House) -> None:
     """The provider says so."""
-    assert REASON_SERVICE_UNAVAILABLE == await house.refusal(code="code-that-was-used")
+    assert REASON_CREDENTIAL_INVALID == await house.refusal(code="code-that-was-used")
 
 
 async def test_issuer_that_says_it_is_another_is_not_used(house: House) -> None:
-    """Nor one whose answer never ends."""
+    """Nor one whose answer never ends; that one is not asked again at once, whoever begins a sign-in."""
     house.provider.issuer = "https://other.example.com"
     other = await house.refusal()
     house.provider.issuer, house.provider.large = "", True
+    large = [await house.refusal() for _ in range(3)]
 
-    assert (REASON_SERVICE_UNAVAILABLE,) * 2 == (other, await house.refusal())
+    assert [REASON_SERVICE_UNAVAILABLE] * 4 == [other, *large]
+    assert {"discovery": 2} == house.provider.asked
+
+
+async def test_who_comes_back_again_and_again_is_throttled(house: House) -> None:
+    """By where they are: each costs the identity provider a question."""
+    begun = await house.begin()
+    brought = {**house.provider.consent(begun.url), "state_cookie": begun.state_cookie, "code": "guess"}
+    metadata = (("polyroute-client", "192.0.2.1"),)
+    refusals = set()
+    for _ in range(50):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await house.ask("FinishOidc", pb.FinishOidcRequest(**brought), metadata)
+        refusals.add(from_rpc(refused.value).reason)
+
+    assert {REASON_CREDENTIAL_INVALID, REASON_RATE_LIMITED} == refusals
+
+
+@pytest.mark.parametrize(
+    ("issuer", "token_endpoint", "good"),
+    [
+        ("https://sso.example.com", "https://sso.example.com/token", True),
+        ("https://sso.example.com", "http://127.0.0.1:8500/v1/kv", False),
+        ("https://sso.example.com", "http://sso.example.com/token", False),
+        ("https://sso.example.com", "https://user@sso.example.com/token", False),
+        ("https://sso.example.com", "http://localhost:80@evil.example.com/", False),
+        ("https://sso.example.com", "https://sso.example.com/to\r\nken", False),
+        ("https://sso.example.com", "file:///etc/passwd", False),
+        ("http://127.0.0.1:9000", "http://localhost:9001/token", True),
+        ("http://127.0.0.1:9000", "http://10.0.0.1/token", False),
+    ],
+)
+async def test_discovery_sends_nobody_elsewhere(kind: str, issuer: str, token_endpoint: str, good: bool) -> None:
+    """An address that could be listened to, or that is this machine's and not the provider's, is none."""
+
+    async def published(*_: Any) -> dict[str, Any]:
+        url = "https://sso.example.com/x"
+        return {"issuer": issuer, "authorization_endpoint": url, "jwks_uri": url, "token_endpoint": token_endpoint}
+
+    config = OidcConfig(issuer=issuer, client_id="c", redirect_uri="https://g.example.com/c")
+    try:
+        found = (await Issuer(config, published).endpoints()).token
+    except MeshError as error:
+        found = str(error.reason)
+
+    assert (token_endpoint if good else str(REASON_SERVICE_UNAVAILABLE)) == found
 
 
 async def test_new_key_of_the_provider_is_found(house: House) -> None:
@@ -253,6 +301,7 @@ async def test_group_decides_the_role_at_each_sign_in(kind: str, link: Any, tmp_
         {"groups": {"a": "admin"}},
         {"scopes": ["email"]},
         {"issuer": "https://user@sso.example.com"},
+        {"redirect_uri": "http://g.example.com/c"},
     ],
     ids=str,
 )

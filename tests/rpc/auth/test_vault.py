@@ -182,7 +182,7 @@ async def test_providers_role_serves_an_account_as_soon_as_it_has_a_key(
     )
     async with node.serve("auth", *auth.services), role:
         vault = Vault(node.channel("auth"), auth.admin_secret, tmp_path / "data")
-        watch = providers_pb2_grpc.ProvidersServiceStub(node.channel("providers")).WatchProviders(
+        watch: Any = providers_pb2_grpc.ProvidersServiceStub(node.channel("providers")).WatchProviders(
             providers_pb2.WatchProvidersRequest()
         )
         before = await watch.read()

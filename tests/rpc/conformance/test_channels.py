@@ -61,6 +61,11 @@ class Probe(auth_pb2_grpc.AuthServiceServicer):
     async def sleep(self, context: Context) -> None:
         await asyncio.sleep(30)
 
+    async def GetCommonLimits(
+        self, request: auth_pb2.GetCommonLimitsRequest, context: Context
+    ) -> auth_pb2.GetCommonLimitsResponse:
+        raise NotImplementedError("not part of the suite")
+
     async def CreateKey(self, request: auth_pb2.CreateKeyRequest, context: Context) -> auth_pb2.CreateKeyResponse:
         raise NotImplementedError("not part of the suite")
 

@@ -38,6 +38,11 @@ class Auth(auth_pb2_grpc.AuthServiceServicer):
     async def LeaseLimits(self, request: auth_pb2.LeaseLimitsRequest, context: Context) -> auth_pb2.LeaseLimitsResponse:
         raise NotImplementedError
 
+    async def GetCommonLimits(
+        self, request: auth_pb2.GetCommonLimitsRequest, context: Context
+    ) -> auth_pb2.GetCommonLimitsResponse:
+        raise NotImplementedError
+
     async def Authorize(self, request: auth_pb2.AuthorizeRequest, context: Context) -> auth_pb2.AuthorizeResponse:
         self.calls += 1
         if self.gate is not None:

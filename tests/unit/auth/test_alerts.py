@@ -1,15 +1,17 @@
 """Messages at thresholds of budgets: who gets which, how often, and how they are signed."""
 
+import asyncio
 import hashlib
 import hmac
+import socket
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 import pytest
+from aiohappyeyeballs import AddrInfoType
 from aiohttp import web
-from aiohttp.abc import AbstractResolver
 from sqlalchemy import insert
 
 from polyroute.api.errors.v1 import errors_pb2
@@ -17,7 +19,7 @@ from polyroute.auth import schema
 from polyroute.auth.admin.paging import Page
 from polyroute.auth.money.alerts import TRIES, Alerts, Letter, signature
 from polyroute.auth.money.periods import Period
-from polyroute.auth.money.webhook import ForbiddenAddressError, PublicResolver, Webhook, is_public
+from polyroute.auth.money.webhook import Webhook, is_public
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.money import ACCOUNT, KEY, PROJECT, Treasury, treasury
 
@@ -203,22 +205,19 @@ async def test_addresses_that_nothing_is_sent_to(url: str) -> None:
 
 
 async def test_a_name_that_means_a_private_address_is_not_reached() -> None:
-    """It is looked at when the connection is made, so that it cannot change in between."""
+    """Its addresses are looked at when the connection is made, so that it cannot mean another one in between."""
+    asked: list[tuple[str, int]] = []
 
-    class Names(AbstractResolver):
-        async def resolve(self, host: str, port: int = 0, family: int = 0) -> list:  # type: ignore[type-arg]
-            found = "93.184.215.14" if host == "public" else "192.168.1.1"
-            return [{"hostname": host, "host": found, "port": port, "family": family, "proto": 0, "flags": 0}]
+    async def names(host: str, port: int) -> list[AddrInfoType]:
+        asked.append((host, port))
+        found = ("93.184.215.14", "192.168.1.1")  # one public address does not make the other one good
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
-        async def close(self) -> None:
-            return
+    webhook = Webhook(private=False, resolve=names)
+    answers = [await webhook.send(Letter("evt_1", url, "s", b"{}"), 5) for url in (URL, "https://bücher.example:8443/")]
 
-    resolver = PublicResolver(Names())
-    [public] = await resolver.resolve("public", 443)
-    with pytest.raises(ForbiddenAddressError):
-        await resolver.resolve("private", 443)
-
-    assert "93.184.215.14" == public["host"]
+    assert ["the address is not a public one"] * 2 == answers
+    assert [("hooks.example.com", 443), ("xn--bcher-kva.example", 8443)] == asked
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808"])
@@ -233,6 +232,7 @@ async def test_a_letter_over_http(unused_tcp_port: int) -> None:
 
     async def receive(request: web.Request) -> web.StreamResponse:
         got.append((request.headers["polyroute-signature"], await request.read()))
+        assert request.host == f"127.0.0.1:{unused_tcp_port}"
         if request.path == "/moved":
             raise web.HTTPFound("/")
         return web.Response(status=204)
@@ -245,13 +245,35 @@ async def test_a_letter_over_http(unused_tcp_port: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}/"
     letters = [Letter("evt_1", f"{url}{path}", "s", b"{}") for path in ("", "moved")]
     try:
-        async with Webhook(private=True) as webhook:
-            answers = [await webhook.send(letter, 5) for letter in letters]
-        async with Webhook(private=False) as guarded:
-            refused = await guarded.send(letters[0], 5)
+        webhook = Webhook(private=True)
+        answers = [await webhook.send(letter, 5) for letter in letters]
+        refused = await Webhook(private=False).send(letters[0], 5)
     finally:
         await runner.cleanup()
 
     assert ["", "the receiver answered 302"] == answers
     assert "messages go over https only" == refused
     assert [(signature("s", 5, b"{}"), b"{}")] * 2 == got
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", ""),
+        (b"", "the receiver cannot be reached: EOFError"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the receiver cannot be reached: EOFError"),
+        (b"HTTP/1.1 soon\r\n", "the receiver cannot be reached: ValueError"),
+        (b"x" * 100_000, "the receiver cannot be reached: ValueError"),
+    ],
+)
+async def test_what_receivers_answer(answer: bytes, said: str, unused_tcp_port: int) -> None:
+    """Only a status counts; what is none is no answer."""
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(answer)
+        writer.close()
+
+    url = f"http://127.0.0.1:{unused_tcp_port}/a b?c=%20"
+    async with await asyncio.start_server(receive, "127.0.0.1", unused_tcp_port):
+        assert said == await Webhook(private=True).send(Letter("evt_1", url, "s", b"{}"), 5)

@@ -32,6 +32,12 @@ async def test_events_come_newest_first(auth: Installation) -> None:
     assert ("", '{"amount":0}', "") == (second[0].before, second[0].after, end)
 
 
+async def test_nothing_is_written_that_only_this_program_could_read(auth: Installation) -> None:
+    """A state that is neither a message nor plain JSON is refused, not written as whatever it prints."""
+    with pytest.raises(TypeError):
+        await Journal(auth.store.database).record(Change("admin", "SetLimit", "key_1", None, {"x": object()}))
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -12,14 +12,22 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import OctKey
 from pydantic import ValidationError
+from sqlalchemy import func, select
 
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth import schema
 from polyroute.auth.config import AuthConfig
+from polyroute.auth.keys import Digester
+from polyroute.auth.people import sessions
+from polyroute.auth.people.known import NewPerson
 from polyroute.auth.people.passwords import Passwords
+from polyroute.auth.people.registry import People as Registry
+from polyroute.auth.people.registry import add_person
+from polyroute.auth.people.sessions import Sessions
 from polyroute.auth.people.throttle import ADDRESS, BOTH, KEPT, NAME, Throttle
 from polyroute.auth.people.tokens import AUDIENCE, ISSUER, AccessTokens, Bearer, load_or_create
 from polyroute.mesh.errors import MeshError
-from tests.unit.auth.installation import Clock
+from tests.unit.auth.installation import PEPPER, Clock, Installation
 
 ANN = Bearer("per_1", "ses_1")
 
@@ -62,6 +70,23 @@ def test_one_address_tries_many_names_in_vain() -> None:
 
     assert ADDRESS.burst == sum(attempts(throttle, f"name{number}", "192.0.2.1", 1) for number in range(200))
     assert NAME.burst == sum(attempts(throttle, "ann", f"198.51.100.{number}", 1) for number in range(200))
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "one"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_network_of_one_subscriber_is_one_address(address: str, other: str, one: bool) -> None:
+    """Of IPv6; an IPv4 address is itself in either form."""
+    throttle = Throttle(Clock())
+    attempts(throttle, "ann", address)
+
+    assert (0 if one else BOTH.burst) == attempts(throttle, "ann", other)
 
 
 def test_success_costs_nothing() -> None:
@@ -205,6 +230,38 @@ def test_changed_token_is_nobodys(place: int, character: str) -> None:
 
     with pytest.raises(MeshError):
         tokens.read(changed)
+
+
+async def test_nobody_fills_the_disk_by_signing_in(auth: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest of too many sessions ends, and the oldest of too many used tokens is merely unknown."""
+    monkeypatch.setattr(sessions, "SESSIONS", 3)
+    monkeypatch.setattr(sessions, "USED_TOKENS", 2)
+    database, clock = auth.store.database, Clock()
+    people = Registry(database)
+    await database.write(lambda connection: add_person(connection, NewPerson("ann@example.com", "Ann"), 0))
+    ann = await people.by_email("ann@example.com")
+    tokens = AccessTokens([secrets.token_hex(32)], valid_for=60)
+    kept = Sessions(database, Digester(PEPPER), tokens, lasts=3600, now=clock)
+    assert ann is not None
+    pairs = []
+    for _ in range(4):
+        clock.advance(1)
+        pairs.append(await kept.begin(ann.id))
+    chain = [pairs[3]]
+    for _ in range(6):
+        clock.advance(1)
+        chain.append(await kept.refresh(chain[-1].refresh))
+    count = select(func.count()).select_from(schema.refresh_tokens)
+    rows = await database.read(lambda connection: connection.scalar(count))
+
+    assert 2 + 3 == rows  # two other sessions; and of this one, two that were used and one that was not
+    with pytest.raises(MeshError):
+        await kept.refresh(pairs[0].refresh)
+    with pytest.raises(MeshError):
+        await kept.refresh(chain[0].refresh)
+    assert (await kept.refresh(chain[-1].refresh)).refresh
+    with pytest.raises(MeshError):
+        await kept.refresh(chain[-1].refresh)
 
 
 def test_file_of_token_keys_is_its_owners(tmp_path: Path) -> None:

@@ -118,7 +118,10 @@ def restored(format_name: str, pieces: list[SseEvent]) -> list[ChatEvent]:
 
 def messages_stream(*calls: tuple[str, str]) -> list[SseEvent]:
     """Anthropic's stream with these calls, arguments in pieces of five characters."""
-    start = {"type": "message_start", "message": {"id": "m", "content": [], "usage": {"input_tokens": 1}}}
+    start: dict[str, object] = {
+        "type": "message_start",
+        "message": {"id": "m", "content": [], "usage": {"input_tokens": 1}},
+    }
     events: list[dict[str, object]] = [start]
     for index, (name, arguments) in enumerate(calls):
         block = {"type": "tool_use", "id": f"call_{index}", "name": name, "input": {}}

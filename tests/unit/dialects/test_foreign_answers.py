@@ -7,7 +7,9 @@ import pytest
 
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts
 from polyroute.dialects import anthropic_messages, gemini_generate, openai_chat, openai_responses
-from polyroute.dialects.dialect import Dialect
+from polyroute.dialects.custom_tools import CustomTools
+from polyroute.dialects.dialect import Dialect, Outbound
+from polyroute.dialects.registry import DIALECTS, OUTBOUND
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.rendering import Passthrough, Translated
 
@@ -42,7 +44,7 @@ def chunks() -> list[tuple[str, bytes]]:
     return [("", json.dumps(event).encode()) for event in (first, last)] + [("", b"[DONE]")]
 
 
-def translated(source: Dialect, target: Dialect, given: Any, *, stream: bool) -> str:
+def translated(source: Outbound, target: Dialect, given: Any, *, stream: bool) -> str:
     """What a client of `target` reads of a vendor's answer in `source`."""
     rendering = Translated(source, target, RequestFacts(model="m", stream=stream), "r1")
     steps = [*rendering.feed(given), *rendering.end()] if stream else rendering.whole(given)
@@ -163,3 +165,174 @@ def test_stream_without_a_reason_to_stop_is_cut_off() -> None:
     """Nothing is added to it."""
     with pytest.raises(MeshError):
         passed(*WHOLE[:-2])
+
+
+ANSWERS: dict[str, Any] = {
+    "anthropic.messages": {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "c",
+        "content": [
+            {"type": "text", "text": "hi there"},
+            {"type": "thinking", "thinking": "t", "signature": "c2ln"},
+            {"type": "tool_use", "id": "t1", "name": "f", "input": {"city": "Oslo"}},
+        ],
+        "stop_reason": "tool_use",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    },
+    "openai.chat": {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "up",
+        "choices": [
+            {
+                "index": 0,
+                "message": {
+                    "role": "assistant",
+                    "content": "hi there",
+                    "reasoning_content": "t",
+                    "tool_calls": [
+                        {"id": "t1", "type": "function", "function": {"name": "f", "arguments": '{"city":"Oslo"}'}}
+                    ],
+                },
+                "finish_reason": "tool_calls",
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    },
+    "openai.responses": {
+        "id": "r",
+        "object": "response",
+        "status": "completed",
+        "model": "u",
+        "output": [
+            {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "t"}]},
+            {
+                "type": "message",
+                "id": "m",
+                "status": "completed",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "hi there", "annotations": []}],
+            },
+            {
+                "type": "function_call",
+                "id": "fc",
+                "status": "completed",
+                "call_id": "t1",
+                "name": "f",
+                "arguments": '{"city":"Oslo"}',
+            },
+        ],
+        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+    },
+    "gemini.generate": {
+        "candidates": [
+            {
+                "content": {
+                    "role": "model",
+                    "parts": [
+                        {"text": "hi there"},
+                        {"text": "t", "thought": True},
+                        {"functionCall": {"name": "f", "args": {"city": "Oslo"}}},
+                    ],
+                },
+                "finishReason": "STOP",
+                "index": 0,
+            }
+        ],
+        "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2},
+        "modelVersion": "g",
+        "responseId": "r",
+    },
+    "cohere.chat": {
+        "id": "x",
+        "finish_reason": "TOOL_CALL",
+        "message": {
+            "role": "assistant",
+            "content": [{"type": "text", "text": "hi there"}, {"type": "thinking", "thinking": "t"}],
+            "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "f", "arguments": '{"city":"Oslo"}'}}],
+        },
+        "usage": {"tokens": {"input_tokens": 1, "output_tokens": 1}},
+    },
+    "ollama.chat": {
+        "model": "m",
+        "created_at": "2024-01-01T00:00:00Z",
+        "message": {
+            "role": "assistant",
+            "content": "hi there",
+            "thinking": "t",
+            "tool_calls": [{"function": {"name": "f", "arguments": {"city": "Oslo"}}}],
+        },
+        "done": True,
+        "done_reason": "stop",
+        "prompt_eval_count": 1,
+        "eval_count": 1,
+    },
+    "bedrock.converse": {
+        "output": {
+            "message": {
+                "role": "assistant",
+                "content": [
+                    {"text": "hi there"},
+                    {"reasoningContent": {"reasoningText": {"text": "t", "signature": "c2ln"}}},
+                    {"toolUse": {"toolUseId": "t1", "name": "f", "input": {"city": "Oslo"}}},
+                ],
+            }
+        },
+        "stopReason": "tool_use",
+        "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2},
+    },
+    "dashscope.generation": {
+        "output": {
+            "choices": [
+                {
+                    "finish_reason": "tool_calls",
+                    "message": {
+                        "role": "assistant",
+                        "content": "hi there",
+                        "reasoning_content": "t",
+                        "tool_calls": [
+                            {
+                                "id": "t1",
+                                "type": "function",
+                                "index": 0,
+                                "function": {"name": "f", "arguments": '{"city":"Oslo"}'},
+                            }
+                        ],
+                    },
+                }
+            ]
+        },
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+        "request_id": "r",
+    },
+}
+
+
+def salted(value: Any, place: str) -> Any:
+    """A vendor's answer with one more member in each of its objects, but those that are the model's own words."""
+    if isinstance(value, list):
+        return [salted(item, place) for item in value]
+    if not isinstance(value, dict) or place in ("args", "input", "arguments"):
+        return value
+    return {name: salted(item, name) for name, item in value.items()} | {f"salt_in_{place}": "SALT"}
+
+
+@pytest.mark.parametrize("custom", [False, True], ids=["functions", "custom"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("source", ANSWERS)
+def test_members_of_one_format_are_in_no_other(source: str, *, stream: bool, custom: bool) -> None:
+    """Wherever a vendor puts one, whoever the client is; its text, its thoughts and its calls are there."""
+    outbound = CustomTools(OUTBOUND[source], frozenset({"f"})) if custom else OUTBOUND[source]
+    body = json.dumps(salted(ANSWERS[source], "answer")).encode()
+    targets = [one for one in DIALECTS.values() if one.name not in (source, "openai.compact")]
+
+    for target in targets:
+        said = translated(outbound, target, [("", body)] if stream else body, stream=stream)
+
+        assert "salt_in" not in said, target.name
+        assert "hi there" in said, target.name
+        if target.name != "openai.completions":
+            assert "Oslo" in said, target.name

@@ -224,9 +224,14 @@ class MemorySpool:
             raise self.failure
         self.payloads.append(payload)
 
+    def extend(self, payloads: Sequence[bytes]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.payloads += payloads
+
     def check(self) -> None:
-        if self.failure is not None or self.nearly_full:
-            raise self.failure or MeshError(REASON_USAGE_UNAVAILABLE, "the disk is nearly full")
+        if self.nearly_full:  # what an append will find is not known before
+            raise MeshError(REASON_USAGE_UNAVAILABLE, "the disk is nearly full")
 
     @property
     def records(self) -> list[CallRecord]:

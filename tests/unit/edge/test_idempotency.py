@@ -3,6 +3,7 @@
 import asyncio
 import json
 import struct
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,20 @@ from hypothesis import strategies as st
 from polyroute.api.auth.v1.auth_pb2 import Caller, KeyScope, Verdict
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.idempotency.v1.idempotency_pb2 import (
+    ENTRY_STATE_CLAIMED,
+    ENTRY_STATE_DONE,
+    ENTRY_STATE_MISMATCH,
+    ENTRY_STATE_NOT_KEPT,
+    Answer,
+    ClaimRequest,
+    ClaimResponse,
+    SettleRequest,
+)
 from polyroute.edge.idempotency.canonical import canonical, number
+from polyroute.edge.idempotency.claims import Claim, Claims, Kept
 from polyroute.edge.idempotency.once import counts
-from polyroute.edge.idempotency.request import content_of, request_of
+from polyroute.edge.idempotency.request import Request, content_of, request_of
 from polyroute.edge.idempotency.tape import MOST_STREAM, MOST_WHOLE, Tape
 from polyroute.mesh.errors import MeshError
 
@@ -220,17 +232,16 @@ async def test_stream_is_kept_up_to_its_bound(size: int, kept: bool) -> None:
     assert kept == (tape.body is not None)
 
 
-async def test_whole_answers_may_be_larger() -> None:
+@pytest.mark.parametrize(("size", "kept"), [(MOST_WHOLE, True), (MOST_WHOLE + 1, False)])
+async def test_whole_answers_may_be_larger(size: int, kept: bool) -> None:
     """Pictures are."""
     line = Line()
     tape = Tape(line, b"")  # type: ignore[arg-type]
 
-    tape.whole(200, HEADERS, b"x" * MOST_WHOLE)
+    tape.whole(200, HEADERS, b"x" * size)
 
     assert not line.said
-    assert tape.body is not None
-    tape.whole(200, HEADERS, b"x" * (MOST_WHOLE + 1))
-    assert tape.body is None
+    assert kept == (tape.body is not None)
     await tape.release()
     assert len(line.said) == 1
 
@@ -247,6 +258,93 @@ async def test_answer_without_an_end_is_not_kept() -> None:
     tape.cut()
     await tape.release()
     assert (None, "cut") == (tape.body, line.said[-1])
+
+
+class Entries:
+    """The other side of claims: one answer to all of them, once it is told to give it."""
+
+    def __init__(self, found: ClaimResponse) -> None:
+        self.found = found
+        self.told = asyncio.Event()
+        self.claims: list[str] = []
+        self.settled: list[SettleRequest] = []
+
+    async def Claim(self, request: ClaimRequest, timeout: float) -> ClaimResponse:  # noqa: ASYNC109 - a stub's
+        self.claims.append(request.claim)
+        await self.told.wait()
+        return self.found
+
+    async def Settle(self, request: SettleRequest, timeout: float) -> None:  # noqa: ASYNC109 - a stub's
+        self.settled.append(request)
+
+
+ASKED = request_of(VERDICT, "r", "i", b"body")
+
+
+async def claimed(claims: Claims, entries: Entries, *asked: Request) -> list[Claim | Kept | BaseException]:
+    """What becomes of requests that come at the same moment."""
+    waiting = [asyncio.ensure_future(claims.claim(one, f"c{number}")) for number, one in enumerate(asked)]
+    await asyncio.sleep(0)
+    entries.told.set()
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def reasons(outcomes: Sequence[object]) -> list[int]:
+    """Of those that were refused."""
+    return [one.reason for one in outcomes if isinstance(one, MeshError)]
+
+
+async def test_duplicates_of_one_moment_ask_once() -> None:
+    """One of them has the entry; the others are told to come back."""
+    entries = Entries(ClaimResponse(state=ENTRY_STATE_CLAIMED))
+
+    first, *others = await claimed(Claims(entries, timeout=1, lease=1), entries, ASKED, ASKED, ASKED)
+
+    assert ["c0"] == entries.claims
+    assert isinstance(first, Claim)
+    assert [pb.REASON_IDEMPOTENCY_RUNNING] * 2 == reasons(others)
+
+
+async def test_duplicates_of_one_moment_share_an_answer() -> None:
+    """That was kept, and one that was refused is refused to all."""
+    kept = Entries(
+        ClaimResponse(state=ENTRY_STATE_DONE, claim="old", answer=Answer(status=200, sealed=ASKED.seal(b"answer")))
+    )
+    gone = Entries(ClaimResponse(state=ENTRY_STATE_NOT_KEPT, claim="old"))
+
+    answers = await claimed(Claims(kept, timeout=1, lease=1), kept, ASKED, ASKED)
+    refused = await claimed(Claims(gone, timeout=1, lease=1), gone, ASKED, ASKED)
+
+    assert [Kept("old", 200, "", b"answer")] * 2 == answers
+    assert [pb.REASON_IDEMPOTENCY_NOT_KEPT] * 2 == reasons(refused)
+    assert (1, 1) == (len(kept.claims), len(gone.claims))
+
+
+async def test_another_request_of_the_same_moment_asks_for_itself() -> None:
+    """Whose the entry is was not known yet."""
+    entries = Entries(ClaimResponse(state=ENTRY_STATE_MISMATCH, claim="old"))
+
+    found = await claimed(
+        Claims(entries, timeout=1, lease=1), entries, ASKED, request_of(VERDICT, "r", "i", b"another")
+    )
+
+    assert ["c0", "c1"] == entries.claims
+    assert [pb.REASON_IDEMPOTENCY_MISMATCH] * 2 == reasons(found)
+
+
+async def test_request_that_ends_while_it_asks_gives_back_what_it_may_have() -> None:
+    """Nobody would make its call; those that waited with it come back."""
+    entries = Entries(ClaimResponse(state=ENTRY_STATE_CLAIMED))
+    claims = Claims(entries, timeout=1, lease=1)
+    first, second = (asyncio.ensure_future(claims.claim(ASKED, name)) for name in ("c0", "c1"))
+    await asyncio.sleep(0)
+
+    first.cancel()
+    (refused,) = await asyncio.gather(second, return_exceptions=True)
+    await claims.close()
+
+    assert [pb.REASON_IDEMPOTENCY_RUNNING] == reasons([refused])
+    assert [("c0", True)] == [(one.claim, one.released) for one in entries.settled]
 
 
 def upstream(fault: pb.Fault.ValueType) -> MeshError:

@@ -11,6 +11,9 @@ from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.api.providers.v1.providers_pb2 import Finished, Started
 from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, DecisionRecord, Plan, Price
+from polyroute.edge.charging import COUNTS, QUARANTINED, plausible
+from polyroute.edge.settler import of_records
+from polyroute.edge.sizes import MOST, tokens_in
 from polyroute.edge.trail import MILLION, Trail, cost_of
 from polyroute.mesh.errors import MeshError
 from tests.unit.edge.peers import CALLER, FACTS, PRICE
@@ -64,6 +67,24 @@ def test_cost_is_the_exact_sum_rounded_once(tokens: tuple[int, ...], nanos: tupl
     exact = Fraction(sum(count * each for count, each in zip(tokens, nanos, strict=True)) + request, 10**6)
 
     assert abs(cost_of(usage, price) - exact) <= Fraction(1, 2)
+
+
+@given(st.dictionaries(st.sampled_from(COUNTS), st.integers(-(1 << 63), (1 << 63) - 1), min_size=1), st.booleans())
+def test_a_vendor_may_say_anything(counts: dict[str, int], twice: bool) -> None:
+    """The call is recorded and charged, as far as the figures can be true; nobody gains by a number."""
+    made = trail()
+    if twice:
+        made.trying(ATTEMPT)
+        made.usage = Usage(**counts)  # type: ignore[arg-type] # counts only
+        made.failed(BROKEN)
+    made.trying(ATTEMPT)
+    finish(made, **counts)
+    record = made.record()
+    settled = list(of_records([record]))
+
+    assert all(one.cost_nanos >= 0 for one in settled)
+    assert all(plausible(one.usage) or one.rule == QUARANTINED for one in settled)
+    assert 0 <= tokens_in(Usage(**counts)) <= MOST  # type: ignore[arg-type] # counts only
 
 
 def test_completed_call() -> None:

@@ -251,6 +251,14 @@ class TestLog:
         assert "r-1" == line["request_id"]
         assert SECRET not in str(line)
 
+    @pytest.mark.parametrize(("public", "level"), [(False, "debug"), (True, "info")])
+    async def test_upkeep_is_no_news(self, public: bool, level: str) -> None:
+        """What goes well with a call of nobody's is for who looks closely; at a door nobody names one."""
+        with capture_logs() as logs:
+            await call(guard(token="", public=public), Context())
+
+        assert [level] == [line["log_level"] for line in logs]
+
     async def test_refused_peer_is_logged(self) -> None:
         """Without an id: it has not been given one. It is not believed what it says, either."""
         with capture_logs() as logs:

@@ -1,7 +1,7 @@
 """Entries: taken by one call, given back when it is lost, kept for a day, within their bounds."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ from polyroute.api.idempotency.v1.idempotency_pb2 import (
 )
 from polyroute.mesh.config import DatabaseConfig
 from polyroute.mesh.database import Location
-from polyroute.metrics.idempotency.store import KEPT_SECONDS, Store
+from polyroute.metrics.idempotency.batches import Batches
+from polyroute.metrics.idempotency.entries import KEPT_SECONDS
+from polyroute.metrics.idempotency.store import Store
 from tests.postgres import Server
 
 ENTRY, OTHER = b"e" * 32, b"o" * 32
@@ -154,6 +156,45 @@ async def test_oldest_answers_make_room(store: Store, clock: Clock) -> None:
 
     states = [(await store.claim(name, PRINT, "c2", LEASE)).state for name in names]
     assert [ENTRY_STATE_NOT_KEPT] * 2 + [ENTRY_STATE_DONE] * 3 == states
+
+
+async def test_changes_of_one_moment_are_made_in_their_order(store: Store) -> None:
+    """In one transaction: an entry that is given back is the next one's."""
+    found = await asyncio.gather(
+        store.claim(ENTRY, PRINT, "c1", LEASE),
+        store.claim(ENTRY, PRINT, "c2", LEASE),
+        store.release(ENTRY, "c1"),
+        store.claim(ENTRY, PRINT, "c3", LEASE),
+        store.keep(ENTRY, "c3", ANSWER),
+        store.claim(ENTRY, PRINT, "c4", LEASE),
+    )
+
+    claimed, running, _, again, kept, done = found
+    assert (ENTRY_STATE_CLAIMED, ENTRY_STATE_RUNNING) == (claimed.state, running.state)
+    assert (ENTRY_STATE_CLAIMED, True) == (again.state, kept)
+    assert (ENTRY_STATE_DONE, "c3", ANSWER) == (done.state, done.claim, done.answer)
+
+
+async def test_batch_that_fails_is_told_to_each_of_its_callers() -> None:
+    """What waits behind it is done all the same, and a caller that left is not missed."""
+    done: list[list[int]] = []
+
+    def work(pieces: Sequence[int]) -> list[int]:
+        done.append(list(pieces))
+        if 1 in pieces:
+            raise ValueError("no disk")
+        return [10 * piece for piece in pieces]
+
+    batches = Batches(work, most=2)
+    waiting = [asyncio.ensure_future(batches.run(piece)) for piece in range(5)]
+    await asyncio.sleep(0)
+    waiting[4].cancel()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    await batches.close()
+
+    assert [[0, 1], [2, 3], [4]] == done
+    assert [ValueError, ValueError, int, int, asyncio.CancelledError] == [type(one) for one in outcomes]
+    assert [20, 30] == outcomes[2:4]
 
 
 async def test_entries_survive_the_process(tmp_path: Path, clock: Clock) -> None:

@@ -80,7 +80,8 @@ def test_fields_of_newer_senders() -> None:
     """What this version does not know comes back as well."""
     newer = pb.CallRecord.FromString(call().SerializeToString() + b"\xfa\x3e\x02hi")  # field 1007
 
-    assert [1007] == [field.field_number for field in UnknownFieldSet(back(newer))]
+    unknown = UnknownFieldSet(back(newer))
+    assert [1007] == [unknown[index].field_number for index in range(len(unknown))]
 
 
 def test_shared_and_own() -> None:

@@ -210,3 +210,4 @@ def test_a_price_in_a_section_that_is_not_there_or_on_one_line(text: str) -> Non
     assert 5 == config.prices.models["p/new"][0].input
     assert ("p/a" in config.prices.models) == ("input: 1" in text)
     assert ("m" in config.models) == ("models: {m:" in text)
+    assert 6 == read(with_prices(written, {"p/new": [{"input": "6", "output": "9"}]})).prices.models["p/new"][0].input

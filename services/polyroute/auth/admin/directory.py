@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from enum import IntEnum
+from dataclasses import asdict, replace
 from typing import Any, Final, TypeVar
 
+from google.protobuf.message import Message
 from sqlalchemy import Connection, Select, Table, delete, insert, select, tuple_, update
 from sqlalchemy.engine import RowMapping
 
 from polyroute.api.errors.v1 import errors_pb2
-from polyroute.auth import keys, schema
+from polyroute.auth import keys, messages, schema
 from polyroute.auth.admin import journal
 from polyroute.auth.admin.journal import Change
 from polyroute.auth.admin.paging import Page, token
+from polyroute.auth.admin.tenants import Account, AccountKind, Billing, Project
 from polyroute.auth.database import Database
 from polyroute.auth.money import budgets
 from polyroute.auth.money.budgets import Budget
@@ -32,41 +33,6 @@ _L: Final = schema.limits.c
 _B: Final = schema.budgets.c
 
 T = TypeVar("T")
-
-
-class Billing(IntEnum):
-    """How an account pays; the values are the contract's."""
-
-    POSTPAID = 1
-    PREPAID = 2
-
-
-class AccountKind(IntEnum):
-    """Whose an account is; the values are the contract's."""
-
-    PERSON = 1
-    TEAM = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A person or a team; `created` in microseconds since the Unix epoch."""
-
-    id: str
-    name: str
-    billing: Billing
-    created: int
-    kind: AccountKind = AccountKind.TEAM
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """A unit of billing and attribution; `created` in microseconds since the Unix epoch."""
-
-    id: str
-    account_id: str
-    name: str
-    created: int
 
 
 class Directory:
@@ -91,7 +57,7 @@ class Directory:
 
         def work(connection: Connection) -> Account:
             open_account(connection, account)
-            self._record(connection, actor, "CreateAccount", account.id, None, account)
+            self._record(connection, actor, "CreateAccount", messages.account, account.id, None, account)
             return account
 
         return await self._database.write(work)
@@ -114,7 +80,7 @@ class Directory:
             values = {"name": after.name, "billing_mode": after.billing}
             connection.execute(update(schema.accounts).where(which).values(values))
             _set_balance(connection, after)
-            self._record(connection, actor, "UpdateAccount", account_id, before, after)
+            self._record(connection, actor, "UpdateAccount", messages.account, account_id, before, after)
             return after
 
         return await self._telling(account_id, work)
@@ -126,7 +92,7 @@ class Directory:
         def work(connection: Connection) -> Project:
             _account(connection, account_id)
             connection.execute(insert(schema.projects).values(asdict(project)))
-            self._record(connection, actor, "CreateProject", project.id, None, project)
+            self._record(connection, actor, "CreateProject", messages.project, project.id, None, project)
             return project
 
         return await self._database.write(work)
@@ -147,7 +113,7 @@ class Directory:
             after = replace(before, name=name or before.name)
             which = schema.projects.c.id == project_id
             connection.execute(update(schema.projects).where(which).values(name=after.name))
-            self._record(connection, actor, "UpdateProject", project_id, before, after)
+            self._record(connection, actor, "UpdateProject", messages.project, project_id, before, after)
             return after
 
         return await self._database.write(work)
@@ -165,7 +131,7 @@ class Directory:
             connection.execute(delete(schema.limits).where(*_at(limit.place)))
             row = {**limit.place._asdict(), "amount": limit.amount, "burst": limit.burst}
             connection.execute(insert(schema.limits).values(row))
-            self._record(connection, actor, "SetLimit", limit.place.scope, before, limit)
+            self._record(connection, actor, "SetLimit", messages.limit, limit.place.scope, before, limit)
             return limit
 
         return await self._telling(limit.place.scope, work)
@@ -177,7 +143,7 @@ class Directory:
             before = _limit(connection, place)
             if before is not None:
                 connection.execute(delete(schema.limits).where(*_at(place)))
-                self._record(connection, actor, "DeleteLimit", place.scope, before, None)
+                self._record(connection, actor, "DeleteLimit", messages.limit, place.scope, before, None)
 
         await self._telling(place.scope, work)
 
@@ -223,7 +189,7 @@ class Directory:
             after = _counted(connection, replace(wanted, scope=scope, id=wanted.id or keys.new_id("bud")), now)
             connection.execute(delete(schema.budgets).where(_B.id == after.id))
             connection.execute(insert(schema.budgets).values(asdict(after) | {"created": now}))
-            self._record(connection, actor, "SetBudget", scope, before, after)
+            self._record(connection, actor, "SetBudget", messages.budget, scope, before, after)
             return after
 
         done = await self._database.write(work)
@@ -238,7 +204,7 @@ class Directory:
             if row is None or row["prepaid"]:
                 return ""
             connection.execute(delete(schema.budgets).where(_B.id == budget_id))
-            self._record(connection, actor, "DeleteBudget", row["scope"], budgets.budget_of(row), None)
+            self._record(connection, actor, "DeleteBudget", messages.budget, row["scope"], budgets.budget_of(row), None)
             return str(row["scope"])
 
         scope = await self._database.write(work)
@@ -264,16 +230,20 @@ class Directory:
         return done
 
     def _record(
-        self, connection: Connection, actor: str, action: str, resource: str, before: object, after: object
+        self,
+        connection: Connection,
+        actor: str,
+        action: str,
+        told: Callable[[T], Message],
+        resource: str,
+        before: T | None,
+        after: T | None,
     ) -> None:
-        journal.record(connection, Change(actor, action, resource, _state(before), _state(after)), self._micros())
+        states = (None if one is None else told(one) for one in (before, after))
+        journal.record(connection, Change(actor, action, resource, *states), self._micros())
 
     def _micros(self) -> int:
         return round(self._now() * 1e6)
-
-
-def _state(thing: Any) -> Mapping[str, Any]:
-    return asdict(thing) if thing is not None else {}
 
 
 def _to_account(row: RowMapping) -> Account:

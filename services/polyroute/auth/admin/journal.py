@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 import structlog
+from google.protobuf import json_format
+from google.protobuf.message import Message
 from sqlalchemy import Connection, insert, select
 
 from polyroute.auth import schema
@@ -22,18 +24,24 @@ FIELDS: Final = ("actor", "action", "resource")
 
 _E: Final = schema.audit_events.c
 
+State = Message | Mapping[str, Any] | None
+
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One administrative change; how the resource was before and is since, empty where it was not there."""
+    """One administrative change; how the resource was before and is since, None where it was not there.
+
+    A state is the contract's message of the resource, so that the log speaks as the API does; where a change has no
+    resource of the contract, its members by their names there.
+    """
 
     actor: str
     action: str
     resource: str
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
+    before: State
+    after: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +95,10 @@ def record(connection: Connection, change: Change, at: int) -> None:
     )
 
 
-def _json(state: Mapping[str, Any]) -> str:
-    return orjson.dumps(state, option=orjson.OPT_SORT_KEYS, default=str).decode() if state else ""
+def _json(state: State) -> str:
+    if isinstance(state, Message):
+        state = json_format.MessageToDict(state, preserving_proto_field_name=True)
+    return orjson.dumps(state, option=orjson.OPT_SORT_KEYS).decode() if state else ""
 
 
 def _digest(before: bytes, row: Any) -> bytes:

@@ -1,8 +1,8 @@
 """What administrators do with keys: what the keyring does, and a line in the journal for each change."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
+from polyroute.auth import messages
 from polyroute.auth.admin.journal import Change, Journal
 from polyroute.auth.admin.paging import Page
 from polyroute.auth.keyring import NEVER_CHANGED, OVERLAP_SECONDS, Keyring
@@ -80,7 +80,10 @@ class KeyDesk:
         Raises:
             MeshError: REASON_NOT_PERMITTED: with the secret, the caller would have more than they have.
         """
-        check_gift(by, (await self._keyring.get(name)).grant)
+        wanted = await self._keyring.get(name)
+        check_gift(by, wanted.grant)
+        if by.actor.how is How.KEY:
+            await self._keyring.check_bound(by.actor.id, wanted.id)
         key, secret = await self._keyring.rotate(name, OVERLAP_SECONDS if overlap is None else overlap)
         await self._note(by, "RotateKey", key, key)
         return key, secret
@@ -94,19 +97,5 @@ class KeyDesk:
         return key
 
     async def _note(self, by: Admission, action: str, before: Key | None, after: Key) -> None:
-        await self._journal.record(Change(by.actor.name, action, after.id, _state(before), _state(after)))
-
-
-def _state(key: Key | None) -> Mapping[str, Any]:
-    """A key as the journal keeps it: nothing secret is in it."""
-    if key is None:
-        return {}
-    return {
-        "project_id": key.project_id,
-        "prefix": key.prefix,
-        "name": key.name,
-        "models": key.models,
-        "expires": key.expires,
-        "revoked": key.revoked,
-        "scope": key.scope.to_json(),
-    }
+        was = messages.key(before) if before else None
+        await self._journal.record(Change(by.actor.name, action, after.id, was, messages.key(after)))

@@ -12,6 +12,7 @@ from polyroute.auth.people import messages
 from polyroute.auth.people.actors import admitted
 from polyroute.auth.people.foreign import Importer
 from polyroute.auth.people.members import Members
+from polyroute.auth.people.registrar import Registrar
 from polyroute.auth.people.registry import FIELDS, People
 from polyroute.auth.people.roles import Role
 from polyroute.auth.people.signin import SignIn
@@ -25,6 +26,7 @@ class Staff:
 
     people: People
     members: Members
+    registrar: Registrar
     sign_in: SignIn
     importer: Importer
     vault: Vault
@@ -92,6 +94,16 @@ class PeopleMethods:
         """Lists people."""
         found, token = await self._staff.people.page(_page(request, request.filter, FIELDS))
         return pb.ListPeopleResponse(people=map(messages.person, found), next_page_token=token)
+
+    async def CreatePerson(self, request: pb.CreatePersonRequest, context: Any) -> pb.CreatePersonResponse:  # noqa: N802
+        """Creates a person, and a code by which they set their password."""
+        role, actor = Role(request.role or Role.MEMBER), admitted().actor.name
+        arrival = await self._staff.registrar.create(actor, request.email, request.name, request.account_id, role)
+        code, expires = await self._staff.sign_in.offer_reset(actor, arrival.person.id)
+        person = messages.person(arrival.person)
+        return pb.CreatePersonResponse(
+            person=person, account_id=arrival.account_id, code=code, expire_time=timestamp(expires)
+        )
 
     async def UpdatePerson(self, request: pb.UpdatePersonRequest, context: Any) -> pb.UpdatePersonResponse:  # noqa: N802
         """Keeps a person out, or lets them in again."""

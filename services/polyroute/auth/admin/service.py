@@ -12,12 +12,13 @@ from polyroute.api.auth.v1 import admin_pb2_grpc, limits_pb2
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import messages
 from polyroute.auth.admin import directory
-from polyroute.auth.admin.directory import Billing, Directory
+from polyroute.auth.admin.directory import Directory
 from polyroute.auth.admin.journal import FIELDS as EVENT_FIELDS
 from polyroute.auth.admin.journal import Journal
 from polyroute.auth.admin.keydesk import KEY_FIELDS, KeyDesk
 from polyroute.auth.admin.paging import Page
 from polyroute.auth.admin.people import PeopleMethods, Staff
+from polyroute.auth.admin.tenants import Billing
 from polyroute.auth.admin.treasurer import Treasurer
 from polyroute.auth.money.statement import FIELDS as ENTRY_FIELDS
 from polyroute.auth.people.actors import admitted

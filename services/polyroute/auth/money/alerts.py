@@ -230,8 +230,8 @@ def _looked(connection: Connection, now: int) -> int:
         return 0
     least = min(alert.percents[0] for alert in wanted)
     going_on = or_(_B.ends.is_(None), _B.ends > now)
-    # a little too many: the exact comparison is made below, where no product is too large
-    near = select(schema.budgets).where(_B.amount > 0, _B.spent >= _B.amount // 100 * least, going_on)
+    # a little too many, with quotients only: the exact comparison is made below, where no product is too large
+    near = select(schema.budgets).where(_B.amount > 0, _B.spent // least >= _B.amount // 100, going_on)
     rows = connection.execute(near).mappings().all()
     passed = [one for row in rows for one in _passed(budget_of(row), wanted)]
     new = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, func, not_, or_, select, update
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
@@ -78,24 +78,35 @@ def _turn(connection: Connection, scopes: Iterable[str], now: int) -> None:
         connection.execute(update(schema.budgets).where(_B.id == row.id).values(values))
 
 
-def grantable(budgets: Sequence[Budget], needed: int, least: int) -> int:
+def grantable(budgets: Sequence[Budget], needed: int, least: int, included: Budget | None = None) -> int:
     """What may be held of `needed`: all of it, or what is left if that is at least `least`.
+
+    Args:
+        budgets: Those above the payer.
+        needed: Nano-USD, as all amounts here.
+        least: Less is of no use.
+        included: The budget of the plan that alone may pay; see `included.plan_of`.
 
     Raises:
         MeshError: REASON_BUDGET_EXHAUSTED, not even the least is left.
     """
-    hard = [budget for budget in budgets if budget.hard]
+    hard = bounds(budgets, included)
     if not hard:
         return needed
     tightest = min(hard, key=lambda budget: budget.left)
     if tightest.left >= needed:
         return needed
     if tightest.left < least:
-        raise _exhausted(tightest, least)
+        raise _exhausted(tightest, least, included)
     return tightest.left
 
 
-def _exhausted(budget: Budget, least: int) -> MeshError:
+def bounds(budgets: Iterable[Budget], included: Budget | None) -> list[Budget]:
+    """The budgets that a call must keep to: the hard ones, and that of the plan that alone may pay."""
+    return [*(() if included is None else (included,)), *(budget for budget in budgets if budget.hard)]
+
+
+def _exhausted(budget: Budget, least: int, included: Budget | None) -> MeshError:
     owner = _OWNERS.get(budget.scope.partition("_")[0], "caller")
     metadata = {
         "subject": budget.scope,
@@ -105,15 +116,20 @@ def _exhausted(budget: Budget, least: int) -> MeshError:
     }
     if budget.ends is not None:
         metadata["reset"] = datetime.fromtimestamp(budget.ends / 1e6, UTC).isoformat()
+    if budget is included:
+        metadata["cause"] = "spend_class"
+        message = "this key may spend only what a plan includes, and that cannot pay for the call"
+        return MeshError(errors_pb2.REASON_BUDGET_EXHAUSTED, message, metadata=metadata)
     what = "the balance" if budget.prepaid else "the budget"
     return MeshError(
         errors_pb2.REASON_BUDGET_EXHAUSTED, f"{what} of this {owner} cannot pay for the call", metadata=metadata
     )
 
 
-def reserve(connection: Connection, scopes: Sequence[str], amount: int) -> int:
+def reserve(connection: Connection, scopes: Sequence[str], amount: int, included: Budget | None = None) -> int:
     """Holds `amount` in every budget of the scopes that can bear it, in one statement; how many budgets did."""
-    bears = or_(not_(_B.hard), _B.spent + _B.held + amount <= _B.amount)
+    soft = not_(_B.hard) if included is None else and_(not_(_B.hard), _B.id != included.id)
+    bears = or_(soft, _B.spent + _B.held <= _B.amount - amount)  # no sum here is beyond 64 bits
     statement = update(schema.budgets).where(among(_B.scope, scopes), bears).values(held=_B.held + amount)
     return (connection.execute(statement)).rowcount
 

@@ -6,7 +6,7 @@ what the ledger has already.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -18,6 +18,8 @@ from polyroute.auth.money import budgets
 from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post
 from polyroute.mesh.errors import MeshError
 
+QUARANTINED_RULE: Final = "quarantined/2"  # of figures that cannot be true: kept without an amount, for a person
+MOST_COST: Final = 10**15  # nano-USD: no attempt is charged a million USD
 INTERRUPTED_RULE: Final = "interrupted/1"  # of attempts that were lost: charged by their last checkpoint
 ALL: Final = 1 << 62  # more than any hold has
 ONCE: Final = 1_000_000  # a multiplier that changes nothing, in millionths
@@ -133,6 +135,7 @@ def charged(charge: Charge, known: Known, work: Work, *, interrupted: bool = Fal
     """Posts a charge unless the ledger has it; whether it was posted."""
     entries = known[charge.request_id, charge.attempt]
     payer = charge.payer or _payer_of(charge, entries, work)
+    charge = _believed(charge, charge.multiplier or work.multipliers.get(payer.account_id, ONCE))
     if not entries:
         new = _first(charge, payer, work, interrupted=interrupted)
     elif interrupted or not _corrects(charge, entries):
@@ -144,6 +147,13 @@ def charged(charge: Charge, known: Known, work: Work, *, interrupted: bool = Fal
     work.entries += new
     entries += new
     return True
+
+
+def _believed(charge: Charge, multiplier: int) -> Charge:
+    """The charge; without its figures where these cannot be true, so that no vendor's mistake is anybody's money."""
+    if charge.cost is None or (charge.cost >= 0 and max(charge.cost, multiplied(charge.cost, multiplier)) <= MOST_COST):
+        return charge
+    return replace(charge, cost=None, rule=QUARANTINED_RULE)
 
 
 def _payer_of(charge: Charge, entries: Sequence[Any], work: Work) -> Payer:

@@ -17,7 +17,7 @@ from polyroute.auth import schema
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
 from polyroute.auth.money import budgets
-from polyroute.auth.money.entries import Book, Entry, Kind, post
+from polyroute.auth.money.entries import Book, Entry, Kind, post, within_bounds
 from polyroute.auth.money.ids import new_id
 from polyroute.auth.money.ledger import Ledger
 from polyroute.mesh.errors import MeshError
@@ -60,8 +60,9 @@ class Codes:
         """New codes: what redeems them, and how they are listed.
 
         Raises:
-            MeshError: REASON_INVALID_REQUEST, they would have ended already.
+            MeshError: REASON_INVALID_REQUEST, they would have ended already, or are worth too much.
         """
+        within_bounds(amount, "amount_nanos")
         secret = [new_code() for _ in range(count)]
 
         def work(connection: Connection, now: int) -> list[Code]:

@@ -14,9 +14,12 @@ from typing import Final, NamedTuple
 import orjson
 from sqlalchemy import Connection, insert, select
 
+from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.mesh.database import driver_sql
+from polyroute.mesh.errors import MeshError
 
+MOST: Final = 10**16  # nano-USD that one thing may be about, ten million USD: hundreds of them are within 64 bits
 DIGEST_BYTES: Final = 32
 FIRST_SEAL: Final = bytes(DIGEST_BYTES)
 
@@ -94,6 +97,18 @@ class Entry(NamedTuple):
         """What it adds to the book of what was spent."""
         amount = self.amount or 0
         return amount * ((self.credit == Book.SPENT) - (self.debit == Book.SPENT))
+
+
+def within_bounds(amount: int, param: str) -> int:
+    """The amount, nano-USD.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST, it is more than sums have room for.
+    """
+    if abs(amount) > MOST:
+        message = "an amount is at most ten million dollars"
+        raise MeshError(errors_pb2.REASON_INVALID_REQUEST, message, metadata={"param": param})
+    return amount
 
 
 # Written here and not by SQLAlchemy, whose way of binding a row by name costs more than a database's of storing it.

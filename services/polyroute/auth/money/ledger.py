@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import structlog
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, or_, select, text
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.database import Database
-from polyroute.auth.money import budgets, multipliers
-from polyroute.auth.money.charges import ALL, Charge, Hold, Known, Work, charged
-from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post
+from polyroute.auth.money import budgets, included, multipliers
+from polyroute.auth.money.charges import ALL, MOST_COST, Charge, Hold, Known, Work, charged
+from polyroute.auth.money.entries import MOST, Book, Entry, Kind, Payer, post, within_bounds
 from polyroute.auth.money.group import Group
-from polyroute.mesh.database import among
+from polyroute.mesh.database import among, on_postgresql
 from polyroute.mesh.errors import MeshError
 
 HOLD_SECONDS: Final = 900  # that a hold lasts when nothing else is said: longer than any call
@@ -32,6 +32,8 @@ SLICE_DIVISOR: Final = 100  # of a budget goes into one allowance, while there i
 SLICE_LEAST: Final = 50_000_000  # nano-USD: five cents
 SLICE_SHARE: Final = 8  # of what is left goes into one allowance at most: the rest is for the other edges
 
+# not `now()`, which is when the transaction began: before it waited for those that were first
+_DATABASE_TIME: Final = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 _C: Final = schema.checkpoints.c
 _H: Final = schema.holds.c
 _L: Final = schema.ledger.c
@@ -67,11 +69,11 @@ class Ledger:
     Args:
         database: Where it is written.
         recall: Asks every edge to give back what it holds for a purse and does not need.
-        now: Wall clock, seconds since the Unix epoch.
+        now: Wall clock, seconds since the Unix epoch; None takes the database's, which all that share it agree on.
     """
 
     def __init__(
-        self, database: Database, recall: Callable[[str], None], *, now: Callable[[], float] = time.time
+        self, database: Database, recall: Callable[[str], None], *, now: Callable[[], float] | None = None
     ) -> None:
         self._database = database
         self._recall = recall
@@ -101,7 +103,8 @@ class Ledger:
             MeshError: REASON_BUDGET_EXHAUSTED.
         """
         if await self._lacks(wanted):
-            self._recall(purse)
+            for holding in {purse, *await self._database.read(lambda connection: self._purses(connection, wanted))}:
+                self._recall(holding)
             await self._await_money(wanted)
         return await self._group.run(lambda connection: self._reserve(connection, wanted, slices=True))
 
@@ -109,8 +112,13 @@ class Ledger:
         """Charges attempts and keeps checkpoints; how many charges were new.
 
         Raises:
-            MeshError: REASON_INVALID_REQUEST, nobody is known who pays for one of them; none was posted.
+            MeshError: REASON_INVALID_REQUEST, nobody is known who pays for one of them, or a correction says more than
+                any attempt can cost; none was posted.
         """
+        for charge in charges:
+            if charge.revision and not 0 <= (charge.cost or 0) <= MOST_COST:
+                message = "no attempt costs as much"
+                raise MeshError(errors_pb2.REASON_INVALID_REQUEST, message, metadata={"param": "cost_nanos"})
         return await self._freeing(lambda connection: self._settle(connection, charges))
 
     async def void(self, request_id: str) -> None:
@@ -122,7 +130,12 @@ class Ledger:
         await self._freeing(lambda connection: self._release(connection, returned))
 
     async def credit(self, account_id: str, amount: int, request_id: str, note: str = "") -> None:
-        """Pays into an account, or out of it; once per `request_id`."""
+        """Pays into an account, or out of it; once per `request_id`.
+
+        Raises:
+            MeshError: REASON_INVALID_REQUEST, the id names another payment, or the amount is more than sums can hold.
+        """
+        within_bounds(amount, "amount_nanos")
         await self._freeing(lambda connection: self._credit(connection, account_id, amount, request_id, note))
 
     async def end_holder(self, holder: str) -> tuple[int, int]:
@@ -170,20 +183,34 @@ class Ledger:
         return await self._database.read(lambda connection: self._short(connection, wanted))
 
     def _short(self, connection: Connection, wanted: Wanted) -> bool:
-        found = budgets.look(connection, wanted.payer.path, self._micros())
-        short = [budget for budget in found if budget.hard and budget.left < wanted.needed]
+        short = self._shortest(connection, wanted)
         return bool(short) and all(budget.held and budget.amount - budget.spent >= wanted.least for budget in short)
+
+    def _shortest(self, connection: Connection, wanted: Wanted) -> list[budgets.Budget]:
+        found = budgets.look(connection, wanted.payer.path, self._micros(connection))
+        bounding = budgets.bounds(found, included.plan_of(connection, wanted.payer, found))
+        return [budget for budget in bounding if budget.left < wanted.needed]
+
+    def _purses(self, connection: Connection, wanted: Wanted) -> set[str]:
+        """Whose allowances hold money of the budgets that are short: a key's own holds its account's as well."""
+        scopes = [budget.scope for budget in self._shortest(connection, wanted)]
+        whose = or_(among(_H.key_id, scopes), among(_H.project_id, scopes), among(_H.account_id, scopes))
+        rows = connection.execute(select(_H.account_id, _H.project_id, _H.key_id).where(whose, _H.holder != ""))
+        return {Payer(*row).path[0] for row in rows}
 
     def _reserve(self, connection: Connection, wanted: Wanted, *, slices: bool = False) -> int:
         earlier = select(_L.amount).where(_L.request_id == wanted.id, _L.attempt == 0, _L.kind == Kind.HOLD)
         if (known := connection.scalar(earlier)) is not None:
             return int(known)
+        if wanted.needed > MOST:  # there is no such budget, and a soft one could not count it
+            raise MeshError(errors_pb2.REASON_BUDGET_EXHAUSTED, "no budget can pay for the call")
         now = self._moment(connection)
         found = budgets.of(connection, wanted.payer.path, now)
-        amount = budgets.grantable(found, wanted.needed, wanted.least)
+        plan = included.plan_of(connection, wanted.payer, found)
+        amount = budgets.grantable(found, wanted.needed, wanted.least, plan)
         if slices and amount == wanted.needed:
-            amount = _slice(found, amount)
-        if budgets.reserve(connection, wanted.payer.path, amount) != len(found):
+            amount = _slice(budgets.bounds(found, plan), amount)
+        if budgets.reserve(connection, wanted.payer.path, amount, plan) != len(found):
             raise MeshError(errors_pb2.REASON_BUDGET_EXHAUSTED, "the budget cannot pay for the call")
         self._open(connection, wanted, amount, now)
         return amount
@@ -226,10 +253,14 @@ class Ledger:
 
     def _credit(self, connection: Connection, account_id: str, amount: int, request_id: str, note: str) -> None:
         same = (_L.request_id == request_id, _L.attempt == 0, _L.kind == Kind.CREDIT)
-        if connection.scalar(select(_L.id).where(*same)) is not None:
+        books = (Book.PAID, Book.AVAILABLE) if amount >= 0 else (Book.AVAILABLE, Book.PAID)
+        known = connection.execute(select(_L.account_id, _L.debit, _L.amount).where(*same)).one_or_none()
+        if known is not None:
+            if tuple(known) != (account_id, books[0], abs(amount)):
+                message = "that id names another payment"
+                raise MeshError(errors_pb2.REASON_INVALID_REQUEST, message, metadata={"param": "request_id"})
             return
         now = self._moment(connection)
-        books = (Book.PAID, Book.AVAILABLE) if amount >= 0 else (Book.AVAILABLE, Book.PAID)
         entry = Entry(Kind.CREDIT, request_id, 0, 0, *books, abs(amount), account_id, "", "", now, note=note)
         post(connection, [entry])
         budgets.fund(connection, account_id, amount)
@@ -274,19 +305,20 @@ class Ledger:
         """Now, but never before the last entry: a clock that is put back must not move money to another period."""
         if not self._latest:
             self._latest = connection.scalar(select(_L.posted).order_by(_L.id.desc()).limit(1)) or 0
-        self._latest = max(self._latest, self._micros())
+        self._latest = max(self._latest, self._micros(connection))
         return self._latest
 
-    def _micros(self) -> int:
-        return round(self._now() * 1e6)
+    def _micros(self, connection: Connection) -> int:
+        if self._now is None and on_postgresql(connection):
+            return int(connection.scalar(_DATABASE_TIME) or 0)
+        return round((self._now or time.time)() * 1e6)
 
 
-def _slice(found: Sequence[budgets.Budget], needed: int) -> int:
+def _slice(bounding: Sequence[budgets.Budget], needed: int) -> int:
     """What goes into an allowance: a part of the budget while there is plenty, and what is needed when there is not."""
-    hard = [budget for budget in found if budget.hard]
-    if not hard:
+    if not bounding:
         return needed
-    tightest = min(hard, key=lambda budget: budget.left)
+    tightest = min(bounding, key=lambda budget: budget.left)
     wanted = max(SLICE_LEAST, tightest.amount // SLICE_DIVISOR)
     return max(needed, min(wanted, tightest.left // SLICE_SHARE))
 

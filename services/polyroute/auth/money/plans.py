@@ -20,7 +20,7 @@ from polyroute.auth import schema
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
 from polyroute.auth.money import budgets
-from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post
+from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post, within_bounds
 from polyroute.auth.money.ids import new_id
 from polyroute.auth.money.ledger import Ledger
 from polyroute.auth.money.periods import Period, window, zone
@@ -90,7 +90,13 @@ class Plans:
         self._changed = changed
 
     async def put(self, plan: Plan) -> Plan:
-        """Sets a plan; subscriptions take the new terms when they are renewed."""
+        """Sets a plan; subscriptions take the new terms when they are renewed.
+
+        Raises:
+            MeshError: REASON_INVALID_REQUEST, its price or its quota is more than sums have room for.
+        """
+        within_bounds(plan.price, "plan.price_nanos")
+        within_bounds(plan.quota, "plan.quota_nanos")
 
         def work(connection: Connection, _now: int) -> Plan:
             connection.execute(delete(schema.plans).where(_P.name == plan.name))

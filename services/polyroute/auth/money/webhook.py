@@ -1,33 +1,53 @@
 """Messages to addresses that people give: signed, over HTTPS, and never to an address inside of our own network.
 
 A name is resolved once and the connection goes to the address that was looked at, so that a name cannot mean a public
-address when it is checked and a private one when it is used. Redirects are not followed.
+address when it is checked and a private one when it is used. Redirects are not followed, and of an answer only the
+status is read.
 """
 
+import asyncio
 import ipaddress
 import socket
-from typing import Final, Self
-from urllib.parse import urlsplit
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from typing import Final
+from urllib.parse import SplitResult, quote, urlsplit
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohappyeyeballs import AddrInfoType, start_connection
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth.money.alerts import Letter, signature
 from polyroute.mesh.errors import MeshError
 
-SECONDS: Final = 10.0
+SECONDS: Final = 10.0  # for a whole message
 SIGNATURE: Final = "polyroute-signature"
 EVENT: Final = "polyroute-event-id"
 AGENT: Final = "polyroute-alerts/1"
 
+_STAGGER: Final = 0.25  # seconds until a second address of a name is tried beside the first (RFC 8305)
+_PORTS: Final = {"https": 443, "http": 80}
+_PLAIN: Final = "/%:@!$&'()*+,;=?~"  # what stays as it is in a path or a query, escapes above all
+_LINES: Final = 200  # of an answer's head
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _GOOD: Final = range(200, 300)
+_INTERIM: Final = range(100, 200)
+
+# Finds the addresses of a host and a port.
+Resolve = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
 
 
 class ForbiddenAddressError(OSError):
     """The address is not one of the public Internet."""
+
+
+async def addresses(host: str, port: int) -> Sequence[AddrInfoType]:
+    """All that the system knows of a host.
+
+    Raises:
+        OSError: It knows none.
+    """
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 class Webhook:
@@ -35,23 +55,16 @@ class Webhook:
 
     Args:
         private: Private addresses and plain HTTP are allowed: the operator's receiver is in the same network.
+        resolve: Finds addresses.
     """
 
-    def __init__(self, *, private: bool) -> None:
+    def __init__(self, *, private: bool, resolve: Resolve = addresses) -> None:
         self._private = private
-        self._session: aiohttp.ClientSession | None = None
+        self._resolve = resolve
 
-    async def __aenter__(self) -> Self:
-        resolver = ThreadedResolver() if self._private else PublicResolver(ThreadedResolver())
-        connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=16)
-        timeout = aiohttp.ClientTimeout(total=SECONDS)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()
 
     def check(self, url: str) -> None:
         """Refuses an address that nothing is sent to.
@@ -66,23 +79,32 @@ class Webhook:
         """Sends a letter; what went wrong, or nothing."""
         if problem := self._problem(letter.url):
             return problem
-        if self._session is None:
-            return "nothing is sent at the moment"
-        headers = {
-            "content-type": "application/json",
-            "user-agent": AGENT,
-            EVENT: letter.id,
-            SIGNATURE: signature(letter.secret, at, letter.body),
-        }
         try:
-            async with self._session.post(
-                letter.url, data=letter.body, headers=headers, allow_redirects=False
-            ) as response:
-                return "" if response.status in _GOOD else f"the receiver answered {response.status}"
+            async with asyncio.timeout(SECONDS):
+                status = await self._post(urlsplit(letter.url), letter, at)
         except ForbiddenAddressError as error:
             return str(error)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:  # TimeoutError and ssl.SSLError are OSError
             return f"the receiver cannot be reached: {type(error).__name__}"
+        return "" if status in _GOOD else f"the receiver answered {status}"
+
+    async def _post(self, url: SplitResult, letter: Letter, at: int) -> int:
+        host = url.hostname or ""
+        host = host.encode("idna").decode() if _named(host) else host
+        found = await self._resolve(host, url.port or _PORTS[url.scheme])
+        if not self._private and not all(is_public(str(one[4][0])) for one in found):
+            raise ForbiddenAddressError("the address is not a public one")
+        secured = url.scheme == "https"
+        with await start_connection(found, happy_eyeballs_delay=_STAGGER) as connected:
+            reader, writer = await asyncio.open_connection(
+                sock=connected, ssl=self._tls if secured else None, server_hostname=host if secured else None
+            )
+            try:
+                writer.write(_head(url, host, letter, at) + letter.body)
+                await writer.drain()
+                return await _status(reader)
+            finally:
+                writer.transport.abort()
 
     def _problem(self, url: str) -> str:
         try:
@@ -99,32 +121,31 @@ class Webhook:
         return "" if _named(host) or is_public(host) else "the address is not a public one"
 
 
-class PublicResolver(AbstractResolver):
-    """Finds only addresses of the public Internet.
+def _head(url: SplitResult, host: str, letter: Letter, at: int) -> bytes:
+    place = f"[{host}]" if ":" in host else host
+    query = f"?{quote(url.query, safe=_PLAIN)}" if url.query else ""
+    lines = [
+        f"POST {quote(url.path or '/', safe=_PLAIN)}{query} HTTP/1.1",
+        f"host: {place}:{url.port}" if url.port else f"host: {place}",
+        f"user-agent: {AGENT}",
+        "content-type: application/json",
+        f"content-length: {len(letter.body)}",
+        f"{EVENT}: {letter.id}",
+        f"{SIGNATURE}: {signature(letter.secret, at, letter.body)}",
+        "connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
 
-    Args:
-        inner: Finds all of them.
-    """
 
-    def __init__(self, inner: AbstractResolver) -> None:
-        self._inner = inner
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The addresses of a host.
-
-        Raises:
-            ForbiddenAddressError: One of them is not public.
-        """
-        found = await self._inner.resolve(host, port, family)
-        if not all(is_public(one["host"]) for one in found):
-            raise ForbiddenAddressError("the address is not a public one")
-        return found
-
-    async def close(self) -> None:
-        """Lets the inner one go."""
-        await self._inner.close()
+async def _status(reader: asyncio.StreamReader) -> int:
+    """An answer's status; what is sent before it, such as early hints, is passed over."""
+    for _ in range(_LINES):
+        line = await reader.readline()
+        if not line:
+            break
+        if line.startswith(b"HTTP/1.") and (status := int(line.split(None, 2)[1])) not in _INTERIM:
+            return status
+    raise EOFError("the answer has no status")
 
 
 def is_public(address: str) -> bool:

@@ -102,7 +102,11 @@ class Actor:
         if self.operator:
             return True
         standing = self.standings.get(account_id)
-        return standing is not None and GRANTS[role] <= standing.permissions(project_id)
+        if standing is None:
+            return False
+        # a role in a whole account is one in those of its projects, too, where the giver may do less
+        places = (project_id,) if project_id else ("", *standing.projects)
+        return all(GRANTS[role] <= standing.permissions(place) for place in places)
 
     def reach(self, permission: Permission) -> Reach | None:
         """Whose things they may list; None means everybody's."""

@@ -12,12 +12,13 @@ import structlog
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth.database import Database
-from polyroute.auth.people.actors import Actor, Admission
+from polyroute.auth.people.actors import Actor, Admission, How
 from polyroute.auth.people.places import Place, default_project, places
 from polyroute.auth.people.roles import Permission
 from polyroute.auth.people.rules import Kind, Rule, Target
 from polyroute.mesh.errors import MeshError
 
+_BOUNDS: Final = frozenset({Permission.LIMITS_WRITE, Permission.BUDGETS_WRITE})
 _ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{1,32}")
 
 _log = structlog.get_logger()
@@ -101,7 +102,14 @@ class Doorman:
                 errors_pb2.REASON_INVALID_REQUEST, f"say which {target.kind}", metadata={"param": target.field}
             )
         found = await self._database.read(lambda connection: places(connection, target.kind, named))
-        place = next((one for one in found if actor.sees(one.account_id, one.project_id)), None)
+        seen = [one for one in found if actor.sees(one.account_id, one.project_id)]
+        if len(seen) > 1:
+            raise MeshError(
+                errors_pb2.REASON_INVALID_REQUEST,
+                f"several {target.kind}s begin with {named}: say which by its id",
+                metadata={"param": target.field},
+            )
+        place = next(iter(seen), None)
         if place is None:
             shown = named if _ID.fullmatch(named) else ""  # whatever else stands there may be a secret
             raise MeshError(
@@ -110,6 +118,8 @@ class Doorman:
         needed = rule.whole if rule.whole and not place.project_id else rule.permission
         if not actor.may(needed, place.account_id, place.project_id):
             raise _not_permitted(f"this takes the permission {needed}")
+        if rule.permission in _BOUNDS and actor.how is How.KEY and place.id == actor.id:
+            raise _not_permitted("a key does not change what binds it")
         if target.kind in {Kind.KEY, Kind.PROJECT}:
             _set(request, target.field, place.id)
         return place

@@ -22,6 +22,7 @@ from polyroute.mesh.errors import MeshError
 
 SECONDS: Final = 5.0  # for a whole answer
 MAX_BYTES: Final = 512 * 1024
+_TOLD: Final = frozenset({400, 401})  # the statuses of answers that say what is wrong with a form
 _PIECE: Final = 16 * 1024
 
 # Asks for a JSON object: address, form to post (None for GET), headers.
@@ -37,7 +38,7 @@ class _Still(urllib.request.HTTPRedirectHandler):
 
 
 async def ask(url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]) -> Mapping[str, Any]:
-    """The JSON object at an address.
+    """The JSON object at an address; what is posted may also be answered by an error (RFC 6749, section 5.2).
 
     Args:
         url: Where; https, or this machine.
@@ -61,8 +62,10 @@ def _asked(url: str, form: Mapping[str, str] | None, headers: Mapping[str, str])
         with opener.open(request, timeout=SECONDS) as answer:
             content = _read(answer, ends)
     except urllib.error.HTTPError as error:
-        error.close()
-        _raise(f"it answered {error.code}", error)
+        with error:
+            if form is None or error.code not in _TOLD:
+                _raise(f"it answered {error.code}", error)
+            content = _read(error, ends)
     except (OSError, HTTPException, ValueError) as error:
         _raise("it does not answer", error)
     try:

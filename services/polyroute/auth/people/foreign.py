@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from typing import Final
 
 from sqlalchemy import Connection, insert, select
@@ -14,41 +14,14 @@ from polyroute.auth.admin.journal import Change
 from polyroute.auth.database import Database
 from polyroute.auth.keys import Digester, Key, NewKey
 from polyroute.auth.money.budgets import Budget
-from polyroute.auth.money.periods import Period, window, zone
-from polyroute.auth.rates.limits import Kind
+from polyroute.auth.money.periods import window, zone
+from polyroute.auth.people import messages
+from polyroute.auth.people.known import ForeignKey
 from polyroute.auth.schema import Property
-from polyroute.auth.scopes import Scope
 from polyroute.auth.store import key_row, keys_where
 from polyroute.mesh.errors import MeshError
 
 SHOWN: Final = 8  # digits of the digest in the prefix by which people know the key
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignKey:
-    """A key that is to be taken over.
-
-    Attributes:
-        sha256: Digest of the whole key, 64 lower-case hexadecimal digits.
-        name: For people.
-        project_id: Its project; empty means the default project.
-        models: What it may use; empty means all.
-        expires: Microseconds since the Unix epoch; None means never.
-        scope: What else binds it.
-        limits: Kind -> amount.
-        budget: What it may spend in `period`, nano-USD; None means no budget.
-        period: For how long the budget is.
-    """
-
-    sha256: str
-    name: str = ""
-    project_id: str = ""
-    models: tuple[str, ...] = ()
-    expires: int | None = None
-    scope: Scope = field(default_factory=Scope)
-    limits: tuple[tuple[Kind, int], ...] = ()
-    budget: int | None = None
-    period: Period = Period.TOTAL
 
 
 class Importer:
@@ -96,16 +69,8 @@ class Importer:
         )
         connection.execute(insert(schema.keys).values(key_row(new, project_id)))
         self._bind(connection, new.id, wanted, now)
-        after = {
-            "project_id": project_id,
-            "name": wanted.name,
-            "prefix": new.prefix,
-            "models": wanted.models,
-            "expires": wanted.expires,
-            "limits": {kind.name.lower(): amount for kind, amount in wanted.limits},
-            "budget_nanos": wanted.budget,
-        }
-        journal.record(connection, Change(actor, "ImportKey", new.id, {}, after), now)
+        after = messages.foreign(replace(wanted, project_id=project_id))
+        journal.record(connection, Change(actor, "ImportKey", new.id, None, after), now)
         return keys_where(connection, schema.keys.c.id == new.id)[0], True
 
     def _bind(self, connection: Connection, key_id: str, wanted: ForeignKey, now: int) -> None:

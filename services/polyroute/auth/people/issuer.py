@@ -3,7 +3,9 @@
 Written from OpenID Connect Core 1.0 (3.1.3.7), OpenID Connect Discovery 1.0 and RFC 9700.
 """
 
+import asyncio
 import hmac
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from polyroute.mesh.errors import MeshError
 DISCOVERY: Final = "/.well-known/openid-configuration"
 FRESH_SECONDS: Final = 3600.0  # that the document and the keys are used without asking again
 SELDOM_SECONDS: Final = 30.0  # between two looks for a key that is not there
+SILENT_SECONDS: Final = 5.0  # that a provider which did not answer is left alone
 LEEWAY_SECONDS: Final = 60  # between the provider's clock and ours
 _KINDS: Final = frozenset({"RSA", "EC", "OKP"})  # nothing symmetric: what verifies must not be able to sign
 
@@ -61,6 +64,8 @@ class Issuer:
         self._clock = clock
         self._endpoints: Endpoints | None = None
         self._endpoints_until = 0.0
+        self._discovering = asyncio.Lock()
+        self._silent_until = -math.inf
         self._keys: KeySet | None = None
         self._keys_since = 0.0
 
@@ -70,18 +75,29 @@ class Issuer:
         Raises:
             MeshError: REASON_SERVICE_UNAVAILABLE: it does not answer, or says that it is somebody else.
         """
-        if self._endpoints is None or self._endpoints_until <= self._clock():
+        async with self._discovering:  # one asks for all who wait
+            if self._endpoints is None or self._endpoints_until <= self._clock():
+                self._endpoints = await self._discovered()
+                self._endpoints_until = self._clock() + FRESH_SECONDS
+            return self._endpoints
+
+    async def _discovered(self) -> Endpoints:
+        if self._clock() < self._silent_until:  # whoever asks us must not make us ask it again and again
+            raise _unusable("it did not answer a moment ago")
+        try:
             found = await self._ask(self.config.issuer.rstrip("/") + DISCOVERY, None, {})
-            if found.get("issuer") != self.config.issuer:
-                raise _unusable("its discovery document is another issuer's")
-            names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-            places = [found.get(name) for name in names]
-            urls = [place for place in places if isinstance(place, str) and secure(place)]
-            if len(urls) != len(names):
-                raise _unusable("its discovery document lacks an https address")
-            self._endpoints = Endpoints(*urls)
-            self._endpoints_until = self._clock() + FRESH_SECONDS
-        return self._endpoints
+        except MeshError:
+            self._silent_until = self._clock() + SILENT_SECONDS
+            raise
+        if found.get("issuer") != self.config.issuer:
+            raise _unusable("its discovery document is another issuer's")
+        names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+        places = [found.get(name) for name in names]
+        near = not secure(self.config.issuer, loopback=False)  # nobody from elsewhere sends us to our own machine
+        urls = [place for place in places if isinstance(place, str) and secure(place, loopback=near)]
+        if len(urls) != len(names):
+            raise _unusable("its discovery document lacks an https address")
+        return Endpoints(*urls)
 
     async def redeem(self, code: str, verifier: str, nonce: str) -> Mapping[str, Any]:
         """The claims about whoever a code was given for.
@@ -105,9 +121,11 @@ class Issuer:
         if secret:
             form["client_secret"] = secret
         answer = await self._ask((await self.endpoints()).token, form, {})
+        if answer.get("error") == "invalid_grant":
+            raise _refused("code")
         token = answer.get("id_token")
         if not isinstance(token, str):
-            raise _unusable("it gave no ID token")
+            raise _unusable(f"it gave no ID token: {str(answer.get('error', ''))[:64]!r}")
         return await self._claims(token, nonce)
 
     async def _claims(self, token: str, nonce: str) -> Mapping[str, Any]:
@@ -149,7 +167,7 @@ class Issuer:
             raise _refused("signature") from error
 
     def _decoded(self, token: str, keys: KeySet) -> Mapping[str, Any]:
-        return jwt.decode(token, keys, algorithms=sorted(self.config.algorithms)).claims
+        return jwt.decode(token, keys, algorithms=list(self.config.algorithms)).claims
 
     async def _known_keys(self, *, anew: bool = False) -> KeySet:
         if self._keys is None or anew or self._clock() - self._keys_since >= FRESH_SECONDS:
@@ -165,8 +183,8 @@ class Issuer:
 
 
 def _refused(what: str) -> MeshError:
-    _log.info("ID token refused", what=what)
-    return MeshError(errors_pb2.REASON_CREDENTIAL_INVALID, "the identity provider's token is not valid")
+    _log.info("identity provider's answer refused", what=what)
+    return MeshError(errors_pb2.REASON_CREDENTIAL_INVALID, "the identity provider's answer is not valid: begin again")
 
 
 def _unusable(what: str) -> MeshError:

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
@@ -16,9 +16,11 @@ from polyroute.auth.admin.journal import Change
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
 from polyroute.auth.keys import Digester
+from polyroute.auth.people import messages
 from polyroute.auth.people.actors import Admission
+from polyroute.auth.people.known import Invitation, Member
 from polyroute.auth.people.reach import within
-from polyroute.auth.people.registry import person_of, plain
+from polyroute.auth.people.registry import person_of, plain, well_formed
 from polyroute.auth.people.roles import Role
 from polyroute.mesh.errors import MeshError
 
@@ -30,38 +32,6 @@ _M: Final = schema.memberships.c
 _R: Final = schema.project_roles.c
 _I: Final = schema.invitations.c
 _PEOPLE: Final = schema.people.c
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A person in an account; `created` in microseconds since the Unix epoch."""
-
-    account_id: str
-    person_id: str
-    role: Role
-    created: int
-    projects: Mapping[str, Role] = field(default_factory=dict)
-    email: str = ""
-    name: str = ""
-
-    @property
-    def state(self) -> Mapping[str, Any]:
-        """For the log of changes."""
-        narrower = {project_id: role.name.lower() for project_id, role in self.projects.items()}
-        return {"person_id": self.person_id, "role": self.role.name.lower(), "projects": narrower}
-
-
-@dataclass(frozen=True, slots=True)
-class Invitation:
-    """A code with which somebody may come in; times in microseconds since the Unix epoch."""
-
-    id: str
-    account_id: str
-    role: Role
-    email: str
-    created: int
-    expires: int
-    used: int | None = None
 
 
 class Members:
@@ -107,7 +77,7 @@ class Members:
         now = self._micros()
 
         def work(connection: Connection) -> Member:
-            _check_account(connection, account_id)
+            check_account(connection, account_id)
             person_of(connection, person_id)
             join(connection, account_id, person_id, role, now)
             return self._recorded(connection, by.actor.name, "CreateMember", None, account_id, person_id)
@@ -151,13 +121,13 @@ class Members:
         """
 
         def work(connection: Connection) -> None:
-            before = _find(connection, account_id, person_id)
+            before = find(connection, account_id, person_id)
             if before is None:
                 return
             _check_gives(by, account_id, before.role)
             _check_owner_left(connection, before)
             leave(connection, account_id, person_id)
-            change = Change(by.actor.name, "DeleteMember", account_id, before.state, {})
+            change = Change(by.actor.name, "DeleteMember", account_id, messages.member(before), None)
             journal.record(connection, change, self._micros())
 
         await self._database.write(work)
@@ -177,16 +147,18 @@ class Members:
                 "an invitation is good for at most ninety days",
                 metadata={"param": "lifetime"},
             )
+        if not well_formed(plain(email)):
+            raise MeshError(errors_pb2.REASON_INVALID_REQUEST, "the address is none", metadata={"param": "email"})
         code, now = MARK + secrets.token_urlsafe(32), self._micros()
         invitation = Invitation(keys.new_id("inv"), account_id, role, plain(email), now, now + round(seconds * 1e6))
 
         def work(connection: Connection) -> None:
             if account_id:
-                _check_account(connection, account_id)
+                check_account(connection, account_id)
                 _check_gives(by, account_id, role)
             connection.execute(insert(schema.invitations).values(asdict(invitation) | {"digest": self.digest(code)}))
-            state = {"id": invitation.id, "email": invitation.email, "role": role.name.lower()}
-            change = Change(by.actor.name, "CreateInvitation", account_id or invitation.id, {}, state)
+            after = messages.invitation(invitation)
+            change = Change(by.actor.name, "CreateInvitation", account_id or invitation.id, None, after)
             journal.record(connection, change, now)
 
         await self._database.write(work)
@@ -213,8 +185,8 @@ class Members:
             if row is None:
                 return
             connection.execute(delete(schema.invitations).where(_I.id == invitation_id))
-            state = {"id": invitation_id, "email": row["email"]}
-            change = Change(by.actor.name, "DeleteInvitation", row["account_id"] or invitation_id, state, {})
+            before = messages.invitation(_invitation(row))
+            change = Change(by.actor.name, "DeleteInvitation", row["account_id"] or invitation_id, before, None)
             journal.record(connection, change, self._micros())
 
         await self._database.write(work)
@@ -232,7 +204,7 @@ class Members:
             invitation = use_invitation(connection, self.digest(code), person.email, now)
             if not invitation.account_id:
                 raise _not_permitted("the invitation is for somebody who is new here")
-            before = _find(connection, invitation.account_id, person_id)
+            before = find(connection, invitation.account_id, person_id)
             if before is None:  # who is a member already keeps the role: a code must not lower it
                 join(connection, invitation.account_id, person_id, invitation.role, now)
             actor = f"person:{person_id}"
@@ -248,7 +220,8 @@ class Members:
         self, connection: Connection, actor: str, action: str, before: Member | None, account_id: str, person_id: str
     ) -> Member:
         after = _one(connection, account_id, person_id)
-        change = Change(actor, action, account_id, before.state if before else {}, after.state)
+        was = messages.member(before) if before else None
+        change = Change(actor, action, account_id, was, messages.member(after))
         journal.record(connection, change, self._micros())
         return after
 
@@ -283,7 +256,12 @@ def use_invitation(connection: Connection, digest: bytes, email: str, now: int) 
     return _invitation(connection.execute(select(schema.invitations).where(_I.digest == digest)).mappings().one())
 
 
-def _check_account(connection: Connection, account_id: str) -> None:
+def check_account(connection: Connection, account_id: str) -> None:
+    """Refuses an account that is not there.
+
+    Raises:
+        MeshError: REASON_NOT_FOUND.
+    """
     table = schema.accounts.c
     if connection.scalar(select(table.id).where(table.id == account_id)) is None:
         raise MeshError(errors_pb2.REASON_NOT_FOUND, "there is no such account", metadata={"resource": account_id})
@@ -320,14 +298,15 @@ def _select() -> Select[Any]:
     return select(schema.memberships, _PEOPLE.email, _PEOPLE.name).join_from(schema.memberships, schema.people)
 
 
-def _find(connection: Connection, account_id: str, person_id: str) -> Member | None:
+def find(connection: Connection, account_id: str, person_id: str) -> Member | None:
+    """The member, if there is one."""
     which = _select().where(_M.account_id == account_id, _M.person_id == person_id)
     row = connection.execute(which).mappings().one_or_none()
     return None if row is None else _member(connection, row)
 
 
 def _one(connection: Connection, account_id: str, person_id: str) -> Member:
-    found = _find(connection, account_id, person_id)
+    found = find(connection, account_id, person_id)
     if found is None:
         raise MeshError(errors_pb2.REASON_NOT_FOUND, "there is no such member", metadata={"resource": person_id})
     return found

@@ -1,16 +1,13 @@
 """People, invitations, tokens and what else is about them as messages of the contract, and back."""
 
-from polyroute.api.auth.v1 import auth_pb2
+from polyroute.api.auth.v1 import auth_pb2, limits_pb2
 from polyroute.api.auth.v1 import people_pb2 as pb
 from polyroute.auth import messages
 from polyroute.auth.admin.journal import Check
 from polyroute.auth.money.periods import Period
-from polyroute.auth.people.foreign import ForeignKey
-from polyroute.auth.people.members import Invitation, Member
-from polyroute.auth.people.registry import Person
+from polyroute.auth.people.known import ForeignKey, Invitation, Member, Person, VendorKey
 from polyroute.auth.people.roles import Role
 from polyroute.auth.people.sessions import Pair
-from polyroute.auth.people.vault import VendorKey
 from polyroute.auth.rates.limits import Kind
 
 
@@ -84,6 +81,23 @@ def to_foreign(message: pb.ForeignKey) -> ForeignKey:
         limits=tuple((kind, amount) for kind, amount in limits if amount),
         budget=message.budget_nanos if message.HasField("budget_nanos") else None,
         period=Period(message.budget_period or Period.TOTAL),
+    )
+
+
+def foreign(known: ForeignKey) -> pb.ForeignKey:
+    """A key that was taken over, without its digest: of a short key that would say which it is."""
+    amounts = dict(known.limits)
+    return pb.ForeignKey(
+        name=known.name,
+        project_id=known.project_id,
+        models=known.models,
+        expire_time=messages.timestamp(known.expires),
+        scope=messages.scope(known.scope),
+        requests_per_minute=amounts.get(Kind.REQUESTS, 0),
+        tokens_per_minute=amounts.get(Kind.TOKENS, 0),
+        concurrency=amounts.get(Kind.CONCURRENCY, 0),
+        budget_nanos=known.budget,
+        budget_period=limits_pb2.Period.ValueType(known.period if known.budget is not None else 0),
     )
 
 

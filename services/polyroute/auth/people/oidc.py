@@ -25,11 +25,14 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth.admin import journal
 from polyroute.auth.admin.journal import Change
 from polyroute.auth.database import Database
+from polyroute.auth.people import messages
 from polyroute.auth.people.issuer import Issuer
-from polyroute.auth.people.members import join, leave
+from polyroute.auth.people.known import Identity, NewPerson, Person
+from polyroute.auth.people.members import find, join, leave
 from polyroute.auth.people.registrar import Registrar
-from polyroute.auth.people.registry import Identity, NewPerson, People, Person, standings_of
+from polyroute.auth.people.registry import People, well_formed
 from polyroute.auth.people.roles import GRANTS, Role
+from polyroute.auth.people.throttle import Throttle
 from polyroute.mesh.errors import MeshError
 
 COOKIE_SECONDS: Final = 600.0
@@ -39,9 +42,10 @@ _ACTOR: Final = "oidc"
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Where a browser is sent, and what it brings back."""
+    """Where a browser is sent, what it brings back, and where to."""
 
     url: str
+    back: str
     cookie: str = field(repr=False)
 
 
@@ -53,6 +57,7 @@ class Oidc:
         people: Knows who is who.
         registrar: Lets new ones in.
         database: Where memberships are.
+        throttle: Counts those who come back.
         key: Seals cookies; any bytes that are this installation's own.
         now: Wall clock, seconds since the Unix epoch.
     """
@@ -63,6 +68,7 @@ class Oidc:
         people: People,
         registrar: Registrar,
         database: Database,
+        throttle: Throttle,
         *,
         key: bytes,
         now: Callable[[], float] = time.time,
@@ -71,6 +77,7 @@ class Oidc:
         self._people = people
         self._registrar = registrar
         self._database = database
+        self._throttle = throttle
         self._key = OctKey.import_key(blake2b(key, digest_size=32, person=b"polyroute.oidc").digest())
         self._now = now
 
@@ -98,20 +105,32 @@ class Oidc:
         kept = [provider, state, nonce, verifier, self._now() + COOKIE_SECONDS]
         header = {"alg": _ALGORITHMS[0], "enc": _ALGORITHMS[1]}
         cookie = jwe.encrypt_compact(header, orjson.dumps(kept), self._key, algorithms=list(_ALGORITHMS))
-        return Departure(url, cookie)
+        return Departure(url, issuer.config.redirect_uri, cookie)
 
-    async def finish(self, code: str, state: str, cookie: str) -> tuple[Person, bool]:
+    async def finish(self, code: str, state: str, cookie: str, *, sender: str, address: str) -> tuple[Person, bool]:
         """Who came back, and whether they are new.
+
+        Args:
+            code: From the redirection.
+            state: From the redirection.
+            cookie: From the beginning.
+            sender: Whom the redirection says it is from (RFC 9207); empty when it does not.
+            address: Where the browser is; empty when nobody knows.
 
         Raises:
             MeshError: REASON_CREDENTIAL_INVALID: the cookie or the token is not good, or the person is shut out;
-                REASON_NOT_PERMITTED: they are new, and new ones are not let in; REASON_SERVICE_UNAVAILABLE.
+                REASON_NOT_PERMITTED: they are new, and new ones are not let in; REASON_RATE_LIMITED;
+                REASON_SERVICE_UNAVAILABLE.
         """
+        attempt = self._throttle.take("", address)
         provider, kept_state, nonce, verifier, ends = self._opened(cookie)
         if not hmac.compare_digest(kept_state.encode(), state.encode()) or ends <= self._now():
             raise _refused()
         issuer = self._issuer(provider)
+        if sender and sender != issuer.config.issuer:
+            raise _refused()
         claims = await issuer.redeem(code, verifier, nonce)
+        attempt.succeeded()
         person, created = await self._recognised(issuer, claims)
         if person.disabled:
             raise _refused()
@@ -127,7 +146,7 @@ class Oidc:
         if person is not None:
             return person, False
         email = claims.get("email")
-        verified = claims.get("email_verified") is True and isinstance(email, str)
+        verified = claims.get("email_verified") is True and isinstance(email, str) and well_formed(email)
         known = await self._people.by_email(str(email)) if verified and config.link_by_email else None
         if known is not None and known.verified:  # an address that anybody could have entered proves nothing
             await self._people.link(known.id, identity)
@@ -137,28 +156,28 @@ class Oidc:
             raise MeshError(errors_pb2.REASON_NOT_PERMITTED, "nobody has let you in here yet")
         taken = isinstance(email, str) and await self._people.by_email(email) is not None
         new = NewPerson(
-            str(email)[:254] if verified and not taken else "",
+            str(email) if verified and not taken else "",
             str(claims.get("name") or email or claims["sub"]),
             verified=verified and not taken,
             identity=identity,
         )
         arrival = await self._registrar.admit(new, config.account, role or Role.MEMBER)
-        return arrival.person, True
+        return arrival.person, arrival.created
 
     async def _place(self, person: Person, account_id: str, role: Role | None) -> None:
         """Gives a person the role that the provider says in its account; None takes them out."""
         now = round(self._now() * 1e6)
 
         def work(connection: Connection) -> None:
-            standing = standings_of(connection, person.id).get(account_id)
-            before = {"person_id": person.id, "role": standing.role.name.lower()} if standing else {}
+            before = find(connection, account_id, person.id)
             if role is None:
                 leave(connection, account_id, person.id)
-            elif standing is None or standing.role != role:
+            elif before is None or before.role != role:
                 join(connection, account_id, person.id, role, now)
-            after = {"person_id": person.id, "role": role.name.lower()} if role is not None else {}
+            after = find(connection, account_id, person.id)
             if before != after:
-                journal.record(connection, Change(_ACTOR, "UpdateMember", account_id, before, after), now)
+                states = (None if one is None else messages.member(one) for one in (before, after))
+                journal.record(connection, Change(_ACTOR, "UpdateMember", account_id, *states), now)
 
         await self._database.write(work)
 

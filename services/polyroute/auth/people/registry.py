@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
@@ -14,56 +13,20 @@ from polyroute.auth.admin import journal
 from polyroute.auth.admin.journal import Change
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
+from polyroute.auth.people import messages
 from polyroute.auth.people.actors import Standing
+from polyroute.auth.people.known import Identity, NewPerson, Person
 from polyroute.auth.people.roles import Role
 from polyroute.mesh.errors import MeshError
 
 FIELDS: Final = ("email", "id")
+MAX_EMAIL: Final = 254  # bytes (RFC 5321, 4.5.3.1.3)
 
 _P: Final = schema.people.c
 _I: Final = schema.identities.c
 _M: Final = schema.memberships.c
 _R: Final = schema.project_roles.c
 _S: Final = schema.sessions.c
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A person; `created` in microseconds since the Unix epoch."""
-
-    id: str
-    email: str
-    name: str
-    disabled: bool
-    created: int
-    verified: bool = False
-    """The address is theirs: somebody who knows them, or an identity provider, says so."""
-    password: str | None = field(default=None, repr=False)
-    """As it is kept, never as it was typed."""
-
-    @property
-    def state(self) -> Mapping[str, Any]:
-        """For the log of changes."""
-        return {"email": self.email, "name": self.name, "disabled": self.disabled}
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who somebody is at an identity provider: the only thing by which a provider's people are known again."""
-
-    issuer: str
-    subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewPerson:
-    """A person about to be created."""
-
-    email: str
-    name: str
-    password: str | None = field(default=None, repr=False)
-    verified: bool = False
-    identity: Identity | None = None
 
 
 class People:
@@ -84,8 +47,7 @@ class People:
 
     async def by_identity(self, identity: Identity) -> Person | None:
         """The person an identity provider knows by that name."""
-        query = _select().join(schema.identities, _I.person_id == _P.id)
-        return await self._one(query.where(_I.issuer == identity.issuer, _I.subject == identity.subject))
+        return await self._database.read(lambda connection: identified(connection, identity))
 
     async def get(self, person_id: str) -> Person:
         """The person of that id.
@@ -143,7 +105,11 @@ class People:
             if disabled:
                 end_sessions(connection, person_id, now)
             after = person_of(connection, person_id)
-            journal.record(connection, Change(actor, "UpdatePerson", person_id, before.state, after.state), now)
+            journal.record(
+                connection,
+                Change(actor, "UpdatePerson", person_id, messages.person(before), messages.person(after)),
+                now,
+            )
             return after
 
         return await self._database.write(work)
@@ -170,6 +136,19 @@ class People:
 def plain(email: str) -> str:
     """An address as it is compared."""
     return email.strip().lower()
+
+
+def well_formed(email: str) -> bool:
+    """Whether an address can be one: nothing in it moves a terminal's cursor, or is cut off where it is kept."""
+    return len(email.encode("utf-8", "surrogatepass")) <= MAX_EMAIL and email.isprintable() and "@" in email
+
+
+def identified(connection: Connection, identity: Identity) -> Person | None:
+    """The person whom an identity provider knows by that name."""
+    query = _select().join(schema.identities, _I.person_id == _P.id)
+    query = query.where(_I.issuer == identity.issuer, _I.subject == identity.subject)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _person(row)
 
 
 def person_of(connection: Connection, person_id: str) -> Person:
@@ -199,15 +178,17 @@ def add_person(connection: Connection, new: NewPerson, now: int) -> Person:
     """A new person, whom nobody has let in anywhere yet.
 
     Raises:
-        MeshError: REASON_INVALID_REQUEST, somebody has the address.
+        MeshError: REASON_INVALID_REQUEST, the address is none, or somebody has it.
     """
     email = plain(new.email) or None
+    if email and not well_formed(email):
+        raise MeshError(errors_pb2.REASON_INVALID_REQUEST, "the address is none", metadata={"param": "email"})
     if email and connection.scalar(select(_P.id).where(_P.email == email)) is not None:
         raise MeshError(errors_pb2.REASON_INVALID_REQUEST, "the address is taken", metadata={"param": "email"})
     row = {
         "id": keys.new_id("per"),
         "email": email,
-        "name": (new.name or new.email)[:128],
+        "name": "".join(filter(str.isprintable, new.name or new.email))[:128],
         "password": new.password,
         "verified": new.verified,
         "disabled": False,

@@ -101,6 +101,7 @@ _ADMIN: Final[Mapping[str, Rule]] = {
     "ListInvitations": Rule(_P.MEMBERS_WRITE, (Target("account_id", Kind.ACCOUNT, needed=False),)),
     "DeleteInvitation": Rule(_P.MEMBERS_WRITE, (Target("invitation_id", Kind.INVITATION),)),
     "ListPeople": _OPERATOR,
+    "CreatePerson": _OPERATOR,
     "UpdatePerson": _OPERATOR,
     "CreatePasswordReset": _OPERATOR,
     "ImportKeys": _OPERATOR,

@@ -104,12 +104,18 @@ class PeopleService(people_pb2_grpc.PeopleServiceServicer):
         """Begins a sign-in at an identity provider."""
         departure = await self._oidc.begin(request.provider)
         return pb.BeginOidcResponse(
-            url=departure.url, state_cookie=departure.cookie, valid_for=duration(COOKIE_SECONDS)
+            url=departure.url,
+            state_cookie=departure.cookie,
+            valid_for=duration(COOKIE_SECONDS),
+            redirect_uri=departure.back,
         )
 
     async def FinishOidc(self, request: pb.FinishOidcRequest, context: Context) -> pb.FinishOidcResponse:  # noqa: N802
         """Ends a sign-in at an identity provider."""
-        person, created = await self._oidc.finish(request.code, request.state, request.state_cookie)
+        address = presented(context).address
+        person, created = await self._oidc.finish(
+            request.code, request.state, request.state_cookie, sender=request.issuer, address=address
+        )
         tokens = messages.tokens(await self._sessions.begin(person.id))
         return pb.FinishOidcResponse(person=messages.person(person), created=created, tokens=tokens)
 

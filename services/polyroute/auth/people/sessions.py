@@ -23,6 +23,8 @@ from polyroute.mesh.errors import MeshError
 
 MARK: Final = "rt-"
 SWEEP_SECONDS: Final = 3600.0
+SESSIONS: Final = 100  # of one person at once
+USED_TOKENS: Final = 1000  # of one session that are known to have been used
 
 _S: Final = schema.sessions.c
 _T: Final = schema.refresh_tokens.c
@@ -73,6 +75,7 @@ class Sessions:
         row = {"id": session_id, "person_id": person_id, "created": now, "expires": ends}
 
         def work(connection: Connection) -> None:
+            _make_room(connection, person_id)
             connection.execute(insert(schema.sessions).values(row))
             self._keep(connection, refresh, session_id)
 
@@ -99,6 +102,7 @@ class Sessions:
                 connection.execute(update(schema.sessions).where(_S.id == found.id).values(ended=now))
                 _log.warning("refresh token used twice", person_id=found.person_id, session_id=found.id)
                 return None
+            _forget_oldest(connection, found.id)
             self._keep(connection, refresh, found.id)
             return Bearer(found.person_id, found.id), found.expires
 
@@ -146,6 +150,23 @@ class Sessions:
 
     def _micros(self) -> int:
         return round(self._now() * 1e6)
+
+
+def _make_room(connection: Connection, person_id: str) -> None:
+    """Forgets a person's oldest sessions where there are too many: nobody fills the disk by signing in."""
+    theirs = select(_S.id).where(_S.person_id == person_id).order_by(_S.created.desc(), _S.id.desc())
+    over = connection.scalars(theirs.offset(SESSIONS - 1)).all()
+    if over:
+        connection.execute(delete(schema.refresh_tokens).where(_T.session_id.in_(over)))
+        connection.execute(delete(schema.sessions).where(_S.id.in_(over)))
+
+
+def _forget_oldest(connection: Connection, session_id: str) -> None:
+    """Forgets the oldest of too many used tokens of a session; one that is forgotten is merely unknown from then on."""
+    used = select(_T.digest).where(_T.session_id == session_id, _T.used.is_not(None))
+    over = connection.scalars(used.order_by(_T.used.desc()).offset(USED_TOKENS)).all()
+    if over:
+        connection.execute(delete(schema.refresh_tokens).where(_T.digest.in_(over)))
 
 
 def _fresh() -> str:

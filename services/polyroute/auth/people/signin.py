@@ -13,9 +13,10 @@ from polyroute.auth.admin import journal
 from polyroute.auth.admin.journal import Change
 from polyroute.auth.database import Database
 from polyroute.auth.keys import Digester
+from polyroute.auth.people.known import NewPerson
 from polyroute.auth.people.passwords import Passwords
 from polyroute.auth.people.registrar import Arrival, Registrar
-from polyroute.auth.people.registry import NewPerson, People, change_password, person_of, plain
+from polyroute.auth.people.registry import People, change_password, person_of, plain
 from polyroute.auth.people.sessions import Pair, Sessions
 from polyroute.auth.people.throttle import Throttle
 from polyroute.mesh.errors import MeshError

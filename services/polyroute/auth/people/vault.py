@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select, tuple_
 from sqlalchemy.engine import RowMapping
@@ -16,26 +15,12 @@ from polyroute.auth.admin import journal
 from polyroute.auth.admin.journal import Change
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
+from polyroute.auth.people import messages
+from polyroute.auth.people.known import VendorKey
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.sealing import PublicKey, SealError, sealed_for
 
 _V: Final = schema.vendor_keys.c
-
-
-@dataclass(frozen=True, slots=True)
-class VendorKey:
-    """A vendor's key, sealed; `created` in microseconds since the Unix epoch."""
-
-    provider: str
-    name: str
-    sealing_key_id: str
-    created: int
-    sealed: bytes = field(default=b"", repr=False)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """For the log of changes."""
-        return {"provider": self.provider, "name": self.name, "sealing_key_id": self.sealing_key_id}
 
 
 class Vault:
@@ -85,7 +70,8 @@ class Vault:
                 "created": key.created,
             }
             connection.execute(insert(schema.vendor_keys).values(row))
-            change = Change(actor, "PutVendorKey", provider, before.state if before else {}, key.state)
+            was = messages.vendor_key(before) if before else None
+            change = Change(actor, "PutVendorKey", provider, was, messages.vendor_key(key))
             journal.record(connection, change, key.created)
 
         await self._database.write(work)
@@ -110,7 +96,7 @@ class Vault:
             if before is None:
                 return
             connection.execute(delete(schema.vendor_keys).where(_V.provider == provider, _V.name == name))
-            change = Change(actor, "DeleteVendorKey", provider, before.state, {})
+            change = Change(actor, "DeleteVendorKey", provider, messages.vendor_key(before), None)
             journal.record(connection, change, round(self._now() * 1e6))
 
         await self._database.write(work)

@@ -94,14 +94,15 @@ def reception(
     sessions = Sessions(database, digester, tokens, lasts=config.session_for)
     registrar = Registrar(ledger, members, digester, policy=config.registration, trial=config.trial_quota)
     passwords = Passwords(memory=config.password_memory, rounds=config.password_rounds)
-    sign_in = SignIn(database, people, passwords, sessions, registrar, Throttle(), digester)
+    throttle = Throttle()
+    sign_in = SignIn(database, people, passwords, sessions, registrar, throttle, digester)
     issuers = {name: Issuer(one, ask) for name, one in config.oidc.items()}
-    oidc = Oidc(issuers, people, registrar, database, key=bytes.fromhex(token_keys[0]))
+    oidc = Oidc(issuers, people, registrar, database, throttle, key=bytes.fromhex(token_keys[0]))
     vault = Vault(database, config.sealing_key or data_dir / PUBLIC_KEY)
     identify = Identify(Gate(admin_secret), tokens, people, verdicts.authorize, config.certificates)
     return Reception(
         doorman=Doorman(database, identify),
-        staff=Staff(people, members, sign_in, Importer(database, digester), vault, Journal(database)),
+        staff=Staff(people, members, registrar, sign_in, Importer(database, digester), vault, Journal(database)),
         people_service=PeopleService(sign_in, oidc, sessions, tokens, people, members),
         vault_service=VaultService(vault),
         sessions=sessions,

@@ -9,7 +9,7 @@ from polyroute.cli.options import ConfigFile, Database, DataDir, settings
 
 app: Final = typer.Typer(help="Look at the tables' versions, change them, move to PostgreSQL.", no_args_is_help=True)
 copies: Final = typer.Typer()
-PANEL: Final = "Keep it running"
+PANEL: Final = "Keep it"
 
 Force = Annotated[bool, typer.Option("--force", help="replace what is there")]
 

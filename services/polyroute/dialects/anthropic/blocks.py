@@ -43,7 +43,8 @@ def read_said(content: object, where: str, *, answer_id: str = "") -> list[Part]
             if out and found.state:
                 out[-1].state.CopyFrom(found.state)
             continue
-        part = read_said_block(block, f"{where}[{number}]", made_call_id(answer_id, number))
+        nameless = block.get("type") == "tool_use" and not block.get("id")
+        part = read_said_block(block, f"{where}[{number}]", made_call_id(answer_id, number) if nameless else "")
         if waiting is not None and not part.HasField("state"):
             part.state.CopyFrom(waiting)
         waiting = None

@@ -153,9 +153,14 @@ class UsageTally:
 
 def _count(value: object) -> int:
     """A figure as a number of tokens; anything that is none counts as zero."""
+    if value is None:
+        return 0
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
     return int(value) if 0 < value < 1 << 53 else 0
+
+
+_NO_PASSES: Final = [0, 0, 0, 0]
 
 
 def _compaction(told: Mapping[str, Any]) -> list[int]:
@@ -165,6 +170,8 @@ def _compaction(told: Mapping[str, Any]) -> list[int]:
     (https://platform.claude.com/docs/en/build-with-claude/compaction).
     """
     iterations = told.get("iterations")
+    if not iterations:
+        return _NO_PASSES
     passes = [
         item
         for item in (iterations if isinstance(iterations, list) else ())
@@ -198,6 +205,8 @@ def usage_json(usage: Usage, details: Mapping[str, Any]) -> dict[str, Any]:
 def extras(value: Mapping[str, Any], known: Iterable[str]) -> dict[str, bytes]:
     """The members that are not `known`, as JSON; null ones say nothing and are left out."""
     known = frozenset(known)
+    if value.keys() <= known:
+        return {}
     return {name: jsontools.dumps(item) for name, item in value.items() if name not in known and item is not None}
 
 

@@ -25,7 +25,7 @@ from polyroute.dialects.anthropic.common import (
 )
 from polyroute.dialects.anthropic.faults import fault_in
 from polyroute.dialects.dialect import BrokenStreamError, SseEvent
-from polyroute.dialects.events import take_apart
+from polyroute.dialects.events import take_apart, text_step
 from polyroute.mesh.errors import MeshError
 
 TEXT, THINKING, CALL = "text", "thinking", "tool_use"
@@ -172,7 +172,7 @@ class AnthropicReader:
 
     def _text(self, block: _Block, text: str, out: list[ChatEvent]) -> None:
         if text:
-            out.append(ChatEvent(text=pb.TextDelta(text=text)))
+            out.append(text_step(text))
             block.told, self._open = True, TEXT
 
     def _think(self, block: _Block, step: pb.ReasoningDelta, out: list[ChatEvent]) -> None:

@@ -60,7 +60,7 @@ class AnthropicWriter:
 
     def _event(self, event: ChatEvent) -> None:
         kind = event.WhichOneof("event")
-        if "usage_details" in event.extensions:
+        if event.extensions and "usage_details" in event.extensions:
             self._details = details_of(event.extensions["usage_details"])
         if kind == "usage":
             self._usage = event.usage
@@ -254,10 +254,11 @@ class AnthropicWriter:
         self._write("message_stop", {})
 
     def _delta(self, event: ChatEvent, delta: dict[str, Any]) -> None:
-        put_extras(
-            delta,
-            {name.removeprefix(_DELTA): raw for name, raw in event.extensions.items() if name.startswith(_DELTA)},
-        )
+        if event.extensions:
+            put_extras(
+                delta,
+                {name.removeprefix(_DELTA): raw for name, raw in event.extensions.items() if name.startswith(_DELTA)},
+            )
         self._write_delta(delta)
 
     def _write_delta(self, delta: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def _read(value: dict[str, Any]) -> ChatResponse:
     )
     for number, choice in enumerate(value["choices"]):
         if isinstance(choice, dict):
-            response.choices.append(_read_choice(choice, number, response))
+            _read_choice(choice, number, response)
     usage = usage_from(value.get("usage"))
     if usage:
         response.usage.CopyFrom(usage)
@@ -78,15 +78,15 @@ def seconds_of(created: object) -> int:
     return int(created) if isinstance(created, int | float) and 0 <= created < 1 << 53 else 0
 
 
-def _read_choice(value: dict[str, Any], number: int, response: ChatResponse) -> Choice:
+def _read_choice(value: dict[str, Any], number: int, response: ChatResponse) -> None:
+    """Adds a choice; written where it stays, for a message that is put into another is copied."""
     word = value.get("finish_reason")
     index = value.get("index")
-    choice = Choice(
+    choice = response.choices.add(
         index=index if isinstance(index, int) else number,
         vendor_finish_reason=word if is_finish(word) else "",
     )
-    message = value.get("message") or value.get("delta") or {}
-    choice.message.CopyFrom(_read_message(message, response, choice.index))
+    _read_message(value.get("message") or value.get("delta") or {}, choice.message, response, choice.index)
     if not choice.message.parts and isinstance(value.get("text"), str):
         choice.message.parts.append(Part(text=pb.TextPart(text=value["text"])))
     called = any(part.HasField("tool_call") for part in choice.message.parts)
@@ -95,7 +95,6 @@ def _read_choice(value: dict[str, Any], number: int, response: ChatResponse) -> 
         choice.logprobs = jsontools.dumps(value["logprobs"])
     for name, raw in parts.extras(value, _CHOICE_MEMBERS).items():
         choice.extensions[name] = raw
-    return choice
 
 
 def says_something(logprobs: object) -> bool:
@@ -103,13 +102,17 @@ def says_something(logprobs: object) -> bool:
     return any(item is not None for item in logprobs.values()) if isinstance(logprobs, dict) else bool(logprobs)
 
 
-def _read_message(value: dict[str, Any], response: ChatResponse, choice: int) -> Message:
-    message = Message(role=pb.ROLE_ASSISTANT)
+def _read_message(value: dict[str, Any], message: Message, response: ChatResponse, choice: int) -> None:
+    message.role = pb.ROLE_ASSISTANT
     message.parts.extend(read_reasoning(value))
-    known, unknown = read_content(value.get("content"))
-    message.parts.extend(known)
-    if unknown:
-        message.extensions["content_parts"] = jsontools.dumps(unknown)
+    content = value.get("content")
+    if isinstance(content, str) and content:
+        message.parts.add().text.text = content
+    elif content:
+        known, unknown = read_content(content)
+        message.parts.extend(known)
+        if unknown:
+            message.extensions["content_parts"] = jsontools.dumps(unknown)
     if value.get("refusal"):
         message.parts.append(Part(refusal=pb.RefusalPart(text=value["refusal"])))
     if isinstance(value.get("audio"), dict) and any(value["audio"].values()):
@@ -126,7 +129,6 @@ def _read_message(value: dict[str, Any], response: ChatResponse, choice: int) ->
         message.parts.append(part)
     for name, raw in parts.extras(value, MESSAGE_MEMBERS).items():
         message.extensions[name] = raw
-    return message
 
 
 def read_content(content: object) -> tuple[list[Part], list[Any]]:

@@ -19,6 +19,8 @@ _TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
 def extras(value: Mapping[str, Any], known: Iterable[str]) -> dict[str, bytes]:
     """The members that are not `known`, as JSON; null ones say nothing and are left out."""
     known = frozenset(known)
+    if value.keys() <= known:
+        return {}
     return {name: jsontools.dumps(item) for name, item in value.items() if name not in known and item is not None}
 
 

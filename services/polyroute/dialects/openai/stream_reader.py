@@ -12,6 +12,7 @@ from polyroute.api.chat.v1.chat_pb2 import ChatEvent, Part, Usage
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects import faults, jsontools, sse
 from polyroute.dialects.dialect import BrokenStreamError, SseEvent
+from polyroute.dialects.events import text_step
 from polyroute.dialects.openai import parts
 from polyroute.dialects.openai.chat_answer import (
     ANSWER_MEMBERS,
@@ -28,6 +29,8 @@ from polyroute.mesh.errors import MeshError
 
 # Padding against traffic analysis; random, and new with every event.
 _PADDING: Final = frozenset({"obfuscation", "p"})
+_EVENT_MEMBERS: Final = ANSWER_MEMBERS | _PADDING
+_TEXT_ONLY: Final = frozenset({"content", "role"})
 _CHOICE_MEMBERS: Final = frozenset({"index", "message", "delta", "text", "finish_reason", "logprobs"})
 _CALL_MEMBERS: Final = frozenset({"id", "type", "index", "function", "custom", "extra_content"})
 
@@ -64,6 +67,7 @@ class OpenAIReader:
         self._usage: Usage | None = None
         self._choices: dict[int, _Choice] = {}
         self._sent: dict[str, bytes] = {}  # members of events that repeat with every event, as last told
+        self._words: dict[str, str] = {}  # of them, those that are texts
         self._held: dict[str, bytes] = {}  # members of events that gave no step yet
 
     def feed(self, events: list[SseEvent]) -> list[ChatEvent]:
@@ -92,7 +96,7 @@ class OpenAIReader:
         return self._close()
 
     def _event(self, name: str, data: bytes, out: list[ChatEvent]) -> None:
-        if data.strip() == sse.DONE:
+        if data[:1] != b"{" and data.strip() == sse.DONE:
             self._done = True
             out += self._close()
             return
@@ -109,10 +113,9 @@ class OpenAIReader:
         for place, value in enumerate(chunk.get("choices") or ()):
             if isinstance(value, dict):
                 self._choice(value, place, chunk, out)
-        usage = usage_from(chunk.get("usage"))
-        if usage:
-            self._usage = usage
-        self._note_members(chunk, out[before:])
+        if chunk.get("usage") is not None:
+            self._usage = usage_from(chunk["usage"]) or self._usage
+        self._note_members(chunk, out, before)
 
     def _start(self, chunk: dict[str, Any], out: list[ChatEvent]) -> None:
         """The first event that says what answers; some vendors send an empty one ahead, about the prompt."""
@@ -124,19 +127,26 @@ class OpenAIReader:
         start = pb.AnswerStart(id=self._id, model=chunk.get("model") or "", create_time=self._created)
         out.append(ChatEvent(start=start))
 
-    def _note_members(self, chunk: dict[str, Any], made: list[ChatEvent]) -> None:
-        for name, raw in parts.extras(chunk, ANSWER_MEMBERS | _PADDING).items():
+    def _note_members(self, chunk: dict[str, Any], out: list[ChatEvent], before: int) -> None:
+        """Keeps members that no step models until there is a step to go with: the first that this event made."""
+        for name, item in chunk.items():
+            if name in _EVENT_MEMBERS or item is None or (isinstance(item, str) and self._words.get(name) == item):
+                continue
+            raw = jsontools.dumps(item)
             if self._sent.get(name) != raw:
                 self._sent[name] = self._held[name] = raw
-        if made and self._held:
+                self._words[name] = item if isinstance(item, str) else ""
+        if self._held and len(out) > before:
             for name, raw in self._held.items():
-                made[0].extensions[name] = raw
+                out[before].extensions[name] = raw
             self._held.clear()
 
     def _choice(self, value: dict[str, Any], place: int, chunk: dict[str, Any], out: list[ChatEvent]) -> None:
         index = value.get("index")
         index = index if isinstance(index, int) else place
-        choice = self._choices.setdefault(index, _Choice(index))
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = _Choice(index)
         before = len(out)
         delta = value.get("delta")
         whole = value.get("message")
@@ -146,16 +156,22 @@ class OpenAIReader:
             self._delta(delta, choice, out)
         elif isinstance(value.get("text"), str) and value["text"]:  # beside a delta it repeats it
             out.append(ChatEvent(choice=index, text=pb.TextDelta(text=value["text"])))
-        if says_something(value.get("logprobs")):
+        if value.get("logprobs") is not None and says_something(value["logprobs"]):
             out.append(ChatEvent(choice=index, logprobs=jsontools.dumps(value["logprobs"])))
         choice.spoke = choice.spoke or len(out) > before
         if is_finish(value.get("finish_reason")):
             choice.finish = better_finish(choice.finish, value["finish_reason"])
-        members = {f"choice.{name}": raw for name, raw in parts.extras(value, _CHOICE_MEMBERS).items()}
+        self._note("choice.", value, _CHOICE_MEMBERS, index, out[before:])
         if isinstance(delta, dict):
-            members |= {f"delta.{name}": raw for name, raw in parts.extras(delta, MESSAGE_MEMBERS).items()}
-        for name, raw in members.items():
-            self._member(f"{index}.{name}", name, raw, out[before:])
+            self._note("delta.", delta, MESSAGE_MEMBERS, index, out[before:])
+
+    def _note(
+        self, level: str, value: dict[str, Any], known: frozenset[str], index: int, made: list[ChatEvent]
+    ) -> None:
+        if value.keys() <= known:
+            return
+        for member, raw in parts.extras(value, known).items():
+            self._member(f"{index}.{level}{member}", f"{level}{member}", raw, made)
 
     def _member(self, key: str, name: str, raw: bytes, made: list[ChatEvent]) -> None:
         if self._sent.get(key) == raw:
@@ -168,10 +184,14 @@ class OpenAIReader:
 
     def _delta(self, delta: dict[str, Any], choice: _Choice, out: list[ChatEvent]) -> None:
         content = delta.get("content")
+        if isinstance(content, str) and delta.keys() <= _TEXT_ONLY:
+            if content:
+                out.append(text_step(content, choice.index))
+            return
         self._reasoning(delta, choice, out)
         if isinstance(content, str):
             if content:
-                out.append(ChatEvent(choice=choice.index, text=pb.TextDelta(text=content)))
+                out.append(text_step(content, choice.index))
         elif content:
             self._content(content, choice, out)
         if delta.get("refusal"):

@@ -55,9 +55,10 @@ class OpenAIWriter:
         out: dict[str, Any] = self._base | {"choices": [choice]}
         if self._include_usage:
             out["usage"] = None
-        for name, raw in event.extensions.items():
-            if not name.startswith(_LEVELS):
-                out.setdefault(name, jsontools.loads(raw))
+        if event.extensions:
+            for name, raw in event.extensions.items():
+                if not name.startswith(_LEVELS):
+                    out.setdefault(name, jsontools.loads(raw))
         return jsontools.dumps(out)
 
     def _choice(self, event: ChatEvent, kind: str) -> dict[str, Any] | None:
@@ -137,6 +138,8 @@ def _audio(step: pb.AudioDelta) -> dict[str, Any]:
 
 
 def _put_members(target: dict[str, Any], event: ChatEvent, level: str) -> None:
+    if not event.extensions:  # most have none
+        return
     for name, raw in event.extensions.items():
         if name.startswith(level):
             target.setdefault(name.removeprefix(level), jsontools.loads(raw))

@@ -34,6 +34,7 @@ class Administration:
 
     def __init__(self, channel: grpc.aio.Channel, package: str = PACKAGE) -> None:
         self.table: Final = Table(bindings(services(package)))
+        self._named = {binding.method.name: binding for binding in self.table.bindings}
         self._rules = Rules()
         self._calls = {binding.rpc: _call(channel, binding) for binding in self.table.bindings}
 
@@ -64,6 +65,20 @@ class Administration:
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from None
         return cast("Message", answer)
+
+    async def call(self, name: str, request: Message, address: str) -> Any:
+        """The answer to a request of somebody who has no credential yet.
+
+        Args:
+            name: The method.
+            request: Its rules are checked here.
+            address: Where the caller is.
+
+        Raises:
+            MeshError: REASON_INVALID_REQUEST, or what the auth role refuses.
+        """
+        self._rules.check(request)
+        return await self.ask(self._named[name], request, "", address)
 
 
 def metadata(credential: str, address: str = "") -> tuple[tuple[str, str], ...]:

@@ -76,9 +76,7 @@ class Throttle:
 def _network(address: str) -> str:
     """What counts as one address: of IPv6 its network."""
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.IPv6Address(address)
     except ValueError:
         return address
-    if parsed.version == 4:
-        return address
-    return str(ipaddress.ip_network((parsed, _V6_PREFIX), strict=False))
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((int(parsed), _V6_PREFIX), strict=False))

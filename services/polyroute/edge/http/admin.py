@@ -21,8 +21,10 @@ from polyroute.edge.admin.gateway import SECONDS, Administration
 from polyroute.edge.admin.openapi import document
 from polyroute.edge.admin.throttle import Throttle
 from polyroute.edge.admin.transcoding import invalid, written
+from polyroute.edge.http import browser
 from polyroute.edge.http.access import Access, Declared
 from polyroute.edge.http.body import ClientGoneError, Receive, Scope, Send, headers_of, read_body
+from polyroute.edge.http.browser import Browser
 from polyroute.mesh import scope as scopes
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.scope import Scope as MeshScope
@@ -74,13 +76,15 @@ class AdminDoor:
     ) -> None:
         self._administration = administration
         self._reach = reach
+        self._browser = Browser(administration)
         self._throttle = Throttle(clock)
         self._document = orjson.dumps(document(administration.table.bindings))
 
     @property
     def declared(self) -> Iterator[Declared]:
         """Its paths, and who may use them."""
-        yield Declared("GET", DOCUMENT, Access.PUBLIC)
+        for path in (DOCUMENT, browser.BEGIN, browser.CALLBACK):
+            yield Declared("GET", path, Access.PUBLIC)
         for binding in self._administration.table.bindings:
             access = Access.PUBLIC if anonymous(binding.method) else Access.ADMIN
             yield Declared(binding.verb, binding.template, access)
@@ -113,6 +117,8 @@ class AdminDoor:
             raise _nothing(path)
         if path == DOCUMENT and verb == "GET":
             return Response(self._document, headers=_HEADERS)
+        if self._browser.takes(path) and verb == "GET":
+            return await self._browser.answer(path, scope["query_string"].decode("latin-1"), headers, _address(scope))
         found = self._find(verb, path)
         if found is None:
             return self._other_verbs(verb, path)
@@ -127,7 +133,7 @@ class AdminDoor:
 
     async def _asked(self, binding: Binding, request: Any, credential: str, address: str) -> Any:
         """The answer to a request, whose credential is counted until it has proved good."""
-        if not credential:
+        if anonymous(binding.method):  # what comes along with it is not looked at, and so proves nothing
             return await self._administration.ask(binding, request, "", address)
         self._throttle.begin(address, credential)
         try:
@@ -147,7 +153,8 @@ class AdminDoor:
 
     def _other_verbs(self, verb: str, path: str) -> Response:
         """405 where another verb would do (RFC 9110, section 15.5.6)."""
-        verbs = ["GET"] if path == DOCUMENT else self._administration.table.verbs(path)
+        page = path == DOCUMENT or self._browser.takes(path)
+        verbs = ["GET"] if page else self._administration.table.verbs(path)
         if not verbs:
             raise _nothing(path)
         error = MeshError(pb.REASON_INVALID_REQUEST, f"{verb} is not possible here")

@@ -67,6 +67,7 @@ class Claims:
         self._timeout = timeout
         self._lease = lease
         self._running: dict[bytes, Claim] = {}
+        self._asked: dict[tuple[bytes, bytes], asyncio.Future[Kept | MeshError]] = {}
         self._late: set[asyncio.Task[None]] = set()
 
     async def claim(self, request: Request, request_id: str) -> Claim | Kept:
@@ -80,6 +81,32 @@ class Claims:
         if here is not None:
             same = here.request.fingerprint == request.fingerprint
             raise _refusal(pb.ENTRY_STATE_RUNNING if same else pb.ENTRY_STATE_MISMATCH)
+        asked = self._asked.get((request.entry, request.fingerprint))
+        if asked is None:
+            return await self._first(request, request_id)
+        heard = await asyncio.shield(asked)
+        if isinstance(heard, MeshError):
+            raise heard
+        return heard
+
+    async def _first(self, request: Request, request_id: str) -> Claim | Kept:
+        """Asks for all who want the same at this moment: duplicates come in bursts. One of them can have the entry."""
+        place = request.entry, request.fingerprint
+        asked = self._asked[place] = asyncio.get_running_loop().create_future()
+        heard: Kept | MeshError = _refusal(pb.ENTRY_STATE_RUNNING)
+        try:
+            found = await self._found(request, request_id)
+            if isinstance(found, Kept):
+                heard = found
+        except MeshError as refusal:
+            heard = refusal
+            raise
+        finally:
+            del self._asked[place]
+            asked.set_result(heard)
+        return found
+
+    async def _found(self, request: Request, request_id: str) -> Claim | Kept:
         asked = pb.ClaimRequest(
             entry=request.entry,
             fingerprint=request.fingerprint,
@@ -88,11 +115,14 @@ class Claims:
         )
         try:
             found = await self._stub.Claim(asked, timeout=self._timeout)
+        except asyncio.CancelledError:
+            self._give_back(request, request_id)
+            raise
         except grpc.aio.AioRpcError as error:
             failure = from_rpc(error)
             _log.warning("idempotency key not claimed", reason=failure.message)
-            if failure.reason == errors_pb2.REASON_DEADLINE:  # it may have been, and nobody here knows
-                self._later(pb.SettleRequest(entry=request.entry, claim=request_id, released=True))
+            if failure.reason == errors_pb2.REASON_DEADLINE:
+                self._give_back(request, request_id)
             raise MeshError(
                 errors_pb2.REASON_SERVICE_UNAVAILABLE,
                 "idempotency keys cannot be checked just now",
@@ -145,6 +175,10 @@ class Claims:
         """Waits for what is still to be said."""
         if self._late:
             await asyncio.wait(self._late)
+
+    def _give_back(self, request: Request, request_id: str) -> None:
+        """Of an entry that may have been taken, and nobody here knows."""
+        self._later(pb.SettleRequest(entry=request.entry, claim=request_id, released=True))
 
     def _later(self, request: pb.SettleRequest) -> None:
         late = asyncio.get_running_loop().create_task(self._say_again(request))

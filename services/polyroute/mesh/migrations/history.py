@@ -173,6 +173,7 @@ async def _migrating(location: Location) -> AsyncGenerator[Run]:
         async with engine.begin() as connection:
             yield connection.run_sync
     except OperationalError as error:
-        raise UnusableDatabaseError(f"{location.name}: {error.orig}") from error
+        said = " ".join(str(error.orig).split())  # a driver's hints stand on lines of their own
+        raise UnusableDatabaseError(f"{location.name}: {said}") from error
     finally:
         await engine.dispose()

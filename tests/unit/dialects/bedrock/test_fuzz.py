@@ -16,6 +16,7 @@ from polyroute.dialects import bedrock_tasks
 from polyroute.dialects.bedrock_converse import OUTBOUND
 from polyroute.dialects.events import assemble
 from polyroute.mesh.errors import MeshError
+from tests.thorough import examples
 
 NAMES = st.sampled_from(
     """text toolUse toolUseId name input type server_tool_use toolResult content json reasoningContent reasoningText
@@ -73,14 +74,14 @@ def read(events: list[tuple[str, bytes]]) -> pb.ChatResponse:
     return assemble([*reader.feed(events), *reader.finish()])
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(60, 300))
 @given(st.lists(st.tuples(EVENTS, BLOCK | JSON), max_size=6))
 def test_any_stream(events: list[tuple[str, Any]]) -> None:
     """Any JSON in any event is steps, or a fault of the vendor."""
     assert errors_pb2.REASON_UPSTREAM == reason_of(lambda: read([(name, encoded(value)) for name, value in events]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(60, 300))
 @given(st.lists(st.dictionaries(NAMES, JSON, max_size=3) | JSON, max_size=3), JSON, JSON)
 def test_any_answer(content: list[Any], stop: Any, usage: Any) -> None:
     """Any JSON in any place of an answer is an answer, or a fault of the vendor."""
@@ -104,7 +105,7 @@ def test_any_bytes(body: bytes, status: int) -> None:
         assert errors_pb2.REASON_UPSTREAM == reason_of(partial(task.read_outcome, body, ""))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(60, 200))
 @given(JSON)
 def test_any_result_of_a_task(value: Any) -> None:
     """Any JSON is a count or an order, or a fault of the vendor."""
@@ -150,7 +151,7 @@ REQUESTS = st.builds(
 MODELS = st.sampled_from(["anthropic.claude-sonnet-5", "anthropic.claude-sonnet-4-20250514-v1:0", "nova-2-lite", "x"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(60, 300))
 @given(REQUESTS, MODELS, st.sampled_from(["", "openai.chat"]))
 def test_any_request(request: pb.ChatRequest, model: str, source: str) -> None:
     """Any conversation is written as JSON whose roles alternate, or refused."""

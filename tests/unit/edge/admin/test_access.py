@@ -33,9 +33,9 @@ def test_every_path_says_who_may_use_it() -> None:
     public = {declaration.path for declaration in app.declared if declaration.access is Access.PUBLIC}
     open_to_all = {one.template for one in administration.table.bindings if anonymous(one.method)}
 
-    assert {"/", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/admin/v1/openapi.json"} == (
-        public - open_to_all
-    )
+    pages = {"/", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/admin/v1/openapi.json"}
+    browser = {"/admin/v1/oidc/{provider}/begin", "/admin/v1/oidc/callback"}
+    assert pages | browser == public - open_to_all
     assert all(path.startswith("/admin/v1/self:") for path in open_to_all)
     assert len(app.declared) == len(set(app.declared))
 

@@ -83,6 +83,16 @@ def test_ipv6_is_counted_by_network() -> None:
     door.begin("2001:db8:0:1::1", "another network")
 
 
+def test_ipv4_is_not_one_network_where_both_are_listened_to() -> None:
+    """As a socket of IPv6 shows it."""
+    door = Throttle(Clock())
+    judged = guesses(door, "::ffff:192.0.2.1", 100)
+
+    assert TRIES == judged
+    assert not guesses(door, "192.0.2.1", 1)
+    door.begin("::ffff:192.0.2.2", "another")
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes with ever new addresses fills nothing."""
     monkeypatch.setattr(throttle, "ADDRESSES", 50)

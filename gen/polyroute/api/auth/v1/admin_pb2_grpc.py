@@ -201,6 +201,11 @@ class AdminServiceStub:
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleResponse.FromString,
                 _registered_method=True)
+        self.CreatePerson = channel.unary_unary(
+                '/polyroute.api.auth.v1.AdminService/CreatePerson',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePersonRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePersonResponse.FromString,
+                _registered_method=True)
         self.UpdatePerson = channel.unary_unary(
                 '/polyroute.api.auth.v1.AdminService/UpdatePerson',
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.UpdatePersonRequest.SerializeToString,
@@ -474,6 +479,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreatePerson(self, request, context):
+        """Creates a person, and a code by which they set their password; for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdatePerson(self, request, context):
         """Keeps a person out, or lets them in again; for operators.
         """
@@ -691,6 +703,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListPeople,
                     request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleResponse.SerializeToString,
+            ),
+            'CreatePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePerson,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePersonRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePersonResponse.SerializeToString,
             ),
             'UpdatePerson': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdatePerson,
@@ -1620,6 +1637,33 @@ class AdminService:
             '/polyroute.api.auth.v1.AdminService/ListPeople',
             polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleRequest.SerializeToString,
             polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.ListPeopleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.AdminService/CreatePerson',
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePersonRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_people__pb2.CreatePersonResponse.FromString,
             options,
             channel_credentials,
             insecure,

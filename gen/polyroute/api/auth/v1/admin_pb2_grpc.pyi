@@ -90,6 +90,8 @@ class AdminServiceStub:
     """Withdraws an invitation. Repeating it changes nothing."""
     ListPeople: _aio.UnaryUnaryMultiCallable[_people_pb2.ListPeopleRequest, _people_pb2.ListPeopleResponse]
     """Lists people, newest first; for operators."""
+    CreatePerson: _aio.UnaryUnaryMultiCallable[_people_pb2.CreatePersonRequest, _people_pb2.CreatePersonResponse]
+    """Creates a person, and a code by which they set their password; for operators."""
     UpdatePerson: _aio.UnaryUnaryMultiCallable[_people_pb2.UpdatePersonRequest, _people_pb2.UpdatePersonResponse]
     """Keeps a person out, or lets them in again; for operators."""
     CreatePasswordReset: _aio.UnaryUnaryMultiCallable[_people_pb2.CreatePasswordResetRequest, _people_pb2.CreatePasswordResetResponse]
@@ -375,6 +377,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_people_pb2.ListPeopleRequest, _abc.Awaitable[_people_pb2.ListPeopleResponse]],
     ) -> _abc.Awaitable[_people_pb2.ListPeopleResponse]:
         """Lists people, newest first; for operators."""
+
+    @_abc_1.abstractmethod
+    def CreatePerson(
+        self,
+        request: _people_pb2.CreatePersonRequest,
+        context: _aio.ServicerContext[_people_pb2.CreatePersonRequest, _abc.Awaitable[_people_pb2.CreatePersonResponse]],
+    ) -> _abc.Awaitable[_people_pb2.CreatePersonResponse]:
+        """Creates a person, and a code by which they set their password; for operators."""
 
     @_abc_1.abstractmethod
     def UpdatePerson(

@@ -614,10 +614,13 @@ class BeginOidcResponse(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     STATE_COOKIE_FIELD_NUMBER: _builtins.int
     VALID_FOR_FIELD_NUMBER: _builtins.int
+    REDIRECT_URI_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """The browser is sent there."""
     state_cookie: _builtins.str
     """Kept by the browser in a cookie (HttpOnly, Secure, SameSite=Lax) and brought back: sealed, of no use elsewhere."""
+    redirect_uri: _builtins.str
+    """Where the provider sends the browser back to, as the operator set it: the one place that the cookie is for."""
     @_builtins.property
     def valid_for(self) -> _duration_pb2.Duration:
         """How long the cookie is good."""
@@ -628,10 +631,11 @@ class BeginOidcResponse(_message.Message):
         url: _builtins.str = ...,
         state_cookie: _builtins.str = ...,
         valid_for: _duration_pb2.Duration | None = ...,
+        redirect_uri: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state_cookie", b"state_cookie", "url", b"url", "valid_for", b"valid_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["redirect_uri", b"redirect_uri", "state_cookie", b"state_cookie", "url", b"url", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -646,22 +650,26 @@ class FinishOidcRequest(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     STATE_COOKIE_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """Parameter `code` of the redirection."""
     state: _builtins.str
     """Parameter `state` of the redirection."""
     state_cookie: _builtins.str
     """The cookie."""
+    issuer: _builtins.str
+    """Parameter `iss` of the redirection (RFC 9207), where the provider sends one: another issuer's is refused."""
     def __init__(
         self,
         *,
         code: _builtins.str = ...,
         state: _builtins.str = ...,
         state_cookie: _builtins.str = ...,
+        issuer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "state", b"state", "state_cookie", b"state_cookie"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "issuer", b"issuer", "state", b"state", "state_cookie", b"state_cookie"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1174,6 +1182,78 @@ class ListPeopleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPeopleResponse: _TypeAlias = ListPeopleResponse  # noqa: Y015
+
+@_typing.final
+class CreatePersonRequest(_message.Message):
+    """Creates a person, whether or not people may register; nobody has their password."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """By which they sign in; the operator vouches that it is theirs."""
+    name: _builtins.str
+    """Name for people; empty means the e-mail address."""
+    account_id: _builtins.str
+    """The account they will be in; empty means one of their own, with the trial quota."""
+    role: _auth_pb2.MemberRole.ValueType
+    """What they may do in it; unset means a member. Of their own account they are the owner."""
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+        name: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        role: _auth_pb2.MemberRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "email", b"email", "name", b"name", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePersonRequest: _TypeAlias = CreatePersonRequest  # noqa: Y015
+
+@_typing.final
+class CreatePersonResponse(_message.Message):
+    """They are created."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account they are in."""
+    code: _builtins.str
+    """With it they set their password (PeopleService.ResetPassword): works once; shown this once."""
+    @_builtins.property
+    def person(self) -> Global___Person:
+        """The new one."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the code works."""
+
+    def __init__(
+        self,
+        *,
+        person: Global___Person | None = ...,
+        account_id: _builtins.str = ...,
+        code: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "person", b"person"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "code", b"code", "expire_time", b"expire_time", "person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePersonResponse: _TypeAlias = CreatePersonResponse  # noqa: Y015
 
 @_typing.final
 class UpdatePersonRequest(_message.Message):

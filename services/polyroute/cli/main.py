@@ -61,8 +61,7 @@ for panel, groups in GROUPS.items():
         app.add_typer(group, name=name, rich_help_panel=panel)
 app.add_typer(people.own)
 app.add_typer(database.app, name="migrate", rich_help_panel="Keep it")
-app.command("backup", rich_help_panel="Keep it")(database.backup)
-app.command("restore", rich_help_panel="Keep it")(database.restore)
+app.add_typer(database.copies)
 
 
 def main() -> None:

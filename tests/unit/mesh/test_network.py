@@ -11,7 +11,7 @@ from polyroute.mesh.network import service_config, services_of, watches_of
 from polyroute.mesh.roles import ROLES
 
 HARMLESS = {  # unary methods that the contract declares free of side effects or idempotent
-    "auth": {"Authorize", "ListKeys", "RevokeKey"},
+    "auth": {"Authorize", "GetCommonLimits", "ListKeys", "RevokeKey"},
     "metrics": {"Append", "QueryUsage", "ListCalls", "GetExposition"},
     "providers": set(),
     "router": {
@@ -23,6 +23,7 @@ HARMLESS = {  # unary methods that the contract declares free of side effects or
         "ListCatalogVersions",
         "ListDecisions",
         "ListModels",
+        "ListPrices",
         "PreviewPolicy",
     },
     "edge": {"ListModels"},

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
+from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 
-from google.api import annotations_pb2
 from polyroute.api.options.v1 import options_pb2
 
 VERBS: Final = ("get", "put", "post", "delete", "patch")

@@ -1,7 +1,7 @@
 """What callers may say of vendors, by the openai client; three vendors that differ in price, speed and region."""
 
 import asyncio
-import random
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -201,9 +201,8 @@ async def test_the_explanation(gateway: Gateway) -> None:
 
 
 async def test_default_shares_by_price(client: openai.AsyncOpenAI) -> None:
-    """Nothing said: the cheapest gets most, by the inverse square of the price, and the others their share."""
-    random.seed(1)
-    count = 60
-    found = await asyncio.gather(*(served(client) for _ in range(count)))
+    """Nothing said: the cheapest gets most, though it is slow; the others get their share."""
+    found = Counter(await asyncio.gather(*(served(client) for _ in range(150))))
 
-    assert found.count("cheap") > count * 0.6
+    assert "cheap" == found.most_common(1)[0][0]
+    assert set(VENDORS) == found.keys()

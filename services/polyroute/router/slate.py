@@ -88,6 +88,7 @@ class Slate:
         self._pieces = [_in_response(runner.deployment.attempt) for runner in self.runners]
         head = pb.DecideResponse(record=self._head())
         self._shared = head.SerializeToString() + (_in_response(self._plan_tail()) if self.runners else b"")
+        self._whole = self._without_draws()
 
     def answer(self, request: pb.DecideRequest, sticky: str) -> pb.DecideResponse:
         """The plan of one call, and what its record says in any case; no plan when nobody may serve it.
@@ -97,10 +98,11 @@ class Slate:
             sticky: What keeps it together with others; empty when nothing does.
         """
         request_id = request.request_id
-        if not self.runners:
-            response = pb.DecideResponse.FromString(self._shared)
-            response.record.request_id = request_id
-            response.record.requested_model = request.facts.model
+        if self._whole and not sticky:
+            response = pb.DecideResponse.FromString(self._whole)
+            record = response.record
+            record.request_id = request_id
+            record.requested_model = request.facts.model
             return response
         picked = self.pick(numbers(request_id), sticky)
         pieces = [self._pieces[index] for index in picked.order]
@@ -133,6 +135,19 @@ class Slate:
             first = unknown[int(chance / self._explore * len(unknown))]
             return Picked(self._order(chances, first), True, seat)
         return Picked(self._order(chances, seat), False, seat)
+
+    def _without_draws(self) -> bytes:
+        """The whole answer where nothing is left to chance, as nearly always when somebody sorts; else empty."""
+        if not self.runners:
+            return self._shared
+        drawn = [urn for place in range(len(self._counts)) for urn in self._stages[place] if len(urn.members) > 1]
+        if drawn or self._explore:
+            return b""
+        order = self._order(iter(()), -1)
+        response = pb.DecideResponse.FromString(b"".join([self._pieces[index] for index in order]) + self._shared)
+        if self._several:
+            response.plan.model = response.record.resolved_model = self.runners[order[0]].deployment.model
+        return response.SerializeToString()
 
     def _order(self, chances: Iterator[int], first: int) -> list[int]:
         order = [first] if first >= 0 else []

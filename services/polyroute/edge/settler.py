@@ -25,7 +25,6 @@ SEND_SECONDS: Final = 10.0
 CHECKPOINT_SECONDS: Final = 2.0  # between two notes of what a running attempt has cost
 LOST_SECONDS: Final = 60.0  # after a call's deadline, when it counts as lost
 MODEL_CHARACTERS: Final = 64  # four bytes each at most, as the contract bounds it
-MILLION: Final = 1_000_000
 COMPLETED_RULE: Final = "completed/2"  # as the table of `charging` has it
 UNCHARGED_RULE: Final = "uncharged/1"  # of attempts that cost nothing, and of which the ledger may have a checkpoint
 
@@ -143,7 +142,7 @@ def _of_record(record: CallRecord) -> Iterator[Settlement]:
         if row.HasField("cost_nanos"):
             settlement.cost_nanos = row.cost_nanos
         yield settlement
-    if record.total_microseconds < CHECKPOINT_SECONDS * MILLION:
+    if not record.noted:
         return
     for number in range(1, len(record.attempts) + 1):
         if number not in charged:

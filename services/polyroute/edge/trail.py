@@ -64,6 +64,7 @@ class Trail:
         attempt_ns: The same in nanoseconds since the epoch.
         first_number: Of its first attempt; 2 in the trail of an attempt that runs beside the first.
         hedged: Number of the attempt that was begun beside another one; 0 when none was.
+        noted: What it costs was written down while it ran.
     """
 
     request_id: str
@@ -100,6 +101,7 @@ class Trail:
     attempt_ns: int = 0
     first_number: int = 1
     hedged: int = 0
+    noted: bool = False
     _outrun: "Trail | None" = None
 
     @property
@@ -141,6 +143,7 @@ class Trail:
             return None
         if not self.attempt.HasField("price"):
             return None
+        self.noted = True
         usage = self.usage
         if usage is None or usage.estimated or not plausible(usage):
             usage = self._delivered()
@@ -228,6 +231,7 @@ class Trail:
     def take(self, other: "Trail") -> None:
         """Adds the attempts of another trail."""
         self.attempts += other.attempts
+        self.noted |= other.noted
         self.tried += other.tried
         self.waits |= other.waits
         self.other_keys |= other.other_keys
@@ -358,6 +362,7 @@ class Trail:
             node_id=self.node,
             finish_reason=self.finish,
             held=self.admission is not None and self.admission.paid is not None,
+            noted=self.noted,
             charges=[self._charge(row) for row in rows],
         )
         if self.facts is not None:

@@ -495,7 +495,7 @@ def test_calls_that_no_budget_pays_for_are_charged_from_their_records() -> None:
 
 
 def test_each_attempt_that_is_charged_is_a_charge_of_its_own() -> None:
-    """And one that is not, of a call that lasted, takes back the checkpoint that the ledger may have."""
+    """And one that is not takes back the checkpoint that the ledger may have, if one was written down."""
     record = CallRecord(
         request_id="r",
         caller=Caller(account_id="acc_1"),
@@ -504,7 +504,7 @@ def test_each_attempt_that_is_charged_is_a_charge_of_its_own() -> None:
         charges=[AttemptCharge(attempt=2, cost_nanos=5, rule="cancelled/2", price_version="p")],
     )
     short = list(of_records([record]))
-    record.total_microseconds = 3_000_000
+    record.noted = True
     long = list(of_records([record]))
 
     assert [(2, 5, "b/x", "p")] == [(one.attempt, one.cost_nanos, one.deployment, one.price_version) for one in short]

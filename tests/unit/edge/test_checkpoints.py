@@ -14,7 +14,7 @@ from polyroute.api.providers.v1.providers_pb2 import Finished
 from polyroute.api.router.v1.router_pb2 import BILLED_PART_NOTHING, Attempt, Billing, Price
 from polyroute.edge.allowance import Allowances
 from polyroute.edge.recorder import Recorder
-from polyroute.edge.settler import LOST_SECONDS, Settler, succeed
+from polyroute.edge.settler import LOST_SECONDS, UNCHARGED_RULE, Settler, of_records, succeed
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 from tests.unit.edge.peers import CALLER, Clock, MemorySpool
@@ -148,3 +148,16 @@ def test_a_life_knows_the_one_before(tmp_path: Path) -> None:
     file = tmp_path / "holder"
 
     assert ["", "first", "second"] == [succeed(file, name) for name in ("first", "second", "third")]
+
+
+async def test_a_call_that_costs_nothing_takes_its_checkpoint_back() -> None:
+    """However short it was: a note may fall into any moment of it, and would stand for a call that was interrupted."""
+    edge = Edge()
+    free = await edge.call(Attempt(deployment="a/x", model="x", price=Price(version="free")))
+    quick = await edge.call(Attempt(deployment="a/x", model="x", price=Price(version="free")))
+    quick.completed(Usage(input_tokens=3), Finished())
+    edge.allowances.checkpoints.note()
+    free.completed(Usage(input_tokens=3, output_tokens=2), Finished())
+
+    assert [(1, 0, UNCHARGED_RULE)] == [(one.attempt, one.cost_nanos, one.rule) for one in of_records([free.record()])]
+    assert [] == list(of_records([quick.record()]))

@@ -182,6 +182,7 @@ class CallRecord(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     CHARGES_FIELD_NUMBER: _builtins.int
+    NOTED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7; the record's key."""
     operation: _chat_pb2.Operation.ValueType
@@ -228,6 +229,8 @@ class CallRecord(_message.Message):
     """Digest of that policy's content."""
     held: _builtins.bool
     """Money was held for it: its charges reach the ledger by themselves, and not by this record."""
+    noted: _builtins.bool
+    """What an attempt has cost so far was written down while it ran: one that is charged nothing has to say so."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it came in."""
@@ -284,10 +287,11 @@ class CallRecord(_message.Message):
         policy_version: _builtins.str = ...,
         held: _builtins.bool = ...,
         charges: _abc.Iterable[Global___AttemptCharge] | None = ...,
+        noted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "caller", b"caller", "cost_nanos", b"cost_nanos", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "attempts", b"attempts", "caller", b"caller", "catalog_version", b"catalog_version", "charges", b"charges", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "finish_reason", b"finish_reason", "first_token_microseconds", b"first_token_microseconds", "held", b"held", "http_status", b"http_status", "model", b"model", "node_id", b"node_id", "operation", b"operation", "outcome", b"outcome", "overhead_microseconds", b"overhead_microseconds", "policy", b"policy", "policy_version", b"policy_version", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "request_id", b"request_id", "requested_model", b"requested_model", "start_time", b"start_time", "stream", b"stream", "tags", b"tags", "total_microseconds", b"total_microseconds", "usage", b"usage", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "attempts", b"attempts", "caller", b"caller", "catalog_version", b"catalog_version", "charges", b"charges", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "finish_reason", b"finish_reason", "first_token_microseconds", b"first_token_microseconds", "held", b"held", "http_status", b"http_status", "model", b"model", "node_id", b"node_id", "noted", b"noted", "operation", b"operation", "outcome", b"outcome", "overhead_microseconds", b"overhead_microseconds", "policy", b"policy", "policy_version", b"policy_version", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "request_id", b"request_id", "requested_model", b"requested_model", "start_time", b"start_time", "stream", b"stream", "tags", b"tags", "total_microseconds", b"total_microseconds", "usage", b"usage", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_nanos: _TypeAlias = _typing.Literal["cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_nanos: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos"]  # noqa: Y015

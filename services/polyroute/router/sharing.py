@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from polyroute.api.errors.v1.errors_pb2 import Fault
+from polyroute.mesh import redis
 from polyroute.router.health.tracker import Health, Resting
 
 EVERY: Final = 0.5  # s between two looks
@@ -21,7 +22,6 @@ ANSWER_SECONDS: Final = 0.5
 AWAY_SECONDS: Final = 5.0  # until a server that did not answer is asked again
 KEY: Final = "{polyroute}:rests"  # sorted set: what rests -> server time in ms at which it is back
 _MS: Final = 1000
-_SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss"}
 _log = structlog.get_logger("sharing")
 
 
@@ -96,15 +96,8 @@ class Sharing:
 
 
 def connect(url: str) -> Redis:
-    """A client for the server at `url`: `redis`, `rediss`, `valkey`, `valkeys` or `unix`; connects when first asked."""
-    scheme, found, rest = url.partition("://")
-    pool = BlockingConnectionPool.from_url(
-        f"{_SCHEMES.get(scheme, scheme)}{found}{rest}",
-        max_connections=2,
-        socket_timeout=ANSWER_SECONDS,
-        socket_connect_timeout=ANSWER_SECONDS,
-    )
-    return Redis.from_pool(pool)
+    """A client for the server at `url`; connects when it is first asked."""
+    return redis.connect(url, seconds=ANSWER_SECONDS, connections=2)
 
 
 def _member(one: Resting) -> str:

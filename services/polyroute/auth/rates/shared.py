@@ -15,13 +15,11 @@ from typing import Any, Final
 from uuid import uuid4
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as LostError
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from polyroute.auth.rates.limits import RATE_SECONDS, SLOT_SECONDS, Claim, Kind, LocalCounters, Place, Share
+from polyroute.mesh import redis
 
 AWAY_SECONDS: Final = 1.0  # between two questions to a Redis that does not answer
 ANSWER_SECONDS: Final = 0.25  # that it may take: counting alone is better than waiting
@@ -29,26 +27,12 @@ CONNECTIONS: Final = 8
 PREFIX: Final = "{polyroute}:limits"  # the braces keep all keys in one slot of a cluster, as one script needs it
 MICRO: Final = 1_000_000
 
-_SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss"}
 _log = structlog.get_logger("limits")
 
 
 def connect(url: str) -> Redis:
-    """A client for the server at `url`; connects when it is first asked.
-
-    Args:
-        url: `redis://user:password@host:6379/0`, `rediss://...` with TLS, `unix:///path?db=0`; `valkey` for `redis`.
-    """
-    scheme, found, rest = url.partition("://")
-    pool = BlockingConnectionPool.from_url(
-        f"{_SCHEMES.get(scheme, scheme)}{found}{rest}",
-        max_connections=CONNECTIONS,
-        timeout=ANSWER_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
-        socket_connect_timeout=ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 1, (LostError,)),  # a connection that a restart broke; a slow answer is not repeated
-    )
-    return Redis.from_pool(pool)
+    """A client for the server at `url`, for counting; connects when it is first asked."""
+    return redis.connect(url, seconds=ANSWER_SECONDS, connections=CONNECTIONS)
 
 
 class RedisCounters:

@@ -66,6 +66,8 @@ class Decider:
             )
         except grpc.aio.AioRpcError as error:
             failure = from_rpc(error)
+            if _away(failure):  # nobody heard them
+                self._reports.extendleft(reversed(request.reports))
             remembered = self._plans.find(kind, request, now) if _away(failure) else None
             if remembered is None:
                 raise _unheard(call, failure) from None

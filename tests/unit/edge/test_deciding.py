@@ -6,6 +6,7 @@ import pytest
 
 from polyroute.api.chat.v1.chat_pb2 import CAPABILITY_VISION, OPERATION_CHAT, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord
 from polyroute.api.router.v1.router_pb2 import DecideRequest, DecideResponse, Preferences
 from polyroute.edge import deciding
 from polyroute.edge.call import Call
@@ -150,3 +151,21 @@ async def test_router_that_has_nobody_is_not_away(clock: Clock) -> None:
             await asks.decide(call())
 
         assert failure.message == caught.value.message
+
+
+async def test_what_was_seen_of_vendors_waits_for_the_router(clock: Clock) -> None:
+    """Reports that nobody heard go with the first question that is answered, in their order."""
+    router = FakeRouter("a/x")  # type: ignore[abstract] # has what the edge calls
+    asks = decider(router)
+    await asks.decide(call())
+    router.failure = AWAY
+    for name in ("a/x", "b/y"):
+        seen = Trail(name)
+        seen.attempts.append(AttemptRecord(deployment=name))
+        asks.report(seen)
+        await asks.decide(call())
+        clock.advance(deciding.ASK_AGAIN + 0.1)
+    router.failure = None
+    await asks.decide(call())
+
+    assert ["a/x", "b/y"] == [one.deployment for one in router.requests[-1].reports]

@@ -1,8 +1,9 @@
 """Who calls: auth's verdicts, kept while they may be, dropped when a key is revoked.
 
-In steady state a call costs one look into a dictionary. A verdict that is no longer fresh is used once more while a new
-one is asked for; one that auth cannot renew is used until `usable_for` has passed and not a second longer. Revocations
-are pushed, so that a revoked key is refused within a second; when the push has been away, nothing kept is trusted.
+In steady state a call costs one look into a dictionary: a verdict is renewed beside the calls before it is no longer
+fresh. One that was not, because nobody called, is asked for before it is used; one that auth cannot renew is used until
+`usable_for` has passed and not a second longer. Revocations are pushed, so that a revoked key is refused within a
+second; where the push is lost without a sign, within `fresh_for`; when it has been away, nothing kept is trusted.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from polyroute.mesh.errors import MeshError, from_rpc
 
 REST_SECONDS: Final = 0.25  # between two watches
 MOST: Final = 100_000  # verdicts kept
+RENEW_SHARE: Final = 5  # of the time that a verdict is fresh it is renewed in the last such part
 
 T = TypeVar("T")
 
@@ -51,6 +53,7 @@ def _nobody(_purses: Sequence[str]) -> None:
 @dataclass(slots=True)
 class _Kept:
     verdict: Verdict
+    renew_at: float
     fresh_until: float
     usable_until: float
     renewing: bool = False
@@ -77,6 +80,7 @@ class Authorizer:
     ) -> None:
         self._recalled = recalled
         self._watched = False
+        self._silent = False  # auth did not answer when it was asked last
         self._stub = stub
         self._timeout = timeout
         self._clock = clock
@@ -99,9 +103,9 @@ class Authorizer:
         now = self._clock()
         if kept is None or now >= kept.usable_until:
             return await self._ask(credential, digest)
-        if kept.changed:
+        if kept.changed or (now >= kept.fresh_until and not self._silent):
             return await self._ask_again(credential, digest, kept)
-        if now >= kept.fresh_until and not kept.renewing:
+        if now >= kept.renew_at and not kept.renewing:
             kept.renewing = True
             renewal = asyncio.get_running_loop().create_task(self._renew(credential, digest, kept))
             self._renewals.add(renewal)
@@ -113,7 +117,10 @@ class Authorizer:
         try:
             response = await self._stub.Authorize(AuthorizeRequest(credential=credential), timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
-            raise _as_refusal(from_rpc(error)) from None
+            refusal = _as_refusal(from_rpc(error))
+            self._silent = refusal.reason == pb.REASON_SERVICE_UNAVAILABLE
+            raise refusal from None
+        self._silent = False
         if revision == self._revision:  # a key may have been revoked while its verdict was on the way
             self._keep(digest, response.verdict)
         return response.verdict  # type: ignore[no-any-return] # the stub is typed by its generator
@@ -146,7 +153,9 @@ class Authorizer:
         ends = math.inf
         if verdict.HasField("expire_time"):
             ends = now + max(0.0, verdict.expire_time.ToNanoseconds() / 1e9 - time.time())
-        self._kept[digest] = _Kept(verdict, min(ends, now + fresh), min(ends, now + max(fresh, usable)))
+        ahead = min(self._timeout, fresh / RENEW_SHARE)  # auth has so long to answer, or to be known as silent
+        until = min(ends, now + fresh)
+        self._kept[digest] = _Kept(verdict, until - ahead, until, min(ends, now + max(fresh, usable)))
         if len(self._kept) > MOST:
             self._kept.popitem(last=False)
 

@@ -117,12 +117,12 @@ class Steering:
 
 
 def obstacles(catalog: Catalog, state: State) -> Mapping[str, str]:
-    """Why deployments are left out; nobody of a model whose deployments all are in trouble."""
+    """Why deployments are left out; nobody of a model whose deployments all are in trouble, if only to be tried out."""
     found: dict[str, str] = {}
     for model in catalog.models:
-        out = {one.name: _words(state, one.name) for one in model.deployments if state.of(one.name).verdict in _OUT}
-        if len(out) < len(model.deployments):
-            found |= out
+        if any(state.of(one.name).verdict is Verdict.ALLOWED for one in model.deployments):
+            out = (one.name for one in model.deployments if state.of(one.name).verdict in _OUT)
+            found |= {name: _words(state, name) for name in out}
     return found
 
 

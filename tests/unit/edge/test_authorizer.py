@@ -106,7 +106,7 @@ async def test_credentials_are_not_kept_in_memory(desk: Desk) -> None:
 async def test_stale_verdict_serves_while_one_renewal_is_under_way(desk: Desk) -> None:
     """Nobody waits for auth, and it is asked once."""
     await desk.ask()
-    desk.clock.advance(30)
+    desk.clock.advance(29)
     desk.auth.gate = asyncio.Event()
     answers = [await desk.ask() for _ in range(5)]
     await asyncio.sleep(0)
@@ -119,10 +119,32 @@ async def test_stale_verdict_serves_while_one_renewal_is_under_way(desk: Desk) -
     assert (["key_1"] * 5, 2, 2) == (answers, asked, desk.auth.asked)
 
 
-async def test_fresh_verdict_is_not_renewed(desk: Desk) -> None:
-    """One tick before its time."""
+async def test_idle_key_is_asked_about_before_it_is_used(desk: Desk) -> None:
+    """It may have been revoked while the push was lost: not one call more is let in."""
     await desk.ask()
-    desk.clock.advance(29.999)
+    desk.clock.advance(30)
+    desk.auth.failure = INVALID
+
+    assert pb.REASON_CREDENTIAL_INVALID == (await desk.refused()).reason
+
+
+async def test_nobody_waits_for_an_auth_that_is_silent(desk: Desk) -> None:
+    """Once it is known not to answer, verdicts that are no longer fresh are used and renewed beside the calls."""
+    desk.auth.verdicts["pr-other"] = verdict(key_id="key_2")
+    await desk.ask(), await desk.ask("pr-other")
+    desk.clock.advance(30)
+    desk.auth.failure = AWAY
+    await desk.ask()
+    desk.auth.gate = asyncio.Event()
+    answers = [await desk.ask("pr-other") for _ in range(3)]
+
+    assert ["key_2"] * 3 == answers
+
+
+async def test_fresh_verdict_is_not_renewed(desk: Desk) -> None:
+    """One tick before its time, which is a fifth before it is no longer fresh."""
+    await desk.ask()
+    desk.clock.advance(24.999)
     await desk.ask()
 
     assert not desk.authorizer._renewals
@@ -152,7 +174,7 @@ async def test_failed_renewal_is_tried_again(desk: Desk) -> None:
     desk.auth.failure = None
     await desk.ask()
     await within(desk.renewed())
-    desk.clock.advance(29)
+    desk.clock.advance(24)
     await desk.ask()
 
     assert (3, False) == (desk.auth.asked, bool(desk.authorizer._renewals))
@@ -161,7 +183,7 @@ async def test_failed_renewal_is_tried_again(desk: Desk) -> None:
 async def test_renewal_that_is_refused_ends_the_key(desk: Desk) -> None:
     """One stale answer, no second one."""
     await desk.ask()
-    desk.clock.advance(30)
+    desk.clock.advance(29)
     desk.auth.failure = INVALID
     stale = await desk.ask()
     await within(desk.renewed())

@@ -193,6 +193,19 @@ class TestRefusal:
         assert {"q/b"} == {name for _ in range(20) for name in house.order()}
 
 
+class TestNobodyIsWell:
+    def test_one_that_is_tried_out_is_not_all_there_is(self) -> None:
+        """When the last good one fails too, a call that tries the other out has it to fall back on, as others have."""
+        house = House()
+        house.fail("p/a")
+        alone = house.order()
+        house.clock.advance(40)
+        house.fail("q/b")
+
+        assert ["q/b"] == alone
+        assert [["p/a", "q/b"]] * 2 == [sorted(house.order()) for _ in range(2)]
+
+
 class TestHedge:
     def test_off_without_a_policy(self) -> None:
         """Nothing is asked twice unless the operator says so."""

@@ -496,11 +496,17 @@ class Health:
         able = fine + later
         candidates = [name for name, _ in passed] + [name for name in others if name in state.troubled]
         probe = self._claimed(candidates, request_id, state, now)
-        if probe:
-            return Steering([probe, *able], probe, tuple(one for one in passed if one[0] != probe))
+        if probe:  # nobody knows whether it works: another one follows, if only the least bad
+            behind = able or [name for name in self._least_bad(passed) if name != probe]
+            return Steering([probe, *behind], probe, tuple(one for one in passed if one[0] != probe))
         if able:
             return Steering(able, "", tuple(passed))
         return self._panic(tuple(passed), now)
+
+    def _least_bad(self, passed: Iterable[tuple[str, Standing]]) -> list[str]:
+        """Those that do not rest, the least bad one first."""
+        down = [self._units[name] for name, standing in passed if standing.verdict is not Verdict.COOLING]
+        return [unit.name for unit in least_bad(down)]
 
     def _claimed(self, names: Iterable[str], request_id: str, state: State, now: float) -> str:
         """The first that waits for a probe, which this call now is."""
@@ -511,10 +517,10 @@ class Health:
 
     def _panic(self, passed: tuple[tuple[str, Standing], ...], now: float) -> Steering:
         """Nobody is left: the least bad ones, or nobody."""
-        down = [self._units[name] for name, standing in passed if standing.verdict is not Verdict.COOLING]
-        if down and down[0].group.budget.balance(now) >= 1:
-            down[0].group.budget.spend(now)
-            return Steering([unit.name for unit in least_bad(down)], "", passed)
+        down = self._least_bad(passed)
+        if down and (budget := self._units[down[0]].group.budget).balance(now) >= 1:
+            budget.spend(now)
+            return Steering(down, "", passed)
         if down:
             return Steering((), "", passed, Refusal(pb.FAULT_UNSPECIFIED, COME_BACK))
         rests = [rest for name, _ in passed if (rest := self._units[name].resting(now)) is not None]

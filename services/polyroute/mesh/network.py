@@ -46,7 +46,7 @@ _CHANNEL: Final = (
 )
 _SERVER: Final = (
     *_SHARED,
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.max_connection_age_ms", 300_000),  # gRPC itself spreads this by 10 % (gRFC A9)
     ("grpc.max_connection_age_grace_ms", 660_000),  # longer than the longest stream
     ("grpc.max_concurrent_streams", 1000),

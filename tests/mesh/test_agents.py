@@ -114,6 +114,19 @@ async def test_claude_code_with_others(stage: Stage, vendor: str) -> None:
     assert [{"command": "ls"}] == [call.given for call in said.calls]
 
 
+async def test_features_in_trial_by_converse(stage: Stage) -> None:
+    """What Bedrock's Claude knows of them goes where its API has them; the rest is named."""
+    headers = claude_headers(stage) | {"anthropic-beta": "claude-code-20250219,interleaved-thinking-2025-05-14"}
+
+    answer = await stage.gateway.post("/v1/messages?beta=true", claude_body("bedrock.converse"), headers=headers)
+
+    fields = stage.vendors.last.json["additionalModelRequestFields"]
+    assert 200 == answer.status, answer.body
+    assert ["interleaved-thinking-2025-05-14"] == fields["anthropic_beta"]
+    assert "thinking" in fields
+    assert "anthropic-beta" in answer.headers["x-polyroute-dropped"].split(",")
+
+
 async def test_claude_code_starts(stage: Stage) -> None:
     """It looks whether somebody is there, lists the models in its own form, and counts."""
     headers = claude_headers(stage)
@@ -299,7 +312,7 @@ async def test_codex_tries_a_web_socket(stage: Stage) -> None:
         "/v1/responses", headers=headers | {"sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA=="}
     )
 
-    assert answer.status in (403, 404, 405, 426)
+    assert 426 == answer.status
 
 
 async def test_cursor_checks_its_key(stage: Stage) -> None:

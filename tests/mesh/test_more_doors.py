@@ -241,6 +241,25 @@ async def test_azures_vectors(stage: Stage) -> None:
     assert 3.0 == answer.json["data"][0]["embedding"][0]
 
 
+async def test_azures_other_work(stage: Stage) -> None:
+    """Pictures and sound by the deployment in the path; what has no deployment there names its model in the body."""
+    headers = {"api-key": stage.gateway.key}
+    under, version = f"/openai/deployments/{CHAT}", "?api-version=2025-04-01-preview"
+    stage.vendors.say(Turn(text="hi"))
+
+    drawn = await stage.gateway.post(f"{under}/images/generations{version}", {"prompt": "a dot"}, headers=headers)
+    spoken = await stage.gateway.post(
+        f"{under}/audio/speech{version}", {"input": "good day", "voice": "x"}, headers=headers
+    )
+    told = await stage.gateway.post(f"/openai/responses{version}", {"model": CHAT, "input": "hello"}, headers=headers)
+    listed = await stage.gateway.get(f"/openai/models{version}", headers=headers)
+
+    assert "a dot" == drawn.json["data"][0]["revised_prompt"]
+    assert SOUND == spoken.body
+    assert "hi" == told.json["output"][-1]["content"][0]["text"]
+    assert CHAT in {model["id"] for model in listed.json["data"]}
+
+
 @pytest.mark.parametrize("vendor", ["gemini.generate", "anthropic.messages"])
 async def test_a_stream_as_one_array(stage: Stage, vendor: str) -> None:
     """What Gemini's clients get who do not ask for events."""

@@ -44,7 +44,7 @@ def as_functions(request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
         request: The conversation; not changed, and the answer itself when it has no such tool.
     """
     names = frozenset(tool.name for tool in request.tools if tool.kind == pb.TOOL_KIND_CUSTOM)
-    if not names and not any(_is_custom(part) for message in request.messages for part in message.parts):
+    if not names and not any(_calls_custom(message) for message in request.messages):
         return request, names
     changed = ChatRequest()
     changed.CopyFrom(request)
@@ -68,6 +68,10 @@ def counted(task: Task) -> Task:
         return task
     chat, _ = as_functions(task.count_tokens.chat)
     return task if chat is task.count_tokens.chat else Task(count_tokens=CountTokensTask(chat=chat))
+
+
+def _calls_custom(message: pb.Message) -> bool:
+    return message.role == pb.ROLE_ASSISTANT and any(_is_custom(part) for part in message.parts)
 
 
 def _is_custom(part: pb.Part) -> bool:

@@ -121,6 +121,16 @@ _MARKERS: Final = (
         words=re.compile(r"(?:incorrect|invalid|missing) (?:api[ -]key|authentication)"),
         statuses=frozenset({0, 200, 400, 401, 403, 404}),
     ),
+    # the model is there, but not for this kind of work
+    _Marker(
+        pb.FAULT_UNSUPPORTED,
+        codes=frozenset({"operationnotsupported"}),
+        words=re.compile(
+            r"(?:not|only) supported in (?:the )?v1/|did you mean to use v1/|does not work with the specified model"
+            r"|^(?:invalid url|unknown request url)\b"
+        ),
+        statuses=frozenset({400, 404, 405}),
+    ),
     _Marker(
         pb.FAULT_MODEL_GONE,
         codes=frozenset(
@@ -254,6 +264,20 @@ def fault_of(
 def fault_in(value: object) -> MeshError:
     """Classifies an error that stands inside an answer of status 200, given the decoded JSON around or of it."""
     return classified(200, error_of(value), {})
+
+
+def check_status(answer: object) -> None:
+    """Refuses an answer whose status stands in an object of its own, `base_resp`, and is not 0.
+
+    The status becomes the last word of the message, in brackets, as the same vendors write it elsewhere.
+    """
+    told = answer.get("base_resp") if isinstance(answer, dict) else None
+    code = told.get("status_code") if isinstance(told, dict) else 0
+    if not code or not isinstance(told, dict):
+        return
+    words = told.get("status_msg")
+    message = f"{words if isinstance(words, str) else 'the provider refused the request'} ({code})"
+    raise classified(200, VendorError(message=message, codes=frozenset({str(code)}), code=str(code)), {})
 
 
 def classified(

@@ -4,10 +4,8 @@ https://platform.openai.com/docs/api-reference/embeddings. Vectors travel as lis
 `encoding_format: base64`, as base64 of little-endian 32-bit floats.
 """
 
-import binascii
 import math
 import struct
-from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -195,8 +193,8 @@ def _vector(value: object) -> list[float]:
 def _floats(text: str) -> list[float] | None:
     """Base64 of 32-bit floats; None when it holds something else."""
     try:
-        data = b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        data = jsontools.unpacked(text)
+    except ValueError:
         return None
     if not data or len(data) % 4:
         return None
@@ -216,7 +214,7 @@ def write_answer(vectors: Sequence[Sequence[float]], usage: Usage, model: str, *
 
 
 def _packed(vector: Sequence[float]) -> str:
-    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    return jsontools.packed(struct.pack(f"<{len(vector)}f", *vector))
 
 
 def fix_encoding(answer: bytes, *, base64: bool) -> tuple[bytes, Usage, int]:

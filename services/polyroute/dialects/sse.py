@@ -5,6 +5,7 @@ event is bounded in size, and a line that is no SSE at all ends the stream inste
 bare JSON error under `text/event-stream` must not pass for an empty answer).
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -18,6 +19,9 @@ DONE: Final = b"[DONE]"
 _BOM: Final = b"\xef\xbb\xbf"
 _PREFIX: Final = b"data: "
 _BETWEEN: Final = b"\n\ndata: "
+_NAME: Final = b"event: "
+_NAMED: Final = re.compile(rb"(?<![^\n])event: ([^\n]*)\ndata: ([^\n]+)\n\n")
+_USUAL: Final = (_PREFIX, _NAME)  # how most events begin
 _IGNORED: Final = frozenset({b"id", b"retry"})
 
 
@@ -56,13 +60,14 @@ class Framer:
             data = b"".join((*self._partial, data))
             self._partial.clear()
             self._partial_size = 0
-        if not self._partial and not self._size and not self._skip_lf and data.startswith(_PREFIX):
+        if not self._partial and not self._size and not self._skip_lf and data.startswith(_USUAL):
             end = data.rfind(b"\n\n")
             if end >= 0 and b"\r" not in data:
-                events = self._canonical(data[:end])
+                named = data.startswith(_NAME)
+                events = self._named(data[: end + 2]) if named else self._canonical(data[:end])
                 if events is not None:
                     self._started = True
-                    return events if end + 2 == len(data) else events + self._lines(data[end + 2 :])
+                    return events if end + 2 == len(data) else events + self._remainder(data[end + 2 :])
         return self._lines(data)
 
     def flush(self) -> list[tuple[str, bytes]]:
@@ -72,7 +77,7 @@ class Framer:
         """
         if not self.pending:
             return []
-        cut_line = bool(self._partial)
+        cut_line = bool(self._partial) and not self._partial[-1].endswith(b"\n")
         try:
             events = self._lines(b"\n\n")
         except MeshError:
@@ -91,6 +96,22 @@ class Framer:
         if len(block) > self._limit and len(max(payloads, key=len)) > self._limit:
             return None
         return [("", payload) for payload in payloads]
+
+    def _named(self, block: bytes) -> list[tuple[str, bytes]] | None:
+        found = _NAMED.findall(block)
+        # any other line brings a line feed of its own, and nothing else stands in front of a name
+        if block.count(b"\n") != 3 * len(found):
+            return None
+        if len(block) > self._limit and any(len(data) > self._limit for _, data in found):
+            return None
+        return [(name.decode("utf-8", "replace"), data) for name, data in found]
+
+    def _remainder(self, data: bytes) -> list[tuple[str, bytes]]:
+        """The begin of an event whose end is still to come; it is kept as it is, to be canonical with its end."""
+        if not data.startswith(_USUAL):
+            return self._lines(data)
+        self._keep(data)
+        return []
 
     def _lines(self, data: bytes) -> list[tuple[str, bytes]]:
         if self._skip_lf and data:

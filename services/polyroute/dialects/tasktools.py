@@ -1,7 +1,5 @@
 """What the dialects for work other than conversation share: reading untrusted fields, usage, leftovers of lists."""
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -312,14 +310,14 @@ def decoded(text: object) -> bytes:
     if words.startswith("data:"):
         words = words.partition(",")[2]
     try:
-        return base64.b64decode(words + "=" * (-len(words) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        return jsontools.unpacked(words + "=" * (-len(words) % 4))
+    except ValueError:
         raise bad_answer("the provider's answer holds data that is not base64") from None
 
 
 def encoded(data: bytes) -> str:
     """Base64."""
-    return base64.b64encode(data).decode()
+    return jsontools.packed(data)
 
 
 def data_url(media: Media, default_type: str, param: str) -> str:

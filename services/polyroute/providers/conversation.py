@@ -100,10 +100,9 @@ def _passed(request: GenerateRequest, account: Account, dialect: Dialect) -> Que
         dropped = dropped + more
     spoken = account.spoken(facts.operation, dialect.name, model)
     headers: Mapping[str, str] = request.headers
-    if spoken is not None and (told := spoken.told) is not None and told.header in headers:
-        body, more = told.moved(body, headers[told.header])
+    if spoken is not None:
+        body, more, headers = spoken.heard(body, headers, model)
         dropped = dropped + more
-        headers = {name: value for name, value in headers.items() if name != told.header}
     return Question(dialect, body, Passthrough(dialect, facts), passthrough=True, dropped=dropped, headers=headers)
 
 
@@ -120,6 +119,9 @@ def _asked(
         )
     body, dropped = dialect.write_request(chat, model=model, stream=facts.stream or not source, source=source)
     body, more = account.edited(facts.operation, dialect.name, body, model)
+    if (spoken := account.spoken(facts.operation, dialect.name, model)) is not None:
+        body, unheard, _ = spoken.heard(body, request.headers, model)
+        more = more + unheard
     return Question(dialect, body, rendering, passthrough=False, dropped=refused + dropped + more)
 
 

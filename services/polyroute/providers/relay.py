@@ -4,6 +4,7 @@ What the answer says of its usage is read where it is in a dialect that the acco
 and the like say nothing of it.
 """
 
+import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Final
 
@@ -35,6 +36,13 @@ _HOP: Final = frozenset(
 )
 
 
+# What vendors keep, which the doors have at the paths of the API that it came with, whatever the vendor's address is.
+_KEPT: Final = re.compile(
+    r"/(?:files|batches|uploads|responses|conversations|vector_stores|messages/batches)(?=[/?]|$)"
+)
+_ENDS: Final = ("/chat/completions", "/responses", "/messages")
+
+
 async def relay(
     request: RelayRequest, account: Account, transport: Transport, limits: Limits
 ) -> AsyncGenerator[RelayResponse]:
@@ -46,7 +54,7 @@ async def relay(
     key = account.key()
     answer: Answer | None = None
     try:
-        target = account.elsewhere(request.method, request.path, key)
+        target = account.elsewhere(request.method, placed(account, request.path), key)
         headers = {**request.headers, **await account.authorize(key, target, request.body)}
         answer = await transport.post(target, request.body, limits, headers)
         reading = Reading(_dialect(account, target), answer)
@@ -61,6 +69,16 @@ async def relay(
     finally:
         if answer is not None:
             answer.close()
+
+
+def placed(account: Account, path: str) -> str:
+    """A path below the account's address: of what a vendor keeps, beside its conversations; any other as it is."""
+    if not _KEPT.match(path):
+        return path
+    places = [spoken.path for spoken in account.vendor.speaks if spoken.dialect in DIALECTS]
+    ends = _ENDS[-1:] if path.startswith(_ENDS[-1]) else _ENDS
+    beside = (place.removesuffix(end) for end in ends for place in places if place.endswith(end))
+    return next(beside, "") + path
 
 
 def _passed(headers: Mapping[str, str]) -> dict[str, str]:

@@ -23,25 +23,39 @@ class Told:
 
     Attributes:
         header: Its name, lower case; the words are separated by commas.
-        member: The outermost member of the body that lists them.
+        member: The member of the body that lists them, below the objects that hold it: names with dots between.
         known: Patterns of the words that the vendor takes: others it refuses, and the whole request with them.
+        models: Patterns of the upstream model ids, lower case, to which the words mean something; none means all.
     """
 
     header: str
     member: str
     known: tuple[str, ...]
+    models: tuple[str, ...] = ()
 
-    def moved(self, body: bytes, value: str) -> tuple[bytes, list[str]]:
+    def moved(self, body: bytes, value: str, model: str = "") -> tuple[bytes, list[str]]:
         """The body with the words of a header's value; names the header when some of them are left out."""
+        if self.models and not any(fnmatchcase(model.lower(), one) for one in self.models):
+            return body, []
         words = [word for word in (piece.strip() for piece in value.split(",")) if word]
         taken = [word for word in words if any(fnmatchcase(word, one) for one in self.known)]
         if taken:
-            given = jsontools.members_of(body).get(self.member)
-            listed = jsontools.loads(bytes(given)) if given is not None else []
-            if isinstance(listed, list):
-                every = list(dict.fromkeys([*listed, *taken]))
-                body = jsontools.rewrite(body, {self.member: jsontools.dumps(every)})
+            body = _listed(body, self.member, taken)
         return body, [self.header] if len(taken) < len(words) else []
+
+
+def _listed(body: bytes, member: str, words: list[str]) -> bytes:
+    """A JSON object with words added to a list in it; as it is when something else stands there."""
+    name, _, rest = member.partition(".")
+    held = jsontools.members_of(body).get(name)
+    given = bytes(held) if held is not None else b""
+    if rest:
+        inside = given if given.startswith(b"{") else b"{}"
+        return jsontools.rewrite(body, {name: _listed(inside, rest, words)})
+    before = jsontools.loads(given) if given else []
+    if not isinstance(before, list):
+        return body
+    return jsontools.rewrite(body, {name: jsontools.dumps(list(dict.fromkeys([*before, *words])))})
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +108,14 @@ class Spoken:
         if not name or any(fnmatchcase(name, one) for one in self.but):
             return not name
         return not self.models or any(fnmatchcase(name, one) for one in self.models)
+
+    def heard(self, body: bytes, headers: Mapping[str, str], model: str) -> tuple[bytes, list[str], Mapping[str, str]]:
+        """A body with what the caller's headers say, what of that is left out, and the headers that still go along."""
+        told = self.told
+        if told is None or told.header not in headers:
+            return body, [], headers
+        body, dropped = told.moved(body, headers[told.header], model)
+        return body, dropped, {name: value for name, value in headers.items() if name != told.header}
 
     def place(self, *, stream: bool) -> str:
         """The path of a request."""

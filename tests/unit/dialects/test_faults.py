@@ -73,6 +73,9 @@ def error(message: str = "words", **members: Any) -> dict[str, Any]:
         (400, error(innererror={"code": "ResponsibleAIPolicyViolation"}), "FILTER"),
         (403, error("Content violates usage guidelines"), "FILTER"),
         (400, {"code": "DataInspectionFailed", "message": "inappropriate", "request_id": "r"}, "FILTER"),
+        (404, error("This is a chat model and not supported in the v1/completions endpoint."), "UNSUPPORTED"),
+        (404, error("Invalid URL (POST /v1/rerank)"), "UNSUPPORTED"),
+        (400, error("it does not", code="OperationNotSupported"), "UNSUPPORTED"),
         (302, "", "BAD_ANSWER"),
     ],
 )

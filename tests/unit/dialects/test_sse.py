@@ -106,6 +106,36 @@ def test_pending_tells_a_cut() -> None:
     assert [0, 0, 7, 8, 0, 2] == counts
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b'event: a\ndata: {"x":1}\n\n',
+                b'data: {"y":"event: z"}\n\n',
+                b"event: b\ndata: event: c\n\n",
+                b"event: \ndata: 1\n\n",
+                b"event: d\ndata: \n\n",
+                b"event: e\ndata: 1\ndata: 2\n\n",
+                b": busy\n\n",
+                b"\n",
+                b"id: 7\nevent: f\ndata:3\n\n",
+                b"event: g\n\n",
+            ]
+        ),
+        max_size=6,
+    ),
+    st.integers(0, 60),
+)
+def test_the_short_way_reads_the_same(blocks: list[bytes], cut: int) -> None:
+    """Events with names, without, and others among them, at once, in two pieces, and byte by byte."""
+    raw = b"".join(blocks)
+    slow, twice = Framer(), Framer()
+    expected = [event for at in range(len(raw)) for event in slow.feed(raw[at : at + 1])]
+
+    assert expected == Framer().feed(raw)
+    assert expected == [*twice.feed(raw[:cut]), *twice.feed(raw[cut:])]
+
+
 def test_frame_writes_canonical_events() -> None:
     """LF only, one line of data each, a name where there is one."""
     assert frame([]) == b""

@@ -128,7 +128,8 @@ class UsageTally:
             _count(told.get("output_tokens")),
         ]
         extra = _compaction(told)
-        figures = [one + other for one, other in zip(figures, extra, strict=True)]
+        if extra is not _NO_PASSES:
+            figures = [one + other for one, other in zip(figures, extra, strict=True)]
         if not any(figures):
             return None
         details = told.get("output_tokens_details")
@@ -153,13 +154,13 @@ class UsageTally:
 
 def _count(value: object) -> int:
     """A figure as a number of tokens; anything that is none counts as zero."""
-    if value is None:
+    if type(value) not in _NUMBERS:  # which leaves out true and false
         return 0
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if 0 < value < 1 << 53 else 0
+    return int(value) if 0 < value < _MOST else 0  # type: ignore[operator, call-overload] # a number, seen above
 
 
+_NUMBERS: Final = frozenset({int, float})
+_MOST: Final = 1 << 53
 _NO_PASSES: Final = [0, 0, 0, 0]
 
 

@@ -1,12 +1,10 @@
 """Pictures and documents between `source` objects and the contract."""
 
-import binascii
-from base64 import b64decode, b64encode
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Media, Part
-from polyroute.dialects import pictures
+from polyroute.dialects import jsontools, pictures
 from polyroute.dialects.anthropic.common import text_or_empty, unsupported
 from polyroute.dialects.jsontools import invalid
 
@@ -40,8 +38,8 @@ def read_source(source: object, where: str) -> Media | None:
     if kind == "text":
         return Media(data=data.encode(), media_type=media_type or _PLAIN)
     try:
-        content = b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
+        content = jsontools.unpacked(data)
+    except ValueError:
         raise invalid("the data is not base64", f"{where}.source.data") from None
     if not content:
         raise invalid("the source is empty", f"{where}.source.data")
@@ -95,7 +93,7 @@ def _decoded(media: Media, param: str) -> str:
 
 
 def _base64(data: bytes, media_type: str) -> dict[str, str]:
-    return {"type": "base64", "media_type": media_type, "data": b64encode(data).decode()}
+    return {"type": "base64", "media_type": media_type, "data": jsontools.packed(data)}
 
 
 def _reference(media: Media) -> dict[str, str]:

@@ -52,8 +52,10 @@ def own(kind: str, data: bytes | str) -> VendorState:
 
 def own_data(part: Part, kind: str) -> bytes | None:
     """The data of a part's own state of this kind; None when it has none."""
+    if not part.HasField("state"):
+        return None
     state = part.state
-    return state.data if part.HasField("state") and state.dialect == NAME and state.kind == kind else None
+    return state.data if state.dialect == NAME and state.kind == kind else None
 
 
 def is_foreign(part: Part) -> bool:

@@ -12,7 +12,7 @@ from polyroute.api.chat.v1.chat_pb2 import ChatEvent
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects import jsontools
 from polyroute.dialects.anthropic import seals
-from polyroute.dialects.anthropic.answer import ANSWER_MEMBERS, CHOICE_MEMBERS, check_answer, read_message
+from polyroute.dialects.anthropic.answer import ANSWER_MEMBERS, CHOICE_MEMBERS, read_message
 from polyroute.dialects.anthropic.blocks import arguments_of
 from polyroute.dialects.anthropic.common import (
     WRONG_SHAPE,
@@ -30,6 +30,14 @@ from polyroute.mesh.errors import MeshError
 
 TEXT, THINKING, CALL = "text", "thinking", "tool_use"
 _PARTS: Final = {"text_delta": TEXT, "thinking_delta": THINKING, "signature_delta": THINKING, "citations_delta": TEXT}
+# A piece without a kind is what its member says.
+_TELLING: Final = {
+    "text": "text_delta",
+    "partial_json": "input_json_delta",
+    "thinking": "thinking_delta",
+    "signature": "signature_delta",
+    "citation": "citations_delta",
+}
 _STREAMED: Final[dict[str, frozenset[str]]] = {
     TEXT: frozenset({"text_delta", "citations_delta"}),
     THINKING: frozenset({"thinking_delta", "signature_delta"}),
@@ -64,6 +72,7 @@ class AnthropicReader:
         self._open = ""  # kind of the last part told, while another of its kind would join it
         self._waiting: pb.VendorState | None = None  # that was carried in front of the part it belongs to
         self._blocks: dict[int, _Block] = {}
+        self._begun = 0  # blocks so far
         self._tally = UsageTally()
         self._members: dict[str, bytes] = {}  # told at the end, of the answer and its choice
 
@@ -106,13 +115,13 @@ class AnthropicReader:
             raise bad_answer("the provider sent an event that is no object")
         kind = value.get("type") or name
         if kind == "content_block_delta":
-            self._delta(value["index"], value["delta"], out)
+            self._delta(self._place(value), value["delta"], out)
         elif kind == "error" or name == "error" or value.get("error"):
             raise fault_in(value)
         elif kind == "content_block_start":
-            self._begin(value["index"], value["content_block"], out)
+            self._begin(self._new_place(value), value["content_block"], out)
         elif kind == "content_block_stop":
-            self._end(value["index"], out)
+            self._end(self._place(value), out)
         elif kind == "message_start":
             self._start(value["message"], out)
         elif kind == "message_delta":
@@ -120,10 +129,18 @@ class AnthropicReader:
         elif kind == "message_stop":
             self._done = True
             out += self._close()
-        elif kind == "message" or "content" in value:
+        elif kind in ("message", ""):
             self._whole(value, out)
-        elif kind == "":
-            check_answer(value)  # which says what it is instead
+
+    def _place(self, value: dict[str, Any]) -> int:
+        """Which block an event is about; the one that began last where thin compatibility layers do not say."""
+        index = value.get("index")
+        return index if isinstance(index, int) else next(reversed(self._blocks), self._begun)
+
+    def _new_place(self, value: dict[str, Any]) -> int:
+        index = value.get("index")
+        self._begun += 1
+        return index if isinstance(index, int) else self._begun
 
     def _whole(self, value: dict[str, Any], out: list[ChatEvent]) -> None:
         """An answer that came in one piece where a stream was asked for."""
@@ -170,7 +187,7 @@ class AnthropicReader:
             out.append(ChatEvent(reasoning=pb.ReasoningDelta(state=seals.own(seals.SIGNATURE, b""))))
         self._open = ""
 
-    def _text(self, block: _Block, text: str, out: list[ChatEvent]) -> None:
+    def _text(self, block: _Block, text: str | None, out: list[ChatEvent]) -> None:
         if text:
             out.append(text_step(text))
             block.told, self._open = True, TEXT
@@ -202,11 +219,13 @@ class AnthropicReader:
         self._open = CALL
 
     def _delta(self, index: int, delta: dict[str, Any], out: list[ChatEvent]) -> None:
-        kind = delta["type"]
+        kind = delta.get("type") or next((kind for member, kind in _TELLING.items() if delta.get(member)), "")
         block = self._blocks.get(index)
         if block is None:
-            if kind not in _PARTS:
+            if kind == "input_json_delta":
                 raise bad_answer("the provider sent a piece of a block that never began")
+            if kind not in _PARTS:
+                return
             self._begin(index, {"type": _PARTS[kind]}, out)
             block = self._blocks[index]
         if kind not in _STREAMED.get(block.kind, ()):
@@ -214,20 +233,20 @@ class AnthropicReader:
             return
         before = len(out)
         if kind == "text_delta":
-            self._text(block, delta["text"], out)
+            self._text(block, delta.get("text"), out)
         elif kind == "input_json_delta":
-            self._arguments(block, delta["partial_json"], out)
+            self._arguments(block, delta.get("partial_json"), out)
         elif kind == "thinking_delta":
-            self._think(block, pb.ReasoningDelta(text=delta["thinking"]), out)
+            self._think(block, pb.ReasoningDelta(text=delta.get("thinking") or ""), out)
         elif kind == "signature_delta":
-            self._think(block, _signed(delta["signature"]), out)
+            self._think(block, _signed(delta.get("signature")), out)
         else:
-            block.citations.append(delta["citation"])
+            block.citations.append(delta.get("citation"))
         if len(delta) > 2 and len(out) > before:  # members that nobody knows
             for name, raw in extras(delta, _DELTA_MEMBERS).items():
                 out[-1].extensions[f"delta.{name}"] = raw
 
-    def _arguments(self, block: _Block, piece: str, out: list[ChatEvent]) -> None:
+    def _arguments(self, block: _Block, piece: str | None, out: list[ChatEvent]) -> None:
         if piece:
             out.append(ChatEvent(tool_call=pb.ToolCallDelta(index=block.call, arguments=piece)))
             block.told = True
@@ -328,8 +347,8 @@ def _parsed(text: str) -> object:
 
 def _gather(block: _Block, delta: dict[str, Any]) -> None:
     """Adds a piece to a block that is told whole: texts and lists grow, anything else is replaced."""
-    if delta["type"] == "input_json_delta":
-        block.json.append(delta["partial_json"])
+    if delta.get("type") == "input_json_delta":
+        block.json.append(text_or_empty(delta.get("partial_json")))
         return
     value = block.value
     for name, item in delta.items():

@@ -67,15 +67,17 @@ class Turns:
 
     def _content(self, message: Message) -> list[dict[str, Any]]:
         blocks = []
+        write = self._said if message.role == pb.ROLE_ASSISTANT else self._asked
         for part in message.parts:
-            block = self._said(part) if message.role == pb.ROLE_ASSISTANT else self._asked(part)
+            block = write(part) if part.HasField("state") or not part.HasField("text") else self._text(part)
             if block is not None:
                 blocks.append(self._extended(block, part))
         return blocks
 
     def _extended(self, block: dict[str, Any], part: Part) -> dict[str, Any]:
         """The block with its extensions; of another dialect's only cache marks, which mean the same everywhere."""
-        for name, raw in part.extensions.items():
+        extensions = part.extensions
+        for name, raw in extensions.items() if extensions else ():
             if self._own or name == "cache_control":
                 block.setdefault(name, jsontools.loads(raw))
         return block

@@ -3,7 +3,6 @@
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ContentBlock.html
 """
 
-import base64
 import re
 from typing import Any, Final
 
@@ -126,7 +125,7 @@ def _ending(name: str) -> str:
 def _source(media: Media, where: str) -> Block:
     match media.WhichOneof("source"):
         case "data":
-            return {"bytes": base64.b64encode(media.data).decode()}
+            return {"bytes": jsontools.packed(media.data)}
         case "url" if media.url.startswith("s3://"):
             return {"s3Location": {"uri": media.url}}
         case "url":
@@ -174,7 +173,7 @@ def write_reasoning(part: Part) -> Block | None:
     if not part.HasField("state") or state.dialect != CONVERSE:
         return None
     if state.kind == REDACTED:
-        return {"reasoningContent": {"redactedContent": base64.b64encode(state.data).decode()}}
+        return {"reasoningContent": {"redactedContent": jsontools.packed(state.data)}}
     if state.kind == SIGNATURE:
         text = {"text": part.reasoning.text, "signature": state.data.decode("utf-8", "replace")}
         return {"reasoningContent": {"reasoningText": text}}

@@ -4,8 +4,6 @@ A message is a prelude (total length, length of the headers, CRC32 of both), hea
 that stands before it. https://smithy.io/2.0/aws/amazon-eventstream.html
 """
 
-import base64
-import binascii
 import zlib
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -138,8 +136,8 @@ class InvokeFramer(EventStreamFramer):
         if not isinstance(inner, str):
             return None  # an event that is no chunk, as newer versions may add
         try:
-            return "", base64.b64decode(inner, validate=True)
-        except (binascii.Error, ValueError):
+            return "", jsontools.unpacked(inner)
+        except ValueError:
             raise bad_answer("the provider sent a chunk that is not base64") from None
 
 

@@ -8,8 +8,6 @@ requests weaves them in again.
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
 """
 
-import base64
-import binascii
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -354,8 +352,8 @@ def _image_bytes(value: dict[str, Any]) -> bytes:
 
 def _decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return jsontools.unpacked(text)
+    except ValueError:
         raise bad_answer("the provider sent data that is not base64") from None
 
 

@@ -30,6 +30,7 @@ class DashScopeReader:
 
     def __init__(self) -> None:
         self._reader = OpenAIReader()
+        self._started = False
         self._usage: dict[str, Any] = {}  # the newest; it comes with every event
 
     def feed(self, events: list[SseEvent]) -> list[ChatEvent]:
@@ -66,18 +67,25 @@ class DashScopeReader:
         output = value.get("output")
         if name == "error" or value.get("error") or (text_of(value.get("code")) and not output):
             raise fault_in(value)
+        if output is None and self._started:
+            output = {}  # an event of a kind of its own
         if not isinstance(output, dict):
             raise bad_answer("the provider's answer has no output")
         chunk = {name: item for name, item in value.items() if name not in _MEMBERS}
         chunk |= {name: item for name, item in output.items() if name not in _OUTPUT_MEMBERS | _FLAGS}
         chunk |= {"id": text_of(value.get("request_id")), "model": text_of(output.get("model_name"))}
-        chunk["choices"] = _choices(output)
+        chunk["choices"] = _choices(output, required=not self._started)
+        self._started = True
         self._usage = object_in(value.get("usage")) or self._usage
         return jsontools.dumps(chunk)
 
 
-def _choices(output: dict[str, Any]) -> list[dict[str, Any]]:
-    """The choices of an event, the message of each as what is new of it."""
+def _choices(output: dict[str, Any], *, required: bool) -> list[dict[str, Any]]:
+    """The choices of an event, the message of each as what is new of it.
+
+    Raises:
+        MeshError: FAULT_BAD_ANSWER when one is `required` and there is none.
+    """
     if isinstance(output.get("choices"), list):
         return [_choice(choice) for choice in objects_in(output["choices"])]
     word = next((text_of(output[name]) for name in _FINISHED if output.get(name)), "")
@@ -85,6 +93,8 @@ def _choices(output: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"index": 0, "delta": output["message"], "finish_reason": word}]
     text = output.get("text")
     if text is None and not word:
+        if not required:
+            return []
         raise bad_answer("the provider's answer has no choices")
     return [{"index": 0, "delta": {"content": text_of(text)}, "finish_reason": word}]
 

@@ -1,6 +1,5 @@
 """`gemini.generate` answers for clients: choices into JSON."""
 
-import base64
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
@@ -115,6 +114,6 @@ def call_json(call: pb.ToolCall) -> dict[str, Any]:
 
 def _media(media: pb.Media, default_type: str) -> dict[str, Any] | None:
     if media.WhichOneof("source") == "data":
-        data = base64.b64encode(media.data).decode()
+        data = jsontools.packed(media.data)
         return {"inlineData": {"mimeType": media.media_type or default_type, "data": data}}
     return {"fileData": {"mimeType": media.media_type, "fileUri": media.url}} if media.url else None

@@ -4,7 +4,6 @@ https://ai.google.dev/api/generate-content. It is protobuf's JSON: members in ca
 64-bit numbers perhaps as text, bytes as base64 in either alphabet, one object where a list is due.
 """
 
-import base64
 import binascii
 import re
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ SIGNATURE: Final = "thoughtSignature"
 # How a state of another dialect travels as a signature: base64 of this word and of JSON. A client that sends back what
 # it got returns it intact, be it in the other alphabet of base64, in which these letters are the same.
 _CARRIER: Final = b"polyroute"
-CARRIED: Final = base64.b64encode(_CARRIER).decode()
+CARRIED: Final = jsontools.packed(_CARRIER)
 _SNAKE: Final = re.compile(r"[a-z]+[a-z0-9]*(?:_[a-z0-9]+)+")
 _TO_STANDARD: Final = str.maketrans("-_", "+/")
 
@@ -201,7 +200,7 @@ def state_of(signature: str) -> VendorState:
     if signature.startswith(CARRIED):
         try:
             carried = jsontools.loads(decoded(signature)[len(_CARRIER) :])
-            data = base64.b64decode(carried["data"], validate=True)
+            data = jsontools.unpacked(carried["data"])
             return VendorState(dialect=carried["dialect"], kind=carried["kind"], data=data)
         except (ValueError, TypeError, KeyError):
             pass  # somebody's own signature that happens to begin like ours
@@ -212,8 +211,8 @@ def signature_of(state: VendorState) -> str:
     """The signature for a client; see `state_of`."""
     if state.dialect == NAME:
         return state.data.decode("utf-8", "replace")
-    carried = {"dialect": state.dialect, "kind": state.kind, "data": base64.b64encode(state.data).decode()}
-    return base64.b64encode(_CARRIER + jsontools.dumps(carried)).decode()
+    carried = {"dialect": state.dialect, "kind": state.kind, "data": jsontools.packed(state.data)}
+    return jsontools.packed(_CARRIER + jsontools.dumps(carried))
 
 
 def decoded(text: str) -> bytes:
@@ -224,7 +223,7 @@ def decoded(text: str) -> bytes:
     """
     text = text.translate(_TO_STANDARD).rstrip("=\n")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return jsontools.unpacked(text + "=" * (-len(text) % 4))
     except binascii.Error as error:
         raise ValueError("not base64") from error
 

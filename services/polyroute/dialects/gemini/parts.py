@@ -1,6 +1,5 @@
 """Parts of a `Content` between JSON and the contract."""
 
-import base64
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -220,7 +219,7 @@ def write_media(part: Part, where: str, *, own: bool) -> dict[str, Any]:
     media: Media = value.media
     source = media.WhichOneof("source")
     if source == "data":
-        data = base64.b64encode(media.data).decode()
+        data = jsontools.packed(media.data)
         return {"inlineData": {"mimeType": _media_type(part, kind), "data": data}}
     if source == "url" and media.url.startswith("data:"):
         raise unsupported("the media is a data address without base64", where)

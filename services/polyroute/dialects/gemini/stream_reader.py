@@ -236,7 +236,7 @@ class GeminiReader:
             self._call(part, part["functionCall"], signature, choice, out)
         elif isinstance(part.get("inlineData"), dict) and not part.get("thought"):
             self._media(part, signature, choice, out)
-        elif not isinstance(part.get("text"), str) and part.keys() - _TEXT_MEMBERS:
+        elif not text and part.keys() - _TEXT_MEMBERS:
             self._unknown(part, choice, out)
         elif text or signature:
             out.append(self._text(part, text, signature, choice))

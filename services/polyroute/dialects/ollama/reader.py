@@ -98,16 +98,19 @@ class OllamaReader:
             raise bad_answer("the provider sent a line that is no object")
         if value.get("error"):
             raise fault_in(value)
-        if not isinstance(value.get("message"), dict):
+        message = value.get("message")
+        if message is None and self._started:
+            message = {}  # how the work goes on, or that it is over
+        if not isinstance(message, dict):
             raise bad_answer("the provider's answer has no message")
         before = len(out)
         self._start(value, out)
-        self._message(value["message"], line, out)
+        self._message(message, line, out)
         if objects_in(value.get("logprobs")):
             out.append(ChatEvent(logprobs=jsontools.dumps({"content": value["logprobs"]})))
         if value.get("done") is True:
             self._end(value, out)
-        self._note(value, out[before:])
+        self._note(value, message, out[before:])
 
     def _start(self, value: dict[str, Any], out: list[ChatEvent]) -> None:
         if self._started:
@@ -156,10 +159,10 @@ class OllamaReader:
             out.append(ChatEvent(usage=usage))
         self._done = True
 
-    def _note(self, value: dict[str, Any], made: list[ChatEvent]) -> None:
+    def _note(self, value: dict[str, Any], message: dict[str, Any], made: list[ChatEvent]) -> None:
         """Keeps what a line says beside what is modelled: durations, where a model ran, pictures."""
         self._held |= parts.extras(value, _MEMBERS)
-        for name, raw in parts.extras(value["message"], _MESSAGE_MEMBERS).items():
+        for name, raw in parts.extras(message, _MESSAGE_MEMBERS).items():
             self._held[f"delta.{name}"] = raw
         # the place of an extension of the message is a step of the message, not the start of the answer
         step = next((event for event in reversed(made) if event.WhichOneof("event") not in ("start", "usage")), None)

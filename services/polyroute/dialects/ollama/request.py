@@ -1,6 +1,5 @@
 """`ollama.chat` requests: a conversation into JSON. https://github.com/ollama/ollama/blob/main/docs/api.md."""
 
-import base64
 from typing import Any, Final
 
 import msgspec
@@ -181,7 +180,7 @@ class Writer:
 def _picture(media: pb.Media) -> str:
     if media.WhichOneof("source") != "data":
         raise unsupported("this vendor takes pictures by their bytes only")
-    return base64.b64encode(media.data).decode()
+    return jsontools.packed(media.data)
 
 
 def _arguments(text: str) -> Any:

@@ -1,7 +1,6 @@
 """`openai.chat` answers: JSON into choices, and choices into JSON."""
 
-import base64
-import binascii
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
@@ -31,6 +30,7 @@ MESSAGE_MEMBERS: Final = frozenset(
         "tool_calls",
         "function_call",
         "audio",
+        "images",
         "reasoning_content",
         "reasoning",
         "reasoning_details",
@@ -117,6 +117,7 @@ def _read_message(value: dict[str, Any], message: Message, response: ChatRespons
         message.parts.append(Part(refusal=pb.RefusalPart(text=value["refusal"])))
     if isinstance(value.get("audio"), dict) and any(value["audio"].values()):
         message.parts.append(Part(audio=_read_audio(value["audio"])))
+    message.parts.extend(pictures_in(value.get("images"), message.extensions))
     calls = [call for call in value.get("tool_calls") or () if isinstance(call, dict)]
     legacy = value.get("function_call")
     if isinstance(legacy, dict) and legacy.get("name") and not calls:
@@ -129,6 +130,15 @@ def _read_message(value: dict[str, Any], message: Message, response: ChatRespons
         message.parts.append(part)
     for name, raw in parts.extras(value, MESSAGE_MEMBERS).items():
         message.extensions[name] = raw
+
+
+def pictures_in(images: object, extensions: MutableMapping[str, bytes]) -> list[Part]:
+    """The pictures in `images`; what cannot be read as such becomes the extension of that name."""
+    try:
+        return parts.read_images(images, "images")
+    except MeshError:
+        extensions["images"] = jsontools.dumps(images)
+        return []
 
 
 def read_content(content: object) -> tuple[list[Part], list[Any]]:
@@ -160,8 +170,8 @@ def _read_audio(value: dict[str, Any]) -> pb.AudioPart:
 def audio_bytes(data: object) -> bytes:
     """Sound out of its base64 form."""
     try:
-        return base64.b64decode(data, validate=True) if isinstance(data, str) else b""
-    except (binascii.Error, ValueError):
+        return jsontools.unpacked(data) if isinstance(data, str) else b""
+    except ValueError:
         raise bad_answer("the sound in the provider's answer is not base64") from None
 
 
@@ -209,6 +219,9 @@ def _write_message(message: Message) -> dict[str, Any]:
         out["reasoning_details"] = details
     if calls:
         out["tool_calls"] = calls
+    pictures = [part.image for part in message.parts if part.HasField("image")]
+    if pictures:
+        out["images"] = [parts.write_image(picture, number) for number, picture in enumerate(pictures)]
     for part in message.parts:
         if part.HasField("audio"):
             out["audio"] = _write_audio(part.audio)
@@ -217,5 +230,5 @@ def _write_message(message: Message) -> dict[str, Any]:
 
 
 def _write_audio(audio: pb.AudioPart) -> dict[str, Any]:
-    data = base64.b64encode(audio.media.data).decode() if audio.HasField("media") else ""
+    data = jsontools.packed(audio.media.data) if audio.HasField("media") else ""
     return {"id": audio.id, "data": data, "transcript": audio.transcript}

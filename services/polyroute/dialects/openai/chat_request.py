@@ -26,6 +26,7 @@ _ROLE_NAMES: Final = {
     pb.ROLE_TOOL: "tool",
 }
 _REASONING: Final = ("reasoning_content", "reasoning", "reasoning_details")
+_ALONE: Final = 2  # members of a message that has its role and its content only
 _MESSAGE_MEMBERS: Final = frozenset(
     {"role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "audio", *_REASONING}
 )
@@ -119,7 +120,6 @@ def _read(value: dict[str, Any]) -> ChatRequest:
     stop = value.get("stop")
     request = ChatRequest(
         model=value.get("model") or "",
-        messages=[_read_message(message, f"messages[{number}]") for number, message in enumerate(messages)],
         parallel_tool_calls=value.get("parallel_tool_calls"),
         max_output_tokens=most if most is not None else value.get("max_tokens"),
         stop=[stop] if isinstance(stop, str) else stop,
@@ -127,6 +127,8 @@ def _read(value: dict[str, Any]) -> ChatRequest:
         user=value.get("user") or "",
         metadata=value.get("metadata") or {},
     )
+    for number, message in enumerate(messages):
+        _read_message(message, request.messages.add(), f"messages[{number}]")
     _read_tools(value, request)
     _read_sampling(value, request)
     _read_format(value.get("response_format"), request)
@@ -136,22 +138,28 @@ def _read(value: dict[str, Any]) -> ChatRequest:
     return request
 
 
-def _read_message(value: object, where: str) -> Message:
+def _read_message(value: object, message: Message, where: str) -> None:
+    """Reads into a message where it stays: one that is put into another is copied."""
     if not isinstance(value, dict):
         raise invalid("a message is not an object", where)
     role = _ROLES.get(value.get("role") or "")
     if role is None:
         raise invalid("a message has an unknown role", f"{where}.role")
-    message = Message(role=role, name=value.get("name") or "")
+    message.role = role
+    content = value.get("content")
+    if len(value) == _ALONE and role != pb.ROLE_TOOL and isinstance(content, str):  # which most are
+        if content:
+            message.parts.add().text.text = content
+        return
+    message.name = value.get("name") or ""
     if role == pb.ROLE_TOOL:
         _read_tool_result(value, message, where)
     else:
         message.parts.extend(read_reasoning(value))
-        message.parts.extend(read_content(value.get("content"), f"{where}.content"))
+        message.parts.extend(read_content(content, f"{where}.content"))
         _read_assistant(value, message)
     for name, raw in parts.extras(value, _MESSAGE_MEMBERS).items():
         message.extensions[name] = raw
-    return message
 
 
 def read_content(content: object, where: str) -> list[Part]:

@@ -49,6 +49,7 @@ class _Content(msgspec.Struct, gc=False):
     audio: _Audio | None = None
     function_call: _Function | None = None
     reasoning_details: msgspec.Raw = _ABSENT
+    images: msgspec.Raw = _ABSENT
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -57,6 +58,7 @@ class _Choice(msgspec.Struct, gc=False):
     text: str | None = None
     message: _Content | None = None
     index: int = 0
+    usage: WireUsage | None = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -75,13 +77,14 @@ class OpenAIMeter:
         hide_usage: The client did not ask for usage but the vendor was asked: take it out of what passes.
     """
 
-    __slots__ = ("_finish", "_hide", "_seen", "_tool_calls")
+    __slots__ = ("_finish", "_hide", "_seen", "_told", "_tool_calls")
 
     def __init__(self, *, hide_usage: bool) -> None:
         self._hide = hide_usage
         self._finish = ""  # of the first choice, in the vendor's words
         self._tool_calls = False
         self._seen = False
+        self._told = False  # the usage of the whole answer, and not of a choice
 
     def feed(self, events: list[SseEvent]) -> Metered:
         """Reads one batch; see `dialect.Meter`."""
@@ -109,9 +112,12 @@ class OpenAIMeter:
                         nulls.append(len(payloads))
                     else:
                         if usage.total_tokens or usage.prompt_tokens or usage.completion_tokens:
+                            self._told = True
                             wire = usage  # zeros in a later event do not undo figures
                         if hide and not chunk.choices:
                             continue
+                elif not chunk.choices:
+                    faults.check_status(jsontools.loads(data))
                 payloads.append(data)
                 chars = 0
                 for choice in chunk.choices or ():
@@ -122,6 +128,8 @@ class OpenAIMeter:
                         self._seen = True
                     else:
                         chars += self._count(choice)
+                    if choice.usage is not None and usage is _UNSET:
+                        wire = self._of_choice(choice.usage) or wire
                     if choice.finish_reason and is_finish(choice.finish_reason) and choice.index == 0:
                         finish = self._finish = better_finish(self._finish, choice.finish_reason)
                 if chars:
@@ -138,6 +146,11 @@ class OpenAIMeter:
         if broken:
             raise BrokenStreamError.of(broken, metered=out)
         return out
+
+    def _of_choice(self, usage: WireUsage) -> WireUsage | None:
+        """Usage where some vendors have it; that of the answer stands when it was told."""
+        figures = usage.total_tokens or usage.prompt_tokens or usage.completion_tokens
+        return usage if figures and not self._told else None
 
     def _count(self, choice: _Choice) -> int:
         """Characters of all the content of a choice; at least 1 when there is any."""
@@ -163,7 +176,7 @@ def chars_of(content: _Content) -> int:
     audio = content.audio
     if audio and (audio.id or audio.data or audio.transcript or audio.expires_at):
         chars += 1 + len(audio.transcript or "")
-    if not chars and len(content.reasoning_details) > len(b"null"):
+    if not chars and (len(content.reasoning_details) > len(b"null") or len(content.images) > len(b"null")):
         chars = 1
     return chars
 
@@ -239,13 +252,14 @@ def _wire_usage(value: object) -> WireUsage | None:
 
 def _choice_of(value: dict[str, Any]) -> _Choice:
     delta, message = value.get("delta"), value.get("message")
-    index = value.get("index")
+    index, usage = value.get("index"), value.get("usage")
     return _Choice(
         delta=_content_of(delta) if isinstance(delta, dict) else None,
         message=_content_of(message) if isinstance(message, dict) else None,
         finish_reason=value["finish_reason"] if is_finish(value.get("finish_reason")) else None,
         text=_text(value.get("text")),
         index=index if isinstance(index, int) else 0,
+        usage=_wire_usage(usage) if usage else None,
     )
 
 
@@ -258,8 +272,13 @@ def _content_of(value: dict[str, Any]) -> _Content:
         tool_calls=[_Call(function=_function_of(call)) for call in _objects(value.get("tool_calls"))],
         audio=_audio_of(value.get("audio")),
         function_call=_function_of(value) if value.get("function_call") else None,
-        reasoning_details=msgspec.Raw(b"[ {} ]") if value.get("reasoning_details") else _ABSENT,
+        reasoning_details=_there(value.get("reasoning_details")),
+        images=_there(value.get("images")),
     )
+
+
+def _there(value: object) -> msgspec.Raw:
+    return msgspec.Raw(b"[ {} ]") if value else _ABSENT
 
 
 def _audio_of(value: object) -> _Audio | None:
@@ -343,6 +362,7 @@ def check_answer(answer: dict[str, Any]) -> None:
     if answer.get("error"):
         raise faults.fault_in(answer)
     if not any(True for _ in _objects(answer.get("choices"))):
+        faults.check_status(answer)
         error = faults.error_of(answer)
         if error.message and error.codes:
             raise faults.classified(200, error, {})

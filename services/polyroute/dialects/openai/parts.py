@@ -1,7 +1,5 @@
 """Pieces of messages between JSON of the `openai.*` dialects and the contract."""
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -102,8 +100,8 @@ def _str(value: object, where: str) -> str:
 
 def _decoded(text: str, where: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return jsontools.unpacked(text)
+    except ValueError:
         raise invalid("the data is not base64", where) from None
 
 
@@ -128,7 +126,7 @@ def media_url(media: Media, default_type: str) -> str:
     if media.WhichOneof("source") == "url":
         return media.url
     if media.WhichOneof("source") == "data":
-        return f"data:{media.media_type or default_type};base64,{base64.b64encode(media.data).decode()}"
+        return f"data:{media.media_type or default_type};base64,{jsontools.packed(media.data)}"
     raise invalid("a file held by another vendor cannot be sent to this one")
 
 
@@ -149,13 +147,34 @@ def write_part(part: Part) -> dict[str, Any]:
     elif kind == "audio" and part.audio.media.WhichOneof("source") == "data":
         sound = part.audio.media
         form = part.audio.format or sound.media_type.rpartition("/")[2] or "wav"
-        out = {"type": "input_audio", "input_audio": {"data": base64.b64encode(sound.data).decode(), "format": form}}
+        out = {"type": "input_audio", "input_audio": {"data": jsontools.packed(sound.data), "format": form}}
     elif kind == "file":
         out = {"type": "file", "file": _file(part.file)}
     else:
         raise invalid(f"a {kind} part cannot be expressed in {CHAT}")
     put_extras(out, part.extensions)
     return out
+
+
+def read_images(value: object, where: str) -> list[Part]:
+    """The pictures that a model made, in the member `images` that vendors with such models have beside `content`.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST for an entry that is no picture.
+    """
+    entries = value if isinstance(value, list) else []
+    return [_picture(entry, f"{where}[{number}]") for number, entry in enumerate(entries)]
+
+
+def _picture(entry: object, where: str) -> Part:
+    if not isinstance(entry, dict) or not entry.get("image_url"):
+        raise invalid("an entry is no picture", where)
+    return _read_media("image_url", entry, where)
+
+
+def write_image(image: pb.ImagePart, index: int) -> dict[str, Any]:
+    """An entry of `images`."""
+    return {"type": "image_url", "index": index, "image_url": {"url": media_url(image.media, "image/png")}}
 
 
 def _file(file: pb.FilePart) -> dict[str, Any]:
@@ -232,13 +251,13 @@ def carry_state(state: VendorState) -> Any:
 
 
 def _state_json(state: VendorState) -> dict[str, str]:
-    return {"dialect": state.dialect, "kind": state.kind, "data": base64.b64encode(state.data).decode()}
+    return {"dialect": state.dialect, "kind": state.kind, "data": jsontools.packed(state.data)}
 
 
 def _state_from(value: Mapping[str, Any]) -> VendorState | None:
     try:
-        data = base64.b64decode(value.get("data") or "", validate=True)
-    except (binascii.Error, ValueError, TypeError):
+        data = jsontools.unpacked(value.get("data") or "")
+    except (ValueError, TypeError):
         return None
     dialect, kind = value.get("dialect"), value.get("kind")
     return (

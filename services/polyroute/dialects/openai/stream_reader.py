@@ -19,6 +19,7 @@ from polyroute.dialects.openai.chat_answer import (
     MESSAGE_MEMBERS,
     audio_bytes,
     bad_answer,
+    pictures_in,
     read_content,
     says_something,
     seconds_of,
@@ -65,6 +66,7 @@ class OpenAIReader:
         self._done = False
         self._closed = False
         self._usage: Usage | None = None
+        self._told = False  # the usage of the whole answer, and not of a choice
         self._choices: dict[int, _Choice] = {}
         self._sent: dict[str, bytes] = {}  # members of events that repeat with every event, as last told
         self._words: dict[str, str] = {}  # of them, those that are texts
@@ -108,6 +110,8 @@ class OpenAIReader:
             raise faults.fault_in(chunk)
         if not isinstance(chunk, dict):
             raise bad_answer("the provider sent an event that is no object")
+        if not chunk.get("choices"):
+            faults.check_status(chunk)
         before = len(out)
         self._start(chunk, out)
         for place, value in enumerate(chunk.get("choices") or ()):
@@ -115,6 +119,7 @@ class OpenAIReader:
                 self._choice(value, place, chunk, out)
         if chunk.get("usage") is not None:
             self._usage = usage_from(chunk["usage"]) or self._usage
+            self._told = self._usage is not None
         self._note_members(chunk, out, before)
 
     def _start(self, chunk: dict[str, Any], out: list[ChatEvent]) -> None:
@@ -161,6 +166,8 @@ class OpenAIReader:
         choice.spoke = choice.spoke or len(out) > before
         if is_finish(value.get("finish_reason")):
             choice.finish = better_finish(choice.finish, value["finish_reason"])
+        if value.get("usage") is not None and not self._told:  # where some vendors have it
+            self._usage = usage_from(value["usage"]) or self._usage
         self._note("choice.", value, _CHOICE_MEMBERS, index, out[before:])
         if isinstance(delta, dict):
             self._note("delta.", delta, MESSAGE_MEMBERS, index, out[before:])
@@ -198,6 +205,8 @@ class OpenAIReader:
             out.append(ChatEvent(choice=choice.index, refusal=pb.RefusalDelta(text=delta["refusal"])))
         if isinstance(delta.get("audio"), dict) and any(delta["audio"].values()):
             self._audio(delta["audio"], choice, out)
+        if delta.get("images"):
+            self._images(delta["images"], choice, out)
         for value in delta.get("tool_calls") or ():
             if isinstance(value, dict):
                 self._call(value, choice, out)
@@ -226,6 +235,8 @@ class OpenAIReader:
                 out.append(ChatEvent(choice=choice.index, text=pb.TextDelta(text=part.text.text)))
             elif part.HasField("reasoning") and part.reasoning.text:
                 out.append(ChatEvent(choice=choice.index, reasoning=pb.ReasoningDelta(text=part.reasoning.text)))
+            elif part.HasField("image"):
+                out.append(ChatEvent(choice=choice.index, image=part.image))
         if unknown:
             self._member(f"{choice.index}.content_parts", "delta.content_parts", jsontools.dumps(unknown), out[-1:])
 
@@ -237,6 +248,12 @@ class OpenAIReader:
             expire_time=seconds_of(value.get("expires_at")),
         )
         out.append(ChatEvent(choice=choice.index, audio=sound))
+
+    def _images(self, value: object, choice: _Choice, out: list[ChatEvent]) -> None:
+        unread: dict[str, bytes] = {}
+        out += [ChatEvent(choice=choice.index, image=part.image) for part in pictures_in(value, unread)]
+        for name, raw in unread.items():
+            self._member(f"{choice.index}.delta.{name}", f"delta.{name}", raw, out[-1:])
 
     def _call(self, value: dict[str, Any], choice: _Choice, out: list[ChatEvent]) -> None:
         custom, body = parts.called(value)

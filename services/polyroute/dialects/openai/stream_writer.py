@@ -4,7 +4,6 @@ Clients of this API index `choices[0]` without looking and some cut events at LF
 without a choice but the usage a client asked for, no event name, and no CR (see `sse.frame`).
 """
 
-import base64
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
@@ -31,6 +30,7 @@ class OpenAIWriter:
         self._include_usage = include_usage
         self._spoken: set[int] = set()  # choices whose first event has been written
         self._custom: set[tuple[int, int]] = set()  # calls of custom tools, by choice and index
+        self._pictures: dict[int, int] = {}  # how many of a choice
         self._base = {
             "id": f"{'cmpl' if text else 'chatcmpl'}-{request_id}",
             "object": "text_completion" if text else "chat.completion.chunk",
@@ -68,7 +68,7 @@ class OpenAIWriter:
                 return None
             out["text"] = event.text.text
         else:
-            delta = self._tool_call(event) if kind == "tool_call" else _delta(event, kind)
+            delta = self._making(event, kind)
             if delta is None:
                 return None
             if event.choice not in self._spoken:
@@ -80,6 +80,16 @@ class OpenAIWriter:
         out["finish_reason"] = finish_word(event.finished.reason) if kind == "finished" else None
         _put_members(out, event, "choice.")
         return out
+
+    def _making(self, event: ChatEvent, kind: str) -> dict[str, Any] | None:
+        if kind == "tool_call":
+            return self._tool_call(event)
+        return self._image(event) if kind == "image" else _delta(event, kind)
+
+    def _image(self, event: ChatEvent) -> dict[str, Any]:
+        number = self._pictures.get(event.choice, 0)
+        self._pictures[event.choice] = number + 1
+        return {"images": [parts.write_image(event.image, number)]}
 
     def _tool_call(self, event: ChatEvent) -> dict[str, Any]:
         step = event.tool_call
@@ -129,7 +139,7 @@ def _audio(step: pb.AudioDelta) -> dict[str, Any]:
     if step.id:
         out["id"] = step.id
     if step.data:
-        out["data"] = base64.b64encode(step.data).decode()
+        out["data"] = jsontools.packed(step.data)
     if step.transcript:
         out["transcript"] = step.transcript
     if step.expire_time:

@@ -1,7 +1,5 @@
 """What all parts of `openai.responses` share: usage, finish reasons, ids, faults, other dialects' state in transit."""
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -102,7 +100,7 @@ def carry(part: Part) -> str:
         kept.text.SetInParent()
     else:
         kept.reasoning.redacted = part.reasoning.redacted
-    return _CARRIED + base64.b64encode(kept.SerializeToString()).decode()
+    return _CARRIED + jsontools.packed(kept.SerializeToString())
 
 
 def carried(encrypted_content: object) -> Part | None:
@@ -110,8 +108,8 @@ def carried(encrypted_content: object) -> Part | None:
     if not isinstance(encrypted_content, str) or not encrypted_content.startswith(_CARRIED):
         return None
     try:
-        return Part.FromString(base64.b64decode(encrypted_content[len(_CARRIED) :], validate=True))
-    except (binascii.Error, ValueError, DecodeError):
+        return Part.FromString(jsontools.unpacked(encrypted_content[len(_CARRIED) :]))
+    except (ValueError, DecodeError):
         return Part(reasoning=pb.ReasoningPart())  # it is of ours and damaged: no vendor could read it
 
 

@@ -1,11 +1,11 @@
 """What users and tools say: the entries of `content` and of a tool's `output`, into parts and back."""
 
-import base64
 from collections.abc import Iterable
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Media, Part
+from polyroute.dialects import jsontools
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai import parts
 from polyroute.dialects.responses.common import text_of, unsupported
@@ -123,7 +123,7 @@ def write_part(part: Part, *, foreign: bool, where: str) -> dict[str, Any]:
             out |= {"filename": part.file.filename} if part.file.filename else {}
         case "audio" if part.audio.media.data:
             form = part.audio.format or _AUDIO_FORMATS.get(part.audio.media.media_type, "wav")
-            sound = base64.b64encode(part.audio.media.data).decode()
+            sound = jsontools.packed(part.audio.media.data)
             out = {"type": "input_audio", "input_audio": {"data": sound, "format": form}}
         case kind:
             raise unsupported(f"this kind of content cannot be sent to the provider: {kind}", where)
@@ -145,5 +145,5 @@ def _source(media: Media, kind: str, *, foreign: bool, where: str) -> dict[str, 
     if kind == "image":
         return {"image_url": parts.media_url(media, "image/png")}
     if not media.media_type and not foreign:  # as it came
-        return {"file_data": base64.b64encode(media.data).decode()}
+        return {"file_data": jsontools.packed(media.data)}
     return {"file_data": parts.media_url(media, "application/pdf")}

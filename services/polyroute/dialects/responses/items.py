@@ -6,13 +6,12 @@ all (a search on the vendor's side, a compaction) is a reasoning part without te
 keeps its place, returns with the turn, and no other dialect sees it.
 """
 
-import base64
-import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Media, Part
+from polyroute.dialects import jsontools
 from polyroute.dialects.responses.common import (
     RESPONSES,
     SEPARATOR,
@@ -169,8 +168,8 @@ def reasoning_state(item: Mapping[str, Any]) -> dict[str, Any]:
 def picture_of(item: Mapping[str, Any]) -> Part | None:
     """The picture in an image generation call; None while there is none."""
     try:
-        data = base64.b64decode(text_of(item.get("result")), validate=True)
-    except (binascii.Error, ValueError):
+        data = jsontools.unpacked(text_of(item.get("result")))
+    except ValueError:
         return None
     form = text_of(item.get("output_format")) or "png"
     return Part(image=pb.ImagePart(media=Media(data=data, media_type=f"image/{form}"))) if data else None
@@ -288,5 +287,5 @@ def opaque_item(part: Part, picture: Part | None = None) -> dict[str, Any]:
     """The item that a state holds whole, a picture in its place."""
     out = own_state(part) or {}
     if picture is not None:
-        out["result"] = base64.b64encode(picture.image.media.data).decode()
+        out["result"] = jsontools.packed(picture.image.media.data)
     return out

@@ -5,7 +5,6 @@ whole in the event that closes it; the last event holds the whole answer. Severa
 else is one after the other.
 """
 
-import base64
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
@@ -315,7 +314,7 @@ class ResponsesWriter:
         whole = self._take_drawn()
         whole.setdefault("status", "completed")
         if image.media.data:
-            whole |= {"result": base64.b64encode(image.media.data).decode()}
+            whole |= {"result": jsontools.packed(image.media.data)}
             whole |= {"output_format": form} if form else {}
         elif image.media.url:
             whole["result"] = image.media.url
@@ -405,7 +404,7 @@ class ResponsesWriter:
     def _hear(self, step: pb.AudioDelta) -> None:
         if step.data:
             self._sound += step.data
-            self._emit("response.audio.delta", delta=base64.b64encode(step.data).decode())
+            self._emit("response.audio.delta", delta=jsontools.packed(step.data))
         if step.transcript:
             self._transcript.append(step.transcript)
             self._emit("response.audio.transcript.delta", delta=step.transcript)
@@ -413,7 +412,7 @@ class ResponsesWriter:
     def _end_sound(self) -> None:
         if not self._sound and not self._transcript:
             return
-        sound, transcript = base64.b64encode(self._sound).decode(), "".join(self._transcript)
+        sound, transcript = jsontools.packed(self._sound), "".join(self._transcript)
         opened = self._open if self._open and self._open.kind == "message" else self._message()
         self._close_entry(opened)
         part = {"type": "output_audio", "data": sound, "transcript": transcript}

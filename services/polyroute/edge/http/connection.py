@@ -97,6 +97,9 @@ class BoundedConnection(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: the answer says it, and uvicorn's advice to install a library would fill the log."""
+
     def pause_writing(self) -> None:
         """The client does not read; it has `stall_seconds` to begin again."""
         if self._stalled is None:

@@ -26,8 +26,9 @@ from polyroute.mesh.errors import MeshError
 
 PASSTHROUGH: Final = "/passthrough/"
 PROVIDER_HEADER: Final = "x-polyroute-provider"
-KEPT: Final = ("files", "batches", "uploads", "responses", "conversations", "vector_stores")
-_KEPT: Final = re.compile(rf"(?:/v1)?(/(?:{'|'.join(KEPT)})(?:/.*)?)")
+KEPT: Final = ("files", "batches", "uploads", "responses", "conversations", "vector_stores", "messages/batches")
+PREFIXES: Final = ("/v1", "", "/openai/v1", "/openai")  # the last two as Azure's clients have them
+_KEPT: Final = re.compile(rf"(?:{'|'.join(PREFIXES)})(/(?:{'|'.join(KEPT)})(?:/.*)?)")
 # Of the caller's headers only these are the vendor's business; credentials above all are not.
 _FORWARDED: Final = frozenset({"content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta"})
 _MODEL_CHARS: Final = 256
@@ -52,7 +53,7 @@ class RelayDoor:
         """Its paths, and who may use them."""
         yield Declared(ANY, f"{PASSTHROUGH}{{provider}}/{{path}}", Access.KEY)
         for kept in KEPT:
-            for prefix in ("/v1", ""):
+            for prefix in PREFIXES:
                 if kept != "responses":  # that path itself is OpenAI's door
                     yield Declared(ANY, f"{prefix}/{kept}", Access.KEY)
                 yield Declared(ANY, f"{prefix}/{kept}/{{path}}", Access.KEY)

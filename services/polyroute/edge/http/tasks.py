@@ -1,5 +1,6 @@
 """The doors for work other than conversation: rerank, pictures, speech, transcription, checks."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from polyroute.api.chat.v1 import chat_pb2
@@ -10,6 +11,14 @@ from polyroute.edge.http.door import Asked, Door
 from polyroute.edge.http.manners import OPENAI
 
 _JSON: Final = "application/json"
+# What may follow `/openai/deployments/{model}` in Azure's scheme.
+AZURE: Final[Mapping[str, TaskDialect]] = {
+    "/images/generations": openai_images.DIALECT,
+    "/images/edits": openai_images.DIALECT,
+    "/audio/speech": openai_speech.DIALECT,
+    "/audio/transcriptions": openai_transcriptions.DIALECT,
+    "/audio/translations": openai_transcriptions.TRANSLATIONS,
+}
 
 
 class TasksDoor:
@@ -46,12 +55,16 @@ class TasksDoor:
         """POST /v1/moderations."""
         await self._serve(scope, receive, openai_moderations.DIALECT)
 
-    async def _serve(self, scope: Scope, receive: Receive, dialect: TaskDialect) -> None:
+    async def azure(self, scope: Scope, receive: Receive, model: str, rest: str) -> None:
+        """POST /openai/deployments/{model}{rest}, where the deployment is the model."""
+        await self._serve(scope, receive, AZURE[rest], model)
+
+    async def _serve(self, scope: Scope, receive: Receive, dialect: TaskDialect, model: str = "") -> None:
         door = self._door
 
         async def work(asked: Asked) -> None:
             kind = asked.content_type
-            facts = dialect.read_facts(Body(asked.body, kind), default_model=asked.model)
+            facts = dialect.read_facts(Body(asked.body, kind), default_model=model or asked.model)
             plain = kind.partition(";")[0].strip().lower() == _JSON
             call = door.call(asked, dialect.name, facts, kind="" if plain else kind)
             sound = facts.operation == chat_pb2.OPERATION_SPEECH and not facts.stream

@@ -11,9 +11,27 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.providers.bills import GOES_ON
 from polyroute.providers.credentials import AwsKey
 from polyroute.providers.families import CLAUDE
-from polyroute.providers.spoken import Spoken
+from polyroute.providers.spoken import Spoken, Told
 from polyroute.providers.traits import Traits
 from polyroute.providers.vendor import FaultRule, Setting, Vendor
+
+CLAUDE_IDS: Final = ("*anthropic.claude-*",)
+# The features in trial that its Claude takes; a word that it does not know fails the whole request.
+# https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html
+BETAS: Final = (
+    "computer-use-2024-10-22",
+    "computer-use-2025-01-24",
+    "context-1m-2025-08-07",
+    "context-management-2025-06-27",
+    "dev-full-thinking-2025-05-14",
+    "effort-2025-11-24",
+    "interleaved-thinking-2025-05-14",
+    "output-128k-2025-02-19",
+    "token-efficient-tools-2025-02-19",
+    "tool-examples-2025-10-29",
+    "tool-search-tool-2025-10-19",
+)
+_TOLD: Final = Told("anthropic-beta", "additionalModelRequestFields.anthropic_beta", BETAS, CLAUDE_IDS)
 
 VENDOR: Final = Vendor(
     name="bedrock",
@@ -23,7 +41,13 @@ VENDOR: Final = Vendor(
     key_env=("AWS_BEARER_TOKEN_BEDROCK",),
     credential=AwsKey("bedrock"),
     speaks=(
-        Spoken(pb.OPERATION_CHAT, "bedrock.converse", "/model/{model}/converse", "/model/{model}/converse-stream"),
+        Spoken(
+            pb.OPERATION_CHAT,
+            "bedrock.converse",
+            "/model/{model}/converse",
+            "/model/{model}/converse-stream",
+            told=_TOLD,
+        ),
         Spoken(pb.OPERATION_COUNT_TOKENS, "bedrock.count_tokens", "/model/{model}/count-tokens"),
         Spoken(
             pb.OPERATION_RERANK,

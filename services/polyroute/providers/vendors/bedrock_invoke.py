@@ -12,30 +12,13 @@ from polyroute.dialects.anthropic.common import Options
 from polyroute.providers.families import CLAUDE, CLAUDE_FAULTS
 from polyroute.providers.spoken import Spoken, Told
 from polyroute.providers.traits import Edit
+from polyroute.providers.vendors.bedrock import BETAS, CLAUDE_IDS
 from polyroute.providers.vendors.bedrock import VENDOR as CONVERSE
 
 _INVOKE: Final = "/model/{model}/invoke"
 _STREAM: Final = "/model/{model}/invoke-with-response-stream"
 # https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html
 _VERSION: Final = "bedrock-2023-05-31"
-# The features in trial that it takes; a word that it does not know fails the whole request (same page).
-_BETAS: Final = Told(
-    "anthropic-beta",
-    "anthropic_beta",
-    (
-        "computer-use-2024-10-22",
-        "computer-use-2025-01-24",
-        "context-1m-2025-08-07",
-        "context-management-2025-06-27",
-        "dev-full-thinking-2025-05-14",
-        "effort-2025-11-24",
-        "interleaved-thinking-2025-05-14",
-        "output-128k-2025-02-19",
-        "token-efficient-tools-2025-02-19",
-        "tool-examples-2025-10-29",
-        "tool-search-tool-2025-10-19",
-    ),
-)
 # .../APIReference/API_runtime_InvokeModel.html does not name it; its answers carry it, and some say nothing else of use
 _COUNTED: Final = "x-amzn-bedrock-input-token-count"
 
@@ -50,9 +33,9 @@ VENDOR: Final = replace(
             "anthropic.messages",
             _INVOKE,
             _STREAM,
-            models=("*anthropic.claude-*",),
+            models=CLAUDE_IDS,
             edit=Edit(drop=frozenset({"model", "stream"}), put={"anthropic_version": f'"{_VERSION}"'.encode()}),
-            told=_BETAS,
+            told=Told("anthropic-beta", "anthropic_beta", BETAS),
         ),
         # https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-embed.html
         Spoken(

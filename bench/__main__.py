@@ -58,8 +58,9 @@ class Bench:
             self._note(f"{name} is left out: {reason}")
 
     def _cases(self, name: str, target: Target, repeat: int, origin: str) -> None:
+        wanted = {"unary", "stream100"} | {case.name for case in self.cases if case.translated}
         for case in CASES:
-            if case.name in {"unary", "stream100"}:
+            if case.name in wanted:
                 warm(target, case)
         for case in self.cases:
             if (case.once and repeat) or self._late(f"{name}, {case.name}, repeat {repeat}"):
@@ -96,7 +97,7 @@ def text(bench: Bench, head: str) -> str:
     remarks = [
         (
             "CPU is user and system time of the target's process tree: the median of the repeats, and the least; "
-            f"`x {table.PEER}` compares medians. Latency is the median of the repeats; figures in brackets are not "
+            "`x` compares medians. Latency is the median of the repeats; figures in brackets are not "
             "compared with the vendor's own. RSS is summed over processes, at its highest."
         ),
         (

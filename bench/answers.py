@@ -1,5 +1,7 @@
 """The bytes a vendor answers with: HTTP/1.1 heads, JSON bodies and SSE pieces. Pure functions, no I/O.
 
+Here are chat completions and what all forms share; `bench.messages` has the form of Messages.
+
 Every content carries a stamp, `@` and 16 digits of CLOCK_MONOTONIC microseconds, taken when the piece that holds it
 is handed to the socket: any process of the machine can tell how long it was on its way. No other byte of a body is
 `@`, so that counting stamps is counting chunks however the bytes were cut or rewritten on the way.
@@ -88,19 +90,14 @@ def refusal(status: int, message: str, retry_after: float | None = None) -> byte
     return json_answer({"error": {"message": message, "type": kind, "param": None, "code": None}}, status, extra)
 
 
-def completion(asked: Asked, script: Script, clock: Callable[[], int] = now_us) -> bytes:
-    """A whole unary answer; with `cut` only its first half, and the caller closes."""
-    fault, _ = script.fault
-    if fault == "garbage":
-        return head(200, JSON, len(GARBAGE)) + GARBAGE
-    if fault == "error":
-        return json_answer(BROKEN)
-    whole = json_answer(_completion(asked, script, clock()), extra={"x-request-id": asked.id})
-    return whole[: len(whole) - len(whole) // 4] if fault == "cut" else whole
+def words(chunks: int, stamp: int) -> str:
+    """The text of a whole answer: one stamp, then a word for each chunk."""
+    return f"@{stamp:016d} " + " ".join(map(str, range(chunks)))
 
 
-def _completion(asked: Asked, script: Script, stamp: int) -> dict[str, Any]:
-    text = f"@{stamp:016d} " + " ".join(map(str, range(script.chunks)))
+def chat_completion(asked: Asked, script: Script, stamp: int) -> dict[str, Any]:
+    """A whole chat completion."""
+    text = words(script.chunks, stamp)
     value: dict[str, Any] = {
         "id": asked.id,
         "object": "chat.completion",
@@ -119,43 +116,85 @@ def _completion(asked: Asked, script: Script, stamp: int) -> dict[str, Any]:
 
 
 class Frames:
-    """The SSE events of one streamed answer, each framed as one chunk of the HTTP body, as vendors' servers do it.
+    """The SSE events of one streamed chat completion, each framed as one chunk of the HTTP body, as vendors do it.
 
     Content events differ only in their number and stamp and all have one length, so a run of them is one `join`: the
-    vendor must be cheaper than what is measured in front of it.
+    vendor must be cheaper than what is measured in front of it. Another form overrides what is not private.
     """
 
     def __init__(self, asked: Asked, chunks: int) -> None:
-        self._asked = asked
-        self._names = _numbers(chunks)
-        start = {"id": asked.id, "object": "chat.completion.chunk", "created": asked.created, "model": asked.model}
-        self._start = b"data: " + orjson.dumps(start)[:-1]
-        self._end = b',"usage":null}\n\n' if asked.include_usage else b"}\n\n"
-        before = self._start + b',"choices":[{"index":0,"delta":{"content":"' + STAMP
-        after = b' "},"logprobs":null,"finish_reason":null}]' + self._end
-        size = len(before) + STAMP_DIGITS + 1 + NUMBER_DIGITS + len(after)
-        self._before = b"%x\r\n%b" % (size, before)
+        self.asked = asked
+        self._numbers = _numbers(chunks)
+        before, after = self.around()
+        size = len(before) + len(STAMP) + STAMP_DIGITS + 1 + NUMBER_DIGITS + len(after)
+        self._before = b"%x\r\n%b%b" % (size, before, STAMP)
         self._after = after + b"\r\n"
-        self.size = len(self._before) + size - len(before) + 2  # of one framed content event
+        self.size = len(self._before) + STAMP_DIGITS + 1 + NUMBER_DIGITS + len(self._after)  # a framed content event
+
+    def around(self) -> tuple[bytes, bytes]:
+        """What of a content event stands before and after its stamp and number."""
+        start, end = self._ends()
+        return (
+            start + b',"choices":[{"index":0,"delta":{"content":"',
+            b' "},"logprobs":null,"finish_reason":null}]' + end,
+        )
 
     def role(self) -> bytes:
-        """The first event, without content."""
+        """What comes before the content."""
         return self._event(b'[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]')
 
     def content(self, first: int, last: int, stamp: int) -> bytes:
         """The content events number `first` to `last`, the last one not included, with one stamp."""
         before = b"%b%016d " % (self._before, stamp)
-        return before + (self._after + before).join(self._names[first:last]) + self._after
+        return before + (self._after + before).join(self._numbers[first:last]) + self._after
 
     def finish(self, chunks: int, *, usage: bool) -> bytes:
         """The finish reason, the usage when it is wanted, and the end marker."""
         tail = self._event(b'[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]')
-        if usage and self._asked.include_usage:
-            tail += _chunk(self._start + b',"choices":[],"usage":' + orjson.dumps(self._asked.usage(chunks)) + b"}\n\n")
-        return tail + _chunk(DONE)
+        if usage and self.asked.include_usage:
+            counts = b',"choices":[],"usage":' + orjson.dumps(self.asked.usage(chunks)) + b"}\n\n"
+            tail += chunk(self._ends()[0] + counts)
+        return tail + chunk(DONE)
+
+    def broken(self) -> bytes:
+        """An error in mid-stream."""
+        return chunk(b"data: " + orjson.dumps(BROKEN) + b"\n\n")
 
     def _event(self, choices: bytes) -> bytes:
-        return _chunk(self._start + b',"choices":' + choices + self._end)
+        start, end = self._ends()
+        return chunk(start + b',"choices":' + choices + end)
+
+    def _ends(self) -> tuple[bytes, bytes]:
+        asked = self.asked
+        head = {"id": asked.id, "object": "chat.completion.chunk", "created": asked.created, "model": asked.model}
+        return b"data: " + orjson.dumps(head)[:-1], b',"usage":null}\n\n' if asked.include_usage else b"}\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How one API writes its answers.
+
+    Attributes:
+        whole: The body of a unary answer, from the request, the script and a stamp.
+        frames: The events of a streamed one.
+    """
+
+    whole: Callable[[Asked, Script, int], dict[str, Any]]
+    frames: type[Frames]
+
+
+CHAT: Final = Form(chat_completion, Frames)
+
+
+def completion(asked: Asked, script: Script, clock: Callable[[], int] = now_us, form: Form = CHAT) -> bytes:
+    """A whole unary answer; with `cut` only its first half, and the caller closes."""
+    fault, _ = script.fault
+    if fault == "garbage":
+        return head(200, JSON, len(GARBAGE)) + GARBAGE
+    if fault == "error":
+        return json_answer(BROKEN)
+    whole = json_answer(form.whole(asked, script, clock()), extra={"x-request-id": asked.id})
+    return whole[: len(whole) - len(whole) // 4] if fault == "cut" else whole
 
 
 class Piece(NamedTuple):
@@ -165,14 +204,14 @@ class Piece(NamedTuple):
     last: bool
 
 
-def pieces(asked: Asked, script: Script, clock: Callable[[], int] = now_us) -> Iterator[Piece]:
+def pieces(asked: Asked, script: Script, clock: Callable[[], int] = now_us, form: Form = CHAT) -> Iterator[Piece]:
     """A streamed answer as the pieces that leave together: a chunked HTTP body, one event a chunk.
 
     With a gap every piece holds one chunk, else about `PIECE_BYTES`. The first carries the role, the last the end; an
     answer that is cut or stalls has no end. Stamps are taken when a piece is asked for.
     """
     _, end = script.fault
-    frames = Frames(asked, end)
+    frames = form.frames(asked, end)
     step = 1 if script.gap else max(1, PIECE_BYTES // frames.size)
     lead = frames.role()
     for first in range(0, end, step):
@@ -190,12 +229,13 @@ def _close(frames: Frames, script: Script) -> bytes:
     if fault in {"cut", "stall"}:
         return b""
     if fault == "error":
-        return _chunk(b"data: " + orjson.dumps(BROKEN) + b"\n\n") + END
-    broken = _chunk(GARBAGE) if fault == "garbage" else b""
+        return frames.broken() + END
+    broken = chunk(GARBAGE) if fault == "garbage" else b""
     return broken + frames.finish(sent, usage=script.usage) + END
 
 
-def _chunk(data: bytes) -> bytes:
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 

@@ -32,6 +32,8 @@ class Case:
         ramp: Seconds over which they begin.
         padding: Bytes of prompt beside the ordinary one.
         once: Measured in the first repeat only.
+        translated: Whether the vendor behind the model speaks Messages, where a target can translate; the others are
+            asked as ever, so that the comparison is with passing on.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Case:
     ramp: float = 0
     padding: int = 0
     once: bool = False
+    translated: bool = False
 
     def body(self, model: str) -> bytes:
         """The request's body: a system prompt and a short talk, about 1.5 KB without padding."""
@@ -120,6 +123,19 @@ CASES: Final[tuple[Case, ...]] = (
         requests=2000,
         ramp=4,
         once=True,
+    ),
+    Case(
+        name="translated",
+        title="unary, 16 at once, chat completions from a vendor of Messages",
+        concurrency=16,
+        translated=True,
+    ),
+    Case(
+        name="translated_stream100",
+        title="stream of 100 chunks, back to back, one at a time, chat completions from a vendor of Messages",
+        stream=True,
+        chunks=100,
+        translated=True,
     ),
     Case(name="big", title="unary, 4 at once, body of 1 MB", concurrency=4, padding=BIG_BYTES),
 )

@@ -31,6 +31,8 @@ ROLES: Final = ("auth", "metrics", "providers", "router", "edge")  # in the orde
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 LOG_LINES: Final = 15
+MODEL: Final = "gpt-bench"  # the vendor's name for it, in either form
+PRICE: Final[Mapping[str, str]] = {"input": "1", "output": "2"}
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback, whatever the environment says
 
 NGINX: Final = """\
@@ -75,12 +77,14 @@ class Target:
     Attributes:
         url: Its base URL, with the version.
         model: The model's name there.
+        translated: The name of a model there whose vendor speaks Messages.
         headers: What a request needs beside its body.
         tree: Its processes; None for the vendor itself, whose cost is not the question.
     """
 
     url: str
     model: str
+    translated: str
     headers: dict[str, str] = field(default_factory=dict)
     tree: Tree | None = None
 
@@ -91,7 +95,7 @@ Starter = Callable[[str, Path], AbstractContextManager[Target]]
 @contextmanager
 def direct(origin: str, _directory: Path) -> Generator[Target]:
     """The vendor without anything in front of it: what latency is compared with."""
-    yield Target(f"{origin}/v1", "gpt-bench")
+    yield Target(f"{origin}/v1", MODEL, MODEL)
 
 
 @contextmanager
@@ -106,7 +110,17 @@ def nginx(origin: str, directory: Path) -> Generator[Target]:
     config.write_text(NGINX.format(directory=directory, port=port, vendor=vendor))
     with process([program, "-p", str(directory), "-c", str(config), "-e", "stderr"], directory, "nginx") as started:
         wait_ready(f"http://127.0.0.1:{port}/v1/models", [started], directory)
-        yield Target(f"http://127.0.0.1:{port}/v1", "gpt-bench", tree=Tree(started.pid))
+        yield Target(f"http://127.0.0.1:{port}/v1", MODEL, MODEL, tree=Tree(started.pid))
+
+
+@contextmanager
+def bare(origin: str, directory: Path) -> Generator[Target]:
+    """A Python server that passes on and does nothing else: what the language itself costs."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.passthrough", "--port", str(port), "--vendor", origin]
+    with process(command, directory, "bare", cwd=ROOT) as started:
+        wait_ready(f"http://127.0.0.1:{port}/v1/models", [started], directory)
+        yield Target(f"http://127.0.0.1:{port}/v1", MODEL, MODEL, tree=Tree(started.pid))
 
 
 @contextmanager
@@ -134,6 +148,7 @@ def roles(origin: str, directory: Path) -> Generator[Target]:
 TARGETS: Final[Mapping[str, Starter]] = {
     "direct": direct,
     "nginx": nginx,
+    "bare": bare,
     "up": up,
     "workers": workers,
     "roles": roles,
@@ -144,7 +159,7 @@ def configuration(
     origin: str, directory: Path, port: int, key: str, listen: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """The gateway's configuration: one model, one deployment, one key. Roles not in `listen` use unix sockets."""
-    deployment = {"provider": "mock", "model": "gpt-bench", "price": {"input": "1", "output": "2"}}
+    deployment = {"provider": "mock", "model": MODEL, "price": dict(PRICE)}
     return {
         "data_dir": str(directory / "data"),
         "log": {"level": "warning"},
@@ -153,6 +168,17 @@ def configuration(
         "edge": {"http": {"listen": f"127.0.0.1:{port}"}, "grpc": {"listen": "127.0.0.1:0"}},
         "providers": {"mock": {"vendor": "openai_compatible", "base_url": f"{origin}/v1", "keys": ["sk-bench"]}},
         "models": {"bench-model": {"deployments": [deployment]}},
+    }
+
+
+def translating(tree: dict[str, Any], origin: str) -> dict[str, Any]:
+    """That configuration with one more model, which the same vendor serves as Messages."""
+    provider = {"vendor": "anthropic", "base_url": origin, "keys": ["sk-bench"]}
+    model = {"deployments": [{"provider": "messages", "model": MODEL, "price": dict(PRICE)}]}
+    return {
+        **tree,
+        "providers": {**tree["providers"], "messages": provider},
+        "models": {**tree["models"], "translated-model": model},
     }
 
 
@@ -165,7 +191,8 @@ def _polyroute(
         raise UnavailableError(f"{program} is not there: install the project")
     port, key = free_port(), f"pr-{secrets.token_hex(32)}"
     config = directory / "polyroute.yaml"
-    config.write_text(yaml.safe_dump(configuration(origin, directory, port, key, listen), sort_keys=False))
+    settings = translating(configuration(origin, directory, port, key, listen), origin)
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
     with ExitStack() as stack:
         started = [
             stack.enter_context(process([str(program), *command, "--config", str(config)], directory, name))
@@ -173,7 +200,8 @@ def _polyroute(
         ]
         wait_ready(f"http://127.0.0.1:{port}/health/ready", started, directory)
         tree = Tree(*(one.pid for one in started))
-        yield Target(f"http://127.0.0.1:{port}/v1", "bench-model", {"authorization": f"Bearer {key}"}, tree)
+        headers = {"authorization": f"Bearer {key}"}
+        yield Target(f"http://127.0.0.1:{port}/v1", "bench-model", "translated-model", headers, tree)
 
 
 @contextmanager

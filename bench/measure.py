@@ -56,7 +56,7 @@ class Measurement:
 
 def measure(name: str, target: Target, case: Case, repeat: int, seconds: float, origin: str) -> Measurement:
     """Put the case's load on the target and account for it."""
-    load = case.load(target.url, target.model, target.headers, seconds)
+    load = _load(target, case, seconds)
     vendor, busy, own, began = vendor_stats(origin), machine_busy_seconds(), _own_seconds(), time.monotonic()
     cpu = target.tree.cpu_seconds() if target.tree else 0.0
     report, rss = run_load(load, target.tree)
@@ -76,6 +76,11 @@ def measure(name: str, target: Target, case: Case, repeat: int, seconds: float, 
     )
 
 
+def _load(target: Target, case: Case, seconds: float) -> Load:
+    """The case's load for this target."""
+    return case.load(target.url, target.translated if case.translated else target.model, target.headers, seconds)
+
+
 def _own_seconds() -> float:
     """Processor time of this process and of the loads that it has waited for."""
     return sum(os.times()[:4])
@@ -83,7 +88,7 @@ def _own_seconds() -> float:
 
 def warm(target: Target, case: Case) -> None:
     """Ask for a moment without measuring. UnavailableError when nothing is answered right."""
-    report, _ = run_load(case.load(target.url, target.model, target.headers, WARM_SECONDS), None)
+    report, _ = run_load(_load(target, case, WARM_SECONDS), None)
     if not report.ok:
         raise UnavailableError(f"no right answer: {report.failures}")
 

@@ -8,7 +8,7 @@ from bench.cases import Case
 from bench.measure import Measurement
 
 BASE: Final = "direct"  # latency is told as what is added to this target's
-PEER: Final = "nginx"  # processor time is told as a multiple of this target's
+PEERS: Final = ("nginx", "bare")  # processor time is told as a multiple of these targets', where they were measured
 NONE: Final = "-"
 
 _Number = Callable[[Measurement], float | None]
@@ -28,7 +28,7 @@ def render(cases: Sequence[Case], targets: Sequence[str], measurements: Sequence
 def _table(case: Case, rows: dict[str, list[Measurement]]) -> str:
     word = "added " if BASE in rows else ""
     unit = "chunk" if case.stream else "request"
-    columns = ["target", f"CPU us/{unit}", "least", f"x {PEER}", f"{unit}s/s"]
+    columns = ["target", f"CPU us/{unit}", "least", *(f"x {peer}" for peer in PEERS if peer in rows), f"{unit}s/s"]
     if case.stream:
         columns += [f"{word}first token ms p50 / p99", f"{word}chunk delay ms p50 / p99"]
     else:
@@ -48,7 +48,8 @@ def _row(case: Case, name: str, rows: dict[str, list[Measurement]]) -> list[str]
     costs = _values(own, _cost(case))
     cost, least = (median(costs), min(costs)) if costs else (None, None)
     rate = median(_rate(case, one) for one in own)
-    cells = [name, _figure(cost), _figure(least), _ratio(case, own, rows), f"{rate:,.0f}"]
+    ratios = [_ratio(case, own, rows[peer]) for peer in PEERS if peer in rows]
+    cells = [name, _figure(cost), _figure(least), *ratios, f"{rate:,.0f}"]
     cells += _delays(case, own, [] if name == BASE else rows.get(BASE, []))
     failed = sum(one.report.failed for one in own)
     rss = [one.rss_bytes / 1e6 for one in own if one.rss_bytes is not None]
@@ -67,8 +68,8 @@ def _values(measurements: Sequence[Measurement], number: _Number) -> list[float]
     return [value for one in measurements if one.report.ok and (value := number(one)) is not None]
 
 
-def _ratio(case: Case, own: Sequence[Measurement], rows: dict[str, list[Measurement]]) -> str:
-    mine, peer = _values(own, _cost(case)), _values(rows.get(PEER, []), _cost(case))
+def _ratio(case: Case, own: Sequence[Measurement], base: Sequence[Measurement]) -> str:
+    mine, peer = _values(own, _cost(case)), _values(base, _cost(case))
     return f"{median(mine) / median(peer):.1f}" if mine and peer and median(peer) else NONE
 
 

@@ -1,4 +1,4 @@
-"""A mock vendor of the OpenAI-compatible kind: cheap enough to stand behind a load, faulty on request.
+"""A mock vendor that speaks chat completions and Messages: cheap enough to stand behind a load, faulty on request.
 
 As a process: `python -m bench.vendor --port 9100` prints one JSON line with its address and serves until SIGTERM.
 In a test: `async with Vendor() as vendor:` with `vendor.url`, `vendor.requests`, `vendor.cancelled`, `vendor.seen`.
@@ -28,6 +28,8 @@ import orjson
 import uvloop
 
 from bench import answers
+from bench.answers import CHAT, Form
+from bench.messages import MESSAGES
 from bench.script import Script, read
 
 BACKLOG: Final = 4096
@@ -66,7 +68,7 @@ class Vendor:
         self.host, self.port = host, port
         self.script = script
         self.models = models
-        self.requests = 0  # chat and embedding requests received
+        self.requests = 0  # requests for an answer or a vector received
         self.cancelled = 0  # of them, those whose client left before the answer was complete
         self.active = 0  # of them, those being answered now
         self.seen: deque[Seen] = deque(maxlen=keep)
@@ -212,7 +214,9 @@ class Connection(asyncio.Protocol):
     def _route(self, method: str, path: str, body: bytes) -> None:
         match method, path:
             case "POST", "/chat/completions":
-                self._chat(orjson.loads(body))
+                self._generate(orjson.loads(body), CHAT)
+            case "POST", "/messages":
+                self._generate(orjson.loads(body), MESSAGES)
             case "POST", "/embeddings":
                 self._vendor.requests += 1
                 self._write_whole(answers.embeddings(orjson.loads(body)))
@@ -231,7 +235,7 @@ class Connection(asyncio.Protocol):
 
     # --- answers
 
-    def _chat(self, request: dict[str, Any]) -> None:
+    def _generate(self, request: dict[str, Any], form: Form) -> None:
         asked = _asked(request, self._vendor.next_id())
         self._vendor.requests += 1
         script = self._vendor.script_for(last_prompt(request), asked.model)
@@ -239,23 +243,23 @@ class Connection(asyncio.Protocol):
         self._busy = True
         answer = self._stream if asked.stream else self._unary
         if script.first:
-            self._later(script.first, lambda: answer(asked, script))
+            self._later(script.first, lambda: answer(asked, script, form))
         else:
-            answer(asked, script)
+            answer(asked, script, form)
 
-    def _unary(self, asked: answers.Asked, script: Script) -> None:
+    def _unary(self, asked: answers.Asked, script: Script, form: Form) -> None:
         if self._refused(script) or script.fault[0] == "stall":
             return
-        self._transport.write(answers.completion(asked, script))
+        self._transport.write(answers.completion(asked, script, form=form))
         self._end(close=script.fault[0] == "cut")
 
-    def _stream(self, asked: answers.Asked, script: Script) -> None:
+    def _stream(self, asked: answers.Asked, script: Script, form: Form) -> None:
         if self._refused(script):
             return
         extra = {"cache-control": "no-cache", "x-request-id": asked.id}
         self._transport.write(answers.head(200, answers.EVENT_STREAM, None, extra))
         self._script, self._due = script, self._loop.time()
-        self._pieces = answers.pieces(asked, script)
+        self._pieces = answers.pieces(asked, script, form=form)
         self._pump()
 
     def _refused(self, script: Script) -> bool:
@@ -360,7 +364,9 @@ def allow_many_files() -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.vendor", description="A mock vendor, OpenAI-compatible.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.vendor", description="A mock vendor: chat completions, Messages."
+    )
     parser.add_argument("--port", type=int, default=9100)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--script", default="", help="the answer to a prompt without a marker: 'chunks=20 gap=50'")

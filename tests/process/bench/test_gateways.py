@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.gateways import ROLES, UnavailableError, fetch, nginx, roles, up, vendor_process, workers
+from bench.gateways import ROLES, UnavailableError, bare, fetch, nginx, roles, up, vendor_process, workers
 
 # writes down how it was called; the process that has the HTTP door answers, after a child of its own was started
 STAND_IN = """#!{python}
@@ -87,6 +87,16 @@ def test_gateway_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monke
 
     with pytest.raises(UnavailableError, match="install the project"), up("http://127.0.0.1:1", tmp_path):
         pass
+
+
+def test_bare_server_in_front_of_the_vendor(tmp_path: Path) -> None:
+    """The plain Python server passes requests to the vendor."""
+    (tmp_path / "vendor").mkdir()
+    with vendor_process(tmp_path / "vendor") as origin, bare(origin, tmp_path) as target:
+        listed = fetch(f"{target.url}/models")
+
+    assert listed is not None
+    assert b"gpt-bench" in listed
 
 
 def test_nginx_in_front_of_the_vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

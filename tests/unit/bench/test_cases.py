@@ -72,24 +72,24 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def test_table_compares() -> None:
-    """Cost is told beside the plain proxy's, latency as what the vendor's own does not explain."""
-    found = [measured("direct", None, 1.0), measured("nginx", 0.05, 1.5)]
+    """Cost is told beside that of what merely passes on, latency as what the vendor's own does not explain."""
+    found = [measured("direct", None, 1.0), measured("nginx", 0.05, 1.5), measured("bare", 0.2, 1.5)]
     found += [measured("up", 0.3, 2.0, failed=2), measured("up", 0.5, 2.0), measured("up", 0.4, 2.0)]
 
-    table = rows(render([CASE, STREAM], ["direct", "nginx", "up", "roles"], found))
+    table = rows(render([CASE, STREAM], ["direct", "nginx", "bare", "up", "roles"], found))
 
-    assert table["direct"] == ["-", "-", "-", "500", "(1.00 / 2.00)", "1,000", "0", "-"]
-    assert table["nginx"] == ["50.0", "50.0", "1.0", "500", "0.50 / 1.00", "1,000", "0", "5"]
-    assert table["up"] == ["400", "300", "8.0", "500", "1.00 / 2.00", "3,000", "2", "5"]
+    assert table["direct"] == ["-", "-", "-", "-", "500", "(1.00 / 2.00)", "1,000", "0", "-"]
+    assert table["nginx"] == ["50.0", "50.0", "1.0", "0.2", "500", "0.50 / 1.00", "1,000", "0", "5"]
+    assert table["up"] == ["400", "300", "8.0", "2.0", "500", "1.00 / 2.00", "3,000", "2", "5"]
     assert "roles" not in table
     assert failures(found) == ["up, unary, repeat 0: {'status 500': 2}"]
 
 
 def test_table_of_a_stream() -> None:
-    """A stream costs per chunk; without the vendor's own figures latency is told as it is."""
+    """A stream costs per chunk; without others in the run nothing is told beside theirs."""
     table = rows(render([STREAM], ["up"], [measured("up", 0.1, 2.0, case=STREAM)]))
 
-    assert table["up"] == ["10.0", "10.0", "-", "5,000", "(2.00 / 4.00)", "(2.00 / 4.00)", "1,000", "0", "5"]
+    assert table["up"] == ["10.0", "10.0", "5,000", "(2.00 / 4.00)", "(2.00 / 4.00)", "1,000", "0", "5"]
 
 
 def test_machine_is_named() -> None:

@@ -203,20 +203,22 @@ def payer(caller: auth_pb2.Caller) -> Payer | None:
 
 def charge(message: ledger_pb2.Settlement) -> Charge:
     """What an attempt is charged, or would be."""
+    checkpoint = message.checkpoint
     return Charge(
-        request_id=message.request_id,
-        attempt=message.attempt,
-        cost=message.cost_nanos if message.HasField("cost_nanos") else None,
-        payer=payer(message.caller),
-        hold_id=message.allowance_id,
-        final=message.final and not message.checkpoint,
-        lost_at=message.expire_time.ToMicroseconds() if message.checkpoint else None,
-        revision=message.revision,
-        rule=message.rule,
-        price_version=message.price_version[:256],
-        estimated=message.usage.estimated,
-        deployment=message.deployment,
-        model=message.model,
-        multiplier=message.multiplier_millionths,  # 0 is AS_SET
-        holder=message.holder,
+        message.request_id,
+        message.attempt,
+        message.cost_nanos if message.HasField("cost_nanos") else None,
+        payer(message.caller),
+        message.allowance_id,
+        message.final and not checkpoint,
+        message.expire_time.ToMicroseconds() if checkpoint else None,
+        message.revision,
+        message.rule,
+        message.price_version[:256],
+        message.HasField("usage") and message.usage.estimated,
+        message.deployment,
+        "",
+        message.model,
+        message.multiplier_millionths,  # 0 is AS_SET
+        message.holder,
     )

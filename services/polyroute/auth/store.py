@@ -263,6 +263,13 @@ class Store:
             return False
 
     @_whole
+    async def revocations_after(self, revision: int) -> list[Revocation]:
+        """Every revocation after one, oldest first."""
+        query = _select_revocations().where(_REVOCATIONS.revision > revision).order_by(_REVOCATIONS.revision)
+        async with self._database.reading() as connection:
+            return [Revocation(*row) for row in await connection.execute(query)]
+
+    @_whole
     async def latest_revocations(self, limit: int) -> list[Revocation]:
         """The last `limit` revocations, oldest first."""
         query = _select_revocations().order_by(_REVOCATIONS.revision.desc()).limit(limit)

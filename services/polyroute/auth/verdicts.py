@@ -117,6 +117,11 @@ class Verdicts:
         self._keys.drop_where(lambda key: scope in key.path)
         self._changes += 1
 
+    def clear(self) -> None:
+        """Forgets every key: anything may have changed."""
+        self._keys.drop_where(lambda _: True)
+        self._changes += 1
+
     async def close(self) -> None:
         """Waits for look-ups under way."""
         await self._look_ups.close()

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 from prometheus_client import Gauge
 
@@ -48,8 +49,11 @@ from polyroute.auth.store import Store
 from polyroute.auth.verdicts import Verdicts
 from polyroute.mesh.background import Background
 from polyroute.mesh.config import DatabaseConfig
-from polyroute.mesh.database import locate
+from polyroute.mesh.database import Location, locate
 from polyroute.mesh.node import Node, Service
+
+if TYPE_CHECKING:
+    from polyroute.auth.neighbours import Neighbours
 
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 BILLING: Final = billing_pb2.DESCRIPTOR.services_by_name["BillingService"]
@@ -71,6 +75,8 @@ class Auth:
     """Secret of the default key when this start created it."""
     admin_secret: str
     """What administrators present; in a file beside the database."""
+    neighbours: "Neighbours | None"
+    """The other auth roles of the same database; None where files are the database, which have one."""
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -121,6 +127,7 @@ async def assembled(
             token_file=location.path.with_name(f"{location.path.name}.tokens"),
             data_dir=data_dir,
         )
+        neighbours = _neighbours(location, store, feed, verdicts, leases)
         auth = Auth(
             service=AuthService(
                 verdicts, keyring, feed, leases, fresh_for=config.fresh_for, usable_for=config.usable_for
@@ -136,6 +143,7 @@ async def assembled(
             leases=leases,
             first_secret=first_secret,
             admin_secret=admin_secret,
+            neighbours=neighbours,
         )
         try:
             yield auth
@@ -159,6 +167,20 @@ async def _counting(url: str) -> AsyncGenerator[Counters]:
         yield counters
     finally:
         await counters.close()
+
+
+def _neighbours(
+    location: Location, store: Store, feed: RevocationFeed, verdicts: Verdicts, leases: Leases
+) -> "Neighbours | None":
+    """The other auth roles of the same database, which hear from here what this one's own edges hear."""
+    url = location.url
+    if url is None:
+        return None
+    from polyroute.auth.neighbours import Neighbours  # its driver costs a start without it too much
+
+    found = Neighbours(url, store, feed, verdicts, leases.forget, name=uuid4().hex)
+    feed.spread = found.spread
+    return found
 
 
 class _Changes:
@@ -187,8 +209,7 @@ async def role(
 ) -> AsyncGenerator[None]:
     """Serves auth on `node`.
 
-    One process serves a database. Others may write to it without harm, but what they revoke is learnt here only with
-    the next revocation of our own.
+    One process serves a database of files; any number serve one in PostgreSQL and tell each other what they change.
 
     Args:
         node: The process to serve in.
@@ -204,6 +225,9 @@ async def role(
         tasks.start("sweep-sessions", auth.reception.sessions.run)
         tasks.start("renew-subscriptions", auth.desk.plans.run)
         tasks.start("send-alerts", auth.desk.alerts.run)
+        if auth.neighbours is not None:
+            tasks.start("tell-neighbours", auth.neighbours.tell)
+            tasks.start("hear-neighbours", auth.neighbours.listen)
         degraded = Gauge("polyroute_limits_degraded", "limits are counted by this process alone", registry=None)
         degraded.set_function(lambda: float(auth.leases.degraded))
         node.registry.register(degraded)

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from polyroute.api.auth.v1.auth_pb2 import Caller, Verdict
 from polyroute.api.auth.v1.ledger_pb2 import Settlement
 from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_TOKENS
@@ -30,15 +28,17 @@ from polyroute.edge.capacity import Capacity
 from polyroute.edge.charging import ChargeRow, multiplied
 from polyroute.edge.checkpoints import Checkpoints
 from polyroute.edge.common import CommonLimits
+from polyroute.edge.heads import origin_of
+from polyroute.edge.intents import Intents
 from polyroute.edge.purse import MOST, Hold, Purses
-from polyroute.edge.settler import LOST_SECONDS, MODEL_CHARACTERS, Settler
 from polyroute.edge.settler import UNCHARGED_RULE as UNCHARGED
+from polyroute.edge.settler import Settler
 from polyroute.edge.shares import INSTALLATION, Figure, Shares, Taken
 from polyroute.edge.sizes import ANSWERS, tokens_in, tokens_of
 from polyroute.edge.spending import narrow, payable, purse_of
 from polyroute.edge.turnstile import Pass, Turnstile, criticality_of
 from polyroute.mesh.errors import MeshError
-from polyroute.mesh.pricing import in_force, within_reach
+from polyroute.mesh.pricing import within_reach
 
 TICK_SECONDS: Final = 0.5
 ANSWER_TOKENS: Final = 16_384  # held for an answer without a bound; what is not affordable is cut off
@@ -46,9 +46,9 @@ LEAST_ANSWER: Final = 16  # an answer that is cut shorter than this is not worth
 MILLION: Final = 1_000_000
 AUDIO_MILLISECONDS: Final = 60_000  # held for sound, whose length is known when it is over
 CHARACTERS_PER_TOKEN: Final = 4
-CALLERS_KEPT: Final = 100_000
 
 _NOWHERE: Final = Attempt()
+_NOTHING: Final = Usage()
 _SOUNDS: Final = frozenset({OPERATION_SPEECH, OPERATION_TRANSCRIPTION})
 
 
@@ -81,7 +81,10 @@ class Bill(NamedTuple):
 
     def with_answer(self, tokens: int) -> int:
         """The cost with so long an answer."""
-        return min(MOST, -(-(self.prompt + -(-tokens * self.token // MILLION)) * self.multiplier // MILLION))
+        asked = self.prompt - (-tokens * self.token // MILLION)
+        if self.multiplier != MILLION:
+            asked = -(-asked * self.multiplier // MILLION)
+        return min(MOST, asked)
 
     def affordable(self, amount: int) -> int:
         """The longest answer that `amount` pays."""
@@ -93,16 +96,24 @@ class Bill(NamedTuple):
 
 def bill_of(attempts: Iterable[Attempt], facts: RequestFacts, multiplier: int = MILLION) -> Bill:
     """The most that a call can cost by its plan, whose prices are known."""
-    choices = max(1, facts.choices)
+    choices = facts.choices or 1
     bounded = facts.HasField("max_output_tokens") or facts.operation not in ANSWERS
     answer = facts.max_output_tokens if bounded else ANSWER_TOKENS
     prompt = token = 0
     tokens = facts.input_tokens_estimate
     for attempt in attempts:
+        price = attempt.price
         # a prompt may turn out longer than was estimated, and so be charged by the next tier
-        for price in within_reach(attempt.price, tokens * 5 // 4):
-            prompt = max(prompt, _prompt_of(price, tokens) + (_beside(price, facts) if price.other else 0))
-            token = max(token, price.output, price.reasoning)
+        for one in within_reach(price, tokens * 5 // 4) if price.tiers else (price,):
+            asked = _prompt_of(one, tokens)
+            if one.other:
+                asked += _beside(one, facts)
+            if asked > prompt:
+                prompt = asked
+            if one.output > token:
+                token = one.output
+            if one.reasoning > token:
+                token = one.reasoning
     return Bill(prompt, token * choices, answer, bounded, multiplier)
 
 
@@ -128,6 +139,7 @@ class Admission:
     """One call that was let in.
 
     Attributes:
+        purse: Whose money is held for it; empty where nobody's is.
         taken: Shares of limits that it uses.
         tokens: Counted against limits of tokens so far.
         paid: What is held for it; None when nothing has to be.
@@ -136,29 +148,29 @@ class Admission:
 
     house: "Allowances"
     verdict: Verdict
+    purse: str = ""
     taken: Taken = field(default_factory=list)
     tokens: int = 0
     paid: Hold | None = None
     over: bool = False
     place: Pass | None = None
+    head: bytes = b""
+    """What all settlements of a call that is held for have in common; empty for others."""
+    _payer: bytes = b""  # the part of it that says who pays, and by which multiplier
     _request_id: str = ""
-    _caller: bytes = b""  # who pays, as every settlement of the call says it
-    _lost_at: Timestamp | None = None
-    _facts: RequestFacts | None = None
+    _tokens: int = 0  # of the prompt
     _bound: int = 0  # the most that one attempt can cost
     _tried: dict[int, Attempt] = field(default_factory=dict)
-    _settled: set[int] = field(default_factory=set)
+    _slots: tuple[int, ...] = ()  # in which its attempts are written down
+    _settled: frozenset[int] = frozenset()
 
-    async def hold(
-        self, request_id: str, attempts: Sequence[Attempt], facts: RequestFacts, deadline_seconds: float
-    ) -> int | None:
+    async def hold(self, request_id: str, attempts: Sequence[Attempt], facts: RequestFacts) -> int | None:
         """Holds the most that the call can cost.
 
         Args:
             request_id: The call.
             attempts: What may be tried.
             facts: What was read from the request.
-            deadline_seconds: Until the call must be over.
 
         Returns:
             The most tokens that each answer may have, where the caller gave no bound and somebody has to pay: the door
@@ -168,18 +180,20 @@ class Admission:
             MeshError: REASON_BUDGET_EXHAUSTED; REASON_NO_DEPLOYMENT, no price is known; REASON_NOT_PERMITTED, the
                 key may use only what is free, and nothing is; REASON_SERVICE_UNAVAILABLE.
         """
-        able, scope = payable(self.verdict, attempts), purse_of(self.verdict)
-        if not scope:
+        able = payable(self.verdict, attempts)
+        if not self.purse:
             return None
+        caller = self.verdict.caller
         bill = bill_of(able, facts, self.multiplier)
-        purse = self.house.purses.of(scope, self.verdict.caller)
-        self.paid = await purse.hold(bill.needed, bill.least)
-        self._request_id, self._facts, self._bound = request_id, facts, self.paid.amount
-        self._caller = self.house.caller(self.verdict.caller)
+        purse = self.house.purses.of(self.purse, caller)
+        needed = bill.needed
+        paid = self.paid = purse.take(needed) or await purse.hold(needed, bill.least)
+        self._request_id, self._tokens, self._bound = request_id, facts.input_tokens_estimate, paid.amount
+        self._payer = self.house.settler.heads.caller(caller)
         if self.multiplier != MILLION:  # what the hold was worked out with is what the charge is worked out with
-            self._caller += Settlement(multiplier_millionths=self.multiplier).SerializeToString()
-        self._lost_at = self.house.moment(deadline_seconds + LOST_SECONDS)
-        return None if bill.bounded else bill.affordable(self.paid.amount)
+            self._payer += Settlement(multiplier_millionths=self.multiplier).SerializeToString()
+        self.head = self._payer + paid.allowance.head
+        return None if bill.bounded else bill.affordable(paid.amount)
 
     async def reprice(self, charged: Iterable[ChargeRow]) -> None:
         """Holds what earlier attempts are charged as well, before another one is made.
@@ -191,9 +205,9 @@ class Admission:
             return
         rows = list(charged)
         if spent := self._sum(rows):
-            await self.paid.reprice(spent + self._bound)
+            await self._rehold(spent + self._bound)
         # on the disk before another one begins: whatever becomes of that, this is what these cost
-        self.house.settler.keep(self.head, self._settlements(rows))
+        self._keep(rows)
 
     async def twice(self) -> None:
         """Holds the cost of two attempts, before a second one is made beside the first.
@@ -202,7 +216,13 @@ class Admission:
             MeshError: REASON_BUDGET_EXHAUSTED, two cannot be paid.
         """
         if self.paid is not None:
-            await self.paid.reprice(2 * self._bound)
+            await self._rehold(2 * self._bound)
+
+    async def _rehold(self, needed: int) -> None:
+        """Holds another amount, which may come from another allowance."""
+        assert self.paid is not None  # noqa: S101 - asked before
+        await self.paid.reprice(needed)
+        self.head = self._payer + self.paid.allowance.head
 
     def sent(self, number: int, attempt: Attempt) -> None:
         """Writes down that an attempt begins, with what it is charged if it is lost: its prompt.
@@ -211,31 +231,14 @@ class Admission:
             MeshError: REASON_USAGE_UNAVAILABLE, it cannot be written down: the attempt must not be made;
                 REASON_NO_DEPLOYMENT, its price is unknown.
         """
-        if self.paid is None or self._facts is None:
+        if self.paid is None:
             return
         if not attempt.HasField("price"):
             payable(self.verdict, [attempt])
+        slot = self.house.checkpoints.begin(self.head, self._request_id, number, attempt, self._tokens)
         self._tried[number] = attempt
-        tokens, price = self._facts.input_tokens_estimate, attempt.price
-        self.checkpoint(number, _prompt_of(in_force(price, tokens, 0) if price.tiers else price, tokens))
-
-    def checkpoint(self, number: int, cost: int) -> None:
-        """Writes down what an attempt has cost so far, nano-USD; for calls that last, every few seconds.
-
-        Raises:
-            MeshError: REASON_USAGE_UNAVAILABLE; the last checkpoint stands.
-        """
-        if self.paid is None:
-            return
-        settlement = Settlement(
-            request_id=self._request_id,
-            attempt=number,
-            cost_nanos=cost,
-            checkpoint=True,
-            expire_time=self._lost_at,
-            holder=self.house.holder,
-        )
-        self.house.settler.intend(self.head, settlement)
+        if slot is not None:
+            self._slots += (slot,)
 
     def close(self, rows: Sequence[ChargeRow], usage: Usage | None) -> None:
         """Settles the call, once: its charges, its money, its shares.
@@ -245,26 +248,24 @@ class Admission:
             usage: What it used in all; None when nothing, or nothing known.
         """
         if self.over:
+            self.house.checkpoints.tidy()
             return
         self.over = True
         if self.place is not None:  # first of all: what fails below must not keep others out
             self.place.leave()
-        used = 0 if usage is None else tokens_in(usage)
-        for share, taken in self.taken:
-            share.settle(taken, used if share.limit.kind == LIMIT_KIND_TOKENS else taken)
+        if self.taken:
+            used = 0 if usage is None else tokens_in(usage)
+            for share, taken in self.taken:
+                share.settle(taken, used if share.limit.kind == LIMIT_KIND_TOKENS else taken)
         if self.paid is not None:
-            self.house.settler.keep(self.head, self._settlements(rows))
+            self._keep(rows)
             self.paid.settle(self._sum(rows))
+        self.house.checkpoints.tidy()
 
     @property
     def multiplier(self) -> int:
         """What the call costs its caller is what it costs times this, in millionths."""
         return self.verdict.multiplier_millionths or MILLION
-
-    @property
-    def head(self) -> bytes:
-        """What all settlements of a call that is held for have in common; empty for others."""
-        return self._caller + self.paid.allowance.head if self.paid is not None else b""
 
     def _sum(self, rows: Iterable[ChargeRow]) -> int:
         multiplier = self.multiplier
@@ -281,30 +282,26 @@ class Admission:
                 nearest[figure.kind] = figure
         return list(nearest.values())
 
-    def _settlements(self, rows: Sequence[ChargeRow]) -> list[Settlement]:
-        """The charges; attempts that were written down and cost nothing are settled as well."""
-        found = [self._settlement(row.attempt, row.cost, row.usage, row.rule) for row in rows]
-        if len(rows) == len(self._tried) == 1 and rows[0].attempt in self._tried and not self._settled:
-            self._settled.add(rows[0].attempt)  # as nearly every call is
-            return found
-        charged = {row.attempt for row in rows}
-        found += [self._settlement(number, 0, None, UNCHARGED) for number in self._tried if number not in charged]
-        new = [settlement for settlement in found if settlement.attempt not in self._settled]
-        self._settled.update(settlement.attempt for settlement in new)
-        return new
+    def _keep(self, rows: Sequence[ChargeRow]) -> None:
+        """Writes the charges down, those of attempts that cost nothing as well, and leaves the slots of all of them."""
+        settler, written = self.house.settler, True
+        for row in self._unsettled(rows):
+            origin = origin_of(self._tried.get(row.attempt, _NOWHERE))
+            payload = self.head + settler.heads.charge(self._request_id, origin, row)
+            written = settler.keep(payload) and written
+        if self._slots:
+            self.house.checkpoints.leave(self._slots, written=written)
+            self._slots = ()
 
-    def _settlement(self, number: int, cost: int | None, usage: Usage | None, rule: str) -> Settlement:
-        attempt = self._tried.get(number, _NOWHERE)
-        return Settlement(
-            request_id=self._request_id,
-            attempt=number,
-            cost_nanos=cost,
-            rule=rule,
-            usage=usage,
-            price_version=attempt.price.version,
-            deployment=attempt.deployment,
-            model=attempt.model[:MODEL_CHARACTERS],
-        )
+    def _unsettled(self, rows: Sequence[ChargeRow]) -> Sequence[ChargeRow]:
+        if len(rows) == len(self._tried) == 1 and not self._settled and rows[0].attempt in self._tried:
+            new = rows  # as nearly every call is
+        else:
+            charged = {row.attempt for row in rows}
+            nothing = [ChargeRow(number, _NOTHING, 0, UNCHARGED) for number in self._tried if number not in charged]
+            new = [row for row in (*rows, *nothing) if row.attempt not in self._settled]
+        self._settled |= {row.attempt for row in new}
+        return new
 
 
 class Allowances:
@@ -320,6 +317,7 @@ class Allowances:
         turnstile: Bounds the calls under way; None means that nothing does.
         longest: Seconds that a call can last.
         holder: Names this life of this process; made up when empty.
+        intents: Where attempts under way are written down; None where nothing must outlive this process.
     """
 
     def __init__(
@@ -334,19 +332,17 @@ class Allowances:
         turnstile: Turnstile | None = None,
         longest: float = 3600.0,
         holder: str = "",
+        intents: Intents | None = None,
     ) -> None:
         self.holder = holder = holder or uuid4().hex
         self.settler = settler
-        self.checkpoints = Checkpoints(settler, holder, wall, longest=longest)
+        self.checkpoints = Checkpoints(settler, holder, wall, longest=longest, intents=intents)
         self.shares = Shares(auth, holder, clock, timeout)
         self.capacity = Capacity(self.shares)
         self.common = CommonLimits(auth, self.shares, self.capacity, clock, timeout)
-        self.purses = Purses(ledger, holder, clock, timeout)
+        self.purses = Purses(ledger, holder, clock, timeout, longest=longest)
         self.turnstile = turnstile
-        self._wall = wall
         self._recalled = asyncio.Event()
-        self._callers: dict[str, bytes] = {}
-        self._moment = Timestamp()  # asked for by many calls of the same second
         self._free = Admission(self, Verdict(), over=True)  # of every call that nothing bounds
 
     async def admit(
@@ -367,7 +363,7 @@ class Allowances:
         limited = bool(verdict.limits or self.shares.everyone)
         if not limited and not verdict.purse and self.turnstile is None and not narrow(verdict):
             return self._free
-        admission = Admission(self, verdict)
+        admission = Admission(self, verdict, purse_of(verdict))
         if self.turnstile is not None:
             tenant, wanted = verdict.caller.project_id, criticality_of(verdict, criticality)
             admission.place = await self.turnstile.enter(tenant, wanted, patience)
@@ -381,7 +377,7 @@ class Allowances:
 
     async def _count(self, admission: Admission, facts: RequestFacts, *, limited: bool) -> None:
         verdict = admission.verdict
-        if purse_of(verdict):
+        if admission.purse:
             self.settler.check()
         if limited:
             tokens = tokens_of(facts)
@@ -412,24 +408,13 @@ class Allowances:
 
     async def close(self) -> None:
         """Gives all money back that no call needs; for the end of the process."""
+        self.checkpoints.close()
         self.purses.recall_all()
         await self.purses.give_back()
 
     def caller(self, caller: Caller) -> bytes:
         """The part of a settlement that says who pays, as bytes."""
-        head = self._callers.get(caller.key_id)
-        if head is None:
-            if len(self._callers) >= CALLERS_KEPT:
-                self._callers.clear()
-            head = self._callers[caller.key_id] = Settlement(caller=caller).SerializeToString()
-        return head
-
-    def moment(self, seconds: float) -> Timestamp:
-        """So many seconds from now, to the next second."""
-        at = math.ceil(self._wall() + seconds)
-        if self._moment.seconds != at:
-            self._moment = Timestamp(seconds=at)
-        return self._moment
+        return self.settler.heads.caller(caller)
 
     async def _rest(self) -> None:
         try:

@@ -11,7 +11,7 @@ A change of the table is a new version; the version stands on every charge.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
@@ -23,8 +23,11 @@ from polyroute.api.router.v1.router_pb2 import (
     BILLED_PART_WHOLE,
     BilledPart,
     Billing,
+    Price,
 )
+from polyroute.mesh.pricing import in_force
 
+MILLION: Final = 1_000_000
 VERSION: Final = 2
 ONCE: Final = 1_000_000  # a multiplier that changes nothing, in millionths
 QUARANTINED: Final = f"quarantined/{VERSION}"  # the rule of figures that cannot be true
@@ -43,7 +46,16 @@ COUNTS: Final = (
 
 
 class Ending(Enum):
-    """How an attempt ended."""
+    """How an attempt ended; `rule` names the line of the table, such as `cancelled/2`."""
+
+    rule: str
+
+    def __new__(cls, name: str) -> Self:
+        """A member with its rule, which is asked for on the path of every call."""
+        member = object.__new__(cls)
+        member._value_ = name
+        member.rule = f"{name}/{VERSION}"
+        return member
 
     UNSENT = "unsent"
     """Nothing reached the vendor."""
@@ -165,7 +177,6 @@ def charge(attempted: Attempted, priced: Priced | None) -> ChargeRow | None:
         attempted: How it ended and what it used.
         priced: What usage costs at its deployment, nano-USD; None when the price is unknown.
     """
-    rule = f"{attempted.ending.value}/{VERSION}"
     usage = attempted.reported
     if usage is not None and not plausible(usage):
         # a vendor's figures that cannot be true are nobody's debt: kept without an amount, for a person to look at
@@ -177,23 +188,21 @@ def charge(attempted: Attempted, priced: Priced | None) -> ChargeRow | None:
     cost = None if priced is None else priced(usage)
     if cost is not None and not 0 <= cost <= MOST_COST:
         return ChargeRow(attempted.number, usage, None, QUARANTINED)
-    return ChargeRow(attempted.number, usage, cost, rule)
+    return ChargeRow(attempted.number, usage, cost, attempted.ending.rule)
 
 
 def plausible(usage: Usage) -> bool:
     """Whether figures can be true: none is below nothing, and none is more than anybody ever counted."""
-    counted: tuple[int, ...] = (  # each by its name and not in a loop: this is on the path of every call
-        usage.input_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.output_tokens,
-        usage.reasoning_tokens,
-        usage.images,
-        usage.audio_milliseconds,
+    return (  # each by its name and not in a loop: this is on the path of every call
+        0 <= usage.input_tokens <= MOST_COUNTED
+        and 0 <= usage.cache_read_tokens <= MOST_COUNTED
+        and 0 <= usage.cache_write_tokens <= MOST_COUNTED
+        and 0 <= usage.output_tokens <= MOST_COUNTED
+        and 0 <= usage.reasoning_tokens <= MOST_COUNTED
+        and 0 <= usage.images <= MOST_COUNTED
+        and 0 <= usage.audio_milliseconds <= MOST_COUNTED
+        and (not usage.other or all(0 <= count <= MOST_COUNTED for count in usage.other.values()))
     )
-    if usage.other:
-        counted += tuple(usage.other.values())
-    return min(counted) >= 0 and max(counted) <= MOST_COUNTED
 
 
 def charges(attempts: Iterable[tuple[Attempted, Priced | None]]) -> list[ChargeRow]:
@@ -205,6 +214,25 @@ def total(rows: Iterable[ChargeRow]) -> int | None:
     """What a call costs, nano-USD; None when the cost of one of its attempts is unknown."""
     costs = [row.cost for row in rows]
     return None if None in costs else sum(cost or 0 for cost in costs)
+
+
+def plainly(usage: Usage, price: Price) -> int:
+    """What tokens cost by a price that has neither tiers nor other units, nano-USD, rounded to the nearest."""
+    total = usage.input_tokens * price.input + usage.output_tokens * price.output + price.request
+    if read := usage.cache_read_tokens:
+        total += read * (price.cache_read if price.HasField("cache_read") else price.input)
+    if write := usage.cache_write_tokens:
+        total += write * (price.cache_write if price.HasField("cache_write") else price.input)
+    if reasoning := usage.reasoning_tokens:
+        total += reasoning * (price.reasoning if price.HasField("reasoning") else price.output)
+    return (total + MILLION // 2) // MILLION
+
+
+def prompt_cost(price: Price, tokens: int) -> int:
+    """What a prompt of so many tokens costs when nothing is answered, nano-USD, rounded to the nearest."""
+    if price.tiers:
+        price = in_force(price, tokens, 0)
+    return (tokens * price.input + price.request + MILLION // 2) // MILLION
 
 
 def multiplied(cost: int, millionths: int) -> int:

@@ -217,7 +217,7 @@ class Flow:
         admission = call.admission
         if admission is None or admission.over:
             return
-        bound = await admission.hold(call.trail.request_id, attempts, call.facts, time_left(call))
+        bound = await admission.hold(call.trail.request_id, attempts, call.facts)
         if bound is not None and isinstance(call, Call):
             call.body = bounded(call.body, bound)
 
@@ -327,7 +327,7 @@ class Flow:
         if call.rooms is not None:
             call.rooms.close(trail.usage)
         if call.admission is not None:
-            call.admission.close(trail.rows(), trail.usage)
+            call.admission.close(trail.rows() if call.admission.paid is not None else (), trail.usage)
 
 
 def _failed(call: Call, error: MeshError) -> Failure:

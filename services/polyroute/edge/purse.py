@@ -6,12 +6,14 @@ seconds, and at once when auth recalls it.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
 import structlog
+from google.protobuf.duration_pb2 import Duration
 
 from polyroute.api.auth.v1.auth_pb2 import Caller
 from polyroute.api.auth.v1.ledger_pb2 import AllotRequest, AllotResponse, GiveBackRequest, Returned, Settlement
@@ -102,6 +104,7 @@ class Purse:
         holder: Names this life of this process.
         clock: Seconds, monotonic.
         timeout: Seconds to wait for auth.
+        longest: That a call can last.
     """
 
     scope: str
@@ -110,6 +113,7 @@ class Purse:
     holder: str
     clock: Callable[[], float]
     timeout: float
+    longest: Duration
     allowances: list[Allowance] = field(default_factory=list)
     _wishes: list[_Wish] = field(default_factory=list)
     _asking: asyncio.Task[None] | None = None
@@ -122,16 +126,23 @@ class Purse:
             MeshError: REASON_BUDGET_EXHAUSTED; REASON_SERVICE_UNAVAILABLE when auth does not answer and no money is
                 left here: a hard budget is never opened by an outage.
         """
-        found = self._take(needed)
-        if found is None:
-            return await self._wished(_Wish(needed, least))
-        if self._plenty and found.allowance.free < needed and self._asking is None and self._free() < needed:
-            self._asking = asyncio.create_task(self._ask(None))
-        return found
+        found = self.take(needed)
+        return await self._wished(_Wish(needed, least)) if found is None else found
+
+    def take(self, needed: int) -> Hold | None:
+        """Holds `needed` of what is here; None when that is not enough."""
+        now = self.clock()
+        for allowance in self.allowances:
+            if allowance.free >= needed and now < allowance.usable_until:
+                found = self._held(allowance, needed, now)
+                if self._plenty and allowance.free < needed and self._asking is None and self._free() < needed:
+                    self._asking = asyncio.create_task(self._ask(None))
+                return found
+        return None
 
     async def _wished(self, wish: _Wish) -> Hold:
         """What a call holds that has to wait for money."""
-        while (found := self._take(wish.needed)) is None:
+        while (found := self.take(wish.needed)) is None:
             if self._asking is None:
                 await self._answer(wish)
             else:
@@ -155,13 +166,6 @@ class Purse:
                 allowance.free = 0
         self.allowances = [one for one in self.allowances if one.calls or one.free > 0]
         return returned
-
-    def _take(self, needed: int) -> Hold | None:
-        now = self.clock()
-        for allowance in self.allowances:
-            if allowance.free >= needed and now < allowance.usable_until:
-                return self._held(allowance, needed, now)
-        return None
 
     def _held(self, allowance: Allowance, amount: int, now: float) -> Hold:
         allowance.free -= amount
@@ -202,6 +206,7 @@ class Purse:
             needed_nanos=0 if wish is None else min(MOST, wish.needed + sum(other.needed for other in self._wishes)),
             least_nanos=0 if wish is None else wish.least,
             holder=self.holder,
+            longest_call=self.longest,
         )
         try:
             response: AllotResponse = await heard(self.ledger.Allot(request, timeout=self.timeout))
@@ -249,9 +254,11 @@ class Purses:
         holder: Names this life of this process.
         clock: Seconds, monotonic.
         timeout: Seconds to wait for auth.
+        longest: Seconds that a call can last.
     """
 
-    def __init__(self, ledger: Any, holder: str, clock: Callable[[], float], timeout: float) -> None:
+    def __init__(self, ledger: Any, holder: str, clock: Callable[[], float], timeout: float, *, longest: float) -> None:
+        self._longest = Duration(seconds=math.ceil(longest))
         self._ledger = ledger
         self._holder = holder
         self._clock = clock
@@ -263,7 +270,7 @@ class Purses:
         """The purse of a scope."""
         purse = self._purses.get(scope)
         if purse is None:
-            purse = Purse(scope, caller, self._ledger, self._holder, self._clock, self._timeout)
+            purse = Purse(scope, caller, self._ledger, self._holder, self._clock, self._timeout, self._longest)
             self._purses[scope] = purse
         return purse
 

@@ -1,32 +1,35 @@
 """Charges on their way to the ledger: onto the disk of this process first, then posted in batches.
 
-An attempt that is paid from a budget is written down twice: before it is sent, with what it would be charged if nothing
-more were heard of it, and when it is over. Should this process die in between, the first one is charged: when the next
-life of this process says that this one has ended, or else in its time. What no budget pays for is charged from the
-call's record, which is on the disk anyway, off the path of the call.
+What is paid from a budget is written down by the call itself when it is over. What no budget pays for is charged from
+the call's record, which is on the disk anyway, off the path of the call. What an attempt costs that is under way stands
+in `intents` and is noted by `checkpoints`: should this process die, its next life has that charged.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from polyroute.api.auth.v1.ledger_pb2 import EndHolderRequest, Settlement, SettleRequest
+from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.metrics.v1.metrics_pb2 import OUTCOME_COMPLETED, AttemptCharge, CallRecord
 from polyroute.edge.authorizer import heard
-from polyroute.edge.charging import QUARANTINED, plausible
+from polyroute.edge.charging import QUARANTINED, ChargeRow, Ending, plausible
+from polyroute.edge.heads import Heads, Origin
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.spool import Spool
 
 SEND_SECONDS: Final = 10.0
 CHECKPOINT_SECONDS: Final = 2.0  # between two notes of what a running attempt has cost
 LOST_SECONDS: Final = 60.0  # after a call's deadline, when it counts as lost
-MODEL_CHARACTERS: Final = 64  # four bytes each at most, as the contract bounds it
-COMPLETED_RULE: Final = "completed/2"  # as the table of `charging` has it
+COMPLETED_RULE: Final = Ending.COMPLETED.rule
 UNCHARGED_RULE: Final = "uncharged/1"  # of attempts that cost nothing, and of which the ledger may have a checkpoint
+
+_NOTHING: Final = Usage()
 
 _log = structlog.get_logger("settler")
 
@@ -42,7 +45,9 @@ class Settler:
     def __init__(self, spool: Spool, stub: Any) -> None:
         self._spool = spool
         self._stub = stub
+        self.heads = Heads()
         self._unwritten: deque[bytes] = deque()
+        self._broken_off: frozenset[str] = frozenset()  # calls of the life before
         self._inherited = spool.pending  # of the life before, not sent yet
         self._settled = asyncio.Event()  # nothing of it is left
         if not self._inherited:
@@ -58,35 +63,73 @@ class Settler:
             self._spool.append(self._unwritten[0])
             self._unwritten.popleft()
 
-    def intend(self, head: bytes, settlement: Settlement) -> None:
+    @property
+    def waiting(self) -> bool:
+        """Whether charges wait in memory, because the disk did not take them."""
+        return bool(self._unwritten)
+
+    def intend(self, payload: bytes) -> None:
         """Writes down what an attempt will be charged if it is lost.
 
         Args:
-            head: What is the same in many settlements, as bytes; messages are merged when their bytes are joined
-                (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
-            settlement: The rest.
+            payload: A settlement as bytes; those of several are merged when they are joined
+                (https://protobuf.dev/programming-guides/encoding/#last-one-wins), so that what is the same in many is
+                made once.
 
         Raises:
             MeshError: REASON_USAGE_UNAVAILABLE, it could not be: the attempt must not be made.
         """
         self.check()
-        self._spool.append(head + settlement.SerializeToString())
+        self._spool.append(payload)
 
-    def keep(self, head: bytes, settlements: Iterable[Settlement]) -> None:
-        """Writes charges down; those that cannot be wait in memory, and no other attempt is made before they could."""
-        for settlement in settlements:
-            payload = head + settlement.SerializeToString()
-            try:
-                self.check()
-                self._spool.append(payload)
-            except MeshError as error:
-                _log.error("charge not written yet", request_id=settlement.request_id, reason=error.message)
-                self._unwritten.append(payload)
+    def keep(self, payload: bytes) -> bool:
+        """Writes a charge down; one that cannot be waits in memory, and no other attempt is made before it could.
+
+        Returns:
+            Whether it is on the disk.
+        """
+        try:
+            self.check()
+            self._spool.append(payload)
+        except MeshError as error:
+            request_id = Settlement.FromString(payload).request_id
+            _log.error("charge not written yet", request_id=request_id, reason=error.message)
+            self._unwritten.append(payload)
+            return False
+        return True
+
+    def inherit(self, intents: Collection[bytes], holder: str, expires: int) -> None:
+        """Takes on what the life before of this process had under way when it ended.
+
+        Args:
+            intents: Settlements as bytes, of attempts that may be settled all the same.
+            holder: That life.
+            expires: When they are lost, should nobody say earlier that it has ended; seconds since the Unix epoch.
+
+        Raises:
+            MeshError: REASON_USAGE_UNAVAILABLE, they cannot be written down yet; repeating it charges nothing twice.
+        """
+        if not intents:
+            return
+        lost = Settlement(checkpoint=True, holder=holder, expire_time=Timestamp(seconds=expires)).SerializeToString()
+        self.check()
+        self._broken_off = frozenset(Settlement.FromString(intent).request_id for intent in intents)
+        self._spool.extend([intent + lost for intent in intents])
+        self._inherited = max(0, self._inherited) + len(intents)
+        self._settled.clear()
 
     async def send(self, payloads: list[bytes]) -> None:
         """Hands a batch to the ledger, which knows the charges that it already has."""
-        listed = latest(Settlement.FromString(payload) for payload in payloads)
-        await self._stub.Settle(SettleRequest(settlements=listed), timeout=SEND_SECONDS)
+        request = SettleRequest()
+        settlements = request.settlements
+        noted = False
+        for payload in payloads:
+            settlement = settlements.add()
+            settlement.MergeFromString(payload)
+            noted = noted or settlement.checkpoint
+        if noted:
+            request = SettleRequest(settlements=latest(settlements))
+        await self._stub.Settle(request, timeout=SEND_SECONDS)
         self._inherited -= len(payloads)
         if self._inherited <= 0:
             self._settled.set()
@@ -97,10 +140,26 @@ class Settler:
         Raises:
             MeshError: REASON_USAGE_UNAVAILABLE, it cannot be; repeating it charges nothing twice.
         """
-        charges = [settlement.SerializeToString() for settlement in of_records(records)]
+        charges = [payload for record in records for payload in self._of_record(record)]
         if charges:
             self.check()
             self._spool.extend(charges)
+
+    def _of_record(self, record: CallRecord) -> Iterator[bytes]:
+        """The charges of a call for which no money was held."""
+        if record.held or not record.HasField("caller"):
+            return
+        caller = self.heads.caller(record.caller)
+        charged = set[int]()
+        for row in charged_by(record):
+            charged.add(row.attempt)
+            yield caller + self.heads.charge(record.request_id, _origin(record, row.attempt), row)
+        # what was written down of an attempt that cost nothing is taken back
+        if record.noted or record.request_id in self._broken_off:
+            for number in range(1, len(record.attempts) + 1):
+                if number not in charged:
+                    nothing = ChargeRow(number, _NOTHING, 0, UNCHARGED_RULE)
+                    yield caller + self.heads.charge(record.request_id, _origin(record, number), nothing)
 
     async def end(self, holder: str) -> None:
         """Tells the ledger that the life before of this process is over, once all that it wrote down has arrived."""
@@ -125,60 +184,29 @@ def latest(settlements: Iterable[Settlement]) -> list[Settlement]:
     return kept
 
 
-def of_records(records: Iterable[CallRecord]) -> Iterator[Settlement]:
-    """The charges of calls for which no money was held, from their records."""
-    for record in records:
-        if not record.held and record.HasField("caller"):
-            yield from _of_record(record)
-
-
-def _of_record(record: CallRecord) -> Iterator[Settlement]:
-    charged = set[int]()
-    for row in _charges(record):
-        charged.add(row.attempt)
-        settlement = _settlement(record, row.attempt, row.rule)
-        settlement.usage.CopyFrom(row.usage)
-        settlement.price_version = row.price_version
-        if row.HasField("cost_nanos"):
-            settlement.cost_nanos = row.cost_nanos
-        yield settlement
-    if not record.noted:
-        return
-    for number in range(1, len(record.attempts) + 1):
-        if number not in charged:
-            settlement = _settlement(record, number, UNCHARGED_RULE)
-            settlement.cost_nanos = 0
-            yield settlement
-
-
-def _charges(record: CallRecord) -> Sequence[AttemptCharge]:
+def charged_by(record: CallRecord) -> Iterable[ChargeRow]:
     """What the attempts of a call are charged; a record of one that simply completed says it without a row."""
-    if record.charges or record.outcome != OUTCOME_COMPLETED or not record.attempts:
-        return record.charges
-    if record.HasField("cost_nanos") and not record.cost_nanos:
+    if record.charges:
+        return [_row(row) for row in record.charges]
+    if record.outcome != OUTCOME_COMPLETED or not record.attempts:
         return ()
-    known = plausible(record.usage)
-    row = AttemptCharge(
-        attempt=len(record.attempts),
-        usage=record.usage,
-        rule=COMPLETED_RULE if known else QUARANTINED,
-        price_version=record.price_version,
-    )
-    if known and record.HasField("cost_nanos"):
-        row.cost_nanos = record.cost_nanos
-    return (row,)
+    cost = record.cost_nanos if record.HasField("cost_nanos") else None
+    if cost == 0:
+        return ()
+    if plausible(record.usage):
+        return (ChargeRow(len(record.attempts), record.usage, cost, COMPLETED_RULE),)
+    return (ChargeRow(len(record.attempts), record.usage, None, QUARANTINED),)
 
 
-def _settlement(record: CallRecord, number: int, rule: str) -> Settlement:
+def _row(said: AttemptCharge) -> ChargeRow:
+    return ChargeRow(said.attempt, said.usage, said.cost_nanos if said.HasField("cost_nanos") else None, said.rule)
+
+
+def _origin(record: CallRecord, number: int) -> Origin:
+    """Where an attempt went, and the version of its price."""
     deployment = record.attempts[number - 1].deployment if number <= len(record.attempts) else record.deployment
-    return Settlement(
-        request_id=record.request_id,
-        attempt=number,
-        caller=record.caller,
-        deployment=deployment,
-        model=record.model[:MODEL_CHARACTERS],
-        rule=rule,
-    )
+    version = next((row.price_version for row in record.charges if row.attempt == number), "")
+    return deployment, record.model, version if record.charges else record.price_version
 
 
 def succeed(path: Path, holder: str) -> str:

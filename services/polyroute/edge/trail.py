@@ -29,6 +29,7 @@ from polyroute.edge.charging import (
     bills_of,
     charges,
     ending_of,
+    plainly,
     plausible,
     total,
 )
@@ -253,7 +254,7 @@ class Trail:
         record = self._ended(pb.FAULT_UNSPECIFIED, Ending.COMPLETED)
         record.first_token_microseconds = finished.first_token_microseconds
         record.total_microseconds = finished.total_microseconds
-        record.output_tokens = min(MOST_COUNTED, usage.output_tokens + usage.reasoning_tokens)
+        record.output_tokens = max(0, min(MOST_COUNTED, usage.output_tokens + usage.reasoning_tokens))
 
     def ended(self, error: MeshError) -> None:
         """The call ends with an error."""
@@ -383,6 +384,8 @@ class Trail:
 
 def cost_of(usage: Usage, price: Price) -> int:
     """What a call costs, nano-USD, rounded to the nearest: each bucket by its own price, once."""
+    if not price.tiers and not price.other:
+        return plainly(usage, price)  # as nearly every price is
     prompt = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
     price = in_force(price, prompt, usage.output_tokens + usage.reasoning_tokens, usage.reasoning_tokens)
     read = price.cache_read if price.HasField("cache_read") else price.input

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import structlog
 
@@ -27,14 +26,17 @@ from polyroute.edge.http import server
 from polyroute.edge.http.admin import AdminDoor, Reach
 from polyroute.edge.http.app import App, Doors
 from polyroute.edge.http.door import Door
+from polyroute.edge.http.origin import Origins
 from polyroute.edge.http.pages import Pages
 from polyroute.edge.idempotency import wiring as idempotency
 from polyroute.edge.idempotency.service import OnceGateway
+from polyroute.edge.intents import Intents
 from polyroute.edge.pressure import FIRST, Pressure, Sampler
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.service import GatewayService
 from polyroute.edge.settler import Settler, succeed
 from polyroute.edge.turnstile import Turnstile
+from polyroute.mesh import life
 from polyroute.mesh.background import Background
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.spool import Shipper, Spool
@@ -43,6 +45,42 @@ AUTO_WAITING: Final = 1024  # calls that may wait where the bound of those under
 SHIP_SECONDS: Final = 0.25  # that a record waits for company: a batch costs metrics far less than its records alone
 
 _log = structlog.get_logger("edge")
+
+
+class _Books:
+    """What this process writes down: records, charges and intents, on its disk until the role that wants them has them.
+
+    Args:
+        node: The process.
+        folder: This process's alone.
+        most: Bytes of each spool.
+    """
+
+    def __init__(self, node: Node, folder: Path, most: int) -> None:
+        self.metrics = MetricsServiceStub(node.channel("metrics"))
+        self.ledger = LedgerServiceStub(node.channel("auth"))
+        self.records = Spool(folder, max_bytes=most)
+        self.charges = Spool(folder / "charges", max_bytes=most)
+        self.intents = Intents(folder / "intents")
+        self.settler = Settler(self.charges, self.ledger)
+        self.recorder = Recorder(self.records, self.metrics, self.settler.charge)
+        self.holder = life.name()
+        self.former = succeed(folder / "holder", self.holder)
+
+    @asynccontextmanager
+    async def shipped(self) -> AsyncGenerator[None]:
+        """Sends them while the body runs."""
+        async with (
+            Shipper(self.charges, self.settler.send, every=SHIP_SECONDS),  # the last to leave: records make charges
+            Shipper(self.records, self.recorder.send, every=SHIP_SECONDS),
+        ):
+            yield
+
+    def close(self) -> None:
+        """Closes the files."""
+        self.records.close()
+        self.charges.close()
+        self.intents.close()
 
 
 @asynccontextmanager
@@ -55,60 +93,27 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
         spool_dir: Where call records wait for metrics; this process's alone.
         shared: Other processes listen at the same HTTP address.
     """
-    spool = Spool(spool_dir, max_bytes=config.spool_bytes)
-    metrics = MetricsServiceStub(node.channel("metrics"))
+    books = _Books(node, spool_dir, config.spool_bytes)
+    auth = AuthServiceStub(node.channel("auth"))
+    allowances = _allowances(config, auth, books)
     clock = asyncio.get_running_loop().time
-    charges = Spool(spool_dir / "charges", max_bytes=config.spool_bytes)
-    auth, ledger = AuthServiceStub(node.channel("auth")), LedgerServiceStub(node.channel("auth"))
-    settler = Settler(charges, ledger)
-    recorder = Recorder(spool, metrics, settler.charge)
-    holder = uuid4().hex
-    former = succeed(spool_dir / "holder", holder)
-    allowances = Allowances(
-        auth,
-        ledger,
-        settler,
-        clock,
-        time.time,
-        timeout=config.authorize_seconds,
-        turnstile=_turnstile(config, clock),
-        longest=config.total_seconds,
-        holder=holder,
-    )
     authorizer = Authorizer(auth, config.authorize_seconds, clock, recalled=allowances.recall)
-    flow = Flow(
-        config,
-        authorizer,
-        RouterServiceStub(node.channel("router")),
-        ProvidersServiceStub(node.channel("providers")),
-        recorder,
-        allowances,
-        partial(node.reach, "providers", config.reach_seconds),
-    )
-    pages = Pages(node, flow, metrics)
+    flow = _flow(node, config, authorizer, books, allowances)
     once = idempotency.assembled(node, config, authorizer)
     gateway = OnceGateway(GatewayService(flow, config), once)
     door = Service(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, gateway)
     listening = server.bind(config.http.listen, shared=shared)
+    pages = Pages(node, flow, books.metrics)
     reach = Reach.of(config.http.admin, listening.getsockname()[0])
-    app = App(Doors.of(Door(flow, config, once)), pages, AdminDoor(Administration(node.channel("auth")), reach))
+    app = _app(config, Door(flow, config, once), pages, AdminDoor(Administration(node.channel("auth")), reach))
     figures = AllowanceFigures(allowances)
     node.registry.register(figures)
     try:
-        async with (
-            Shipper(charges, settler.send, every=SHIP_SECONDS),  # the last to leave: records make charges
-            Shipper(spool, recorder.send, every=SHIP_SECONDS),
-            Background() as tasks,
-        ):
-            tasks.start("watch-revocations", authorizer.follow)
-            tasks.start("allowances", allowances.run)
-            tasks.start("records", recorder.run)
-            tasks.start("checkpoints", allowances.checkpoints.run)
+        async with books.shipped(), Background() as tasks:
+            _start(tasks, authorizer, allowances, books)
+            tasks.start("idempotency", once.claims.run)
             if config.max_calls == "auto" and allowances.turnstile is not None:
                 tasks.start("pressure", Sampler(allowances.turnstile, Pressure(), clock).run)
-            if former:
-                tasks.start("end-former-life", partial(settler.end, former))
-            tasks.start("idempotency", once.claims.run)
             async with (
                 node.serve("edge", door, public=True, shared=shared),
                 server.serving(app, config.http, listening, grace=node.config.drain_grace, hurry=node.hurry),
@@ -123,9 +128,49 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
             await allowances.close()  # before the last charges are shipped
     finally:
         node.registry.unregister(figures)
-        spool.close()
-        charges.close()
+        books.close()
         listening.close()
+
+
+def _allowances(config: EdgeConfig, auth: AuthServiceStub, books: _Books) -> Allowances:
+    clock = asyncio.get_running_loop().time
+    return Allowances(
+        auth,
+        books.ledger,
+        books.settler,
+        clock,
+        time.time,
+        timeout=config.authorize_seconds,
+        turnstile=_turnstile(config, clock),
+        longest=config.total_seconds,
+        holder=books.holder,
+        intents=books.intents,
+    )
+
+
+def _flow(node: Node, config: EdgeConfig, authorizer: Authorizer, books: _Books, allowances: Allowances) -> Flow:
+    return Flow(
+        config,
+        authorizer,
+        RouterServiceStub(node.channel("router")),
+        ProvidersServiceStub(node.channel("providers")),
+        books.recorder,
+        allowances,
+        partial(node.reach, "providers", config.reach_seconds),
+    )
+
+
+def _app(config: EdgeConfig, door: Door, pages: Pages, admin: AdminDoor) -> App:
+    origins = Origins(config.http) if config.http.trusted_proxies else None
+    return App(Doors.of(door), pages, admin, origins)
+
+
+def _start(tasks: Background, authorizer: Authorizer, allowances: Allowances, books: _Books) -> None:
+    tasks.start("watch-revocations", authorizer.follow)
+    tasks.start("allowances", allowances.run)
+    tasks.start("records", books.recorder.run)
+    tasks.start("checkpoints", allowances.checkpoints.run)
+    tasks.start("end-former-life", partial(allowances.checkpoints.take_over, books.former))
 
 
 def _turnstile(config: EdgeConfig, clock: Callable[[], float]) -> Turnstile | None:

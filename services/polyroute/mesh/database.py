@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import orjson
 from sqlalchemy import (
@@ -33,6 +33,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from polyroute.mesh.config import DatabaseConfig
@@ -58,7 +59,7 @@ class Location:
     """Where one service's tables are.
 
     Attributes:
-        service: Whose they are: `auth`, `router` or `metrics`.
+        service: Whose they are: `auth`, `router`, `metrics` or `idempotency`.
         path: The SQLite file; created when missing, readable by its owner only. Not used with PostgreSQL.
         config: How PostgreSQL is reached; without a URL the file is meant.
     """
@@ -211,6 +212,11 @@ def among(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bo
     return _Among(column, bindparam(None, list(values), type_=_Texts(), unique=True))
 
 
+def among_named(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """The same, of a statement that is made once: the values are given by their name with each execution, as a list."""
+    return _Among(column, bindparam(name, type_=_Texts()))
+
+
 def lock_number(name: str) -> int:
     """The number of the advisory lock that stands for a name: 64 bits, with a sign, as PostgreSQL wants it."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
@@ -234,6 +240,10 @@ class _Texts(TypeDecorator[list[str]]):
 class _Among(FunctionElement[bool]):
     type = Boolean()
     inherit_cache = True
+
+    def self_group(self, against: OperatorType | None = None) -> Self:
+        """As it is: SQLAlchemy would compare it with 1, and SQLite would then read the whole table."""
+        return self
 
 
 @compiles(_Among, "sqlite")  # type: ignore[no-untyped-call,untyped-decorator,unused-ignore] # SQLAlchemy's own

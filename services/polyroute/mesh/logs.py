@@ -5,6 +5,7 @@ import atexit
 import logging
 import sys
 import time
+from contextlib import suppress
 from typing import Any, BinaryIO, Final
 
 import orjson
@@ -85,8 +86,9 @@ class BufferedLines:
             self._timer = None
         lines, self._lines = self._lines, []
         if lines:
-            self._file.write(b"".join(lines))
-            self._file.flush()
+            with suppress(OSError):  # a log that has no room ends no call, and there is nobody to tell
+                self._file.write(b"".join(lines))
+                self._file.flush()
 
 
 class _Stamp:

@@ -2,6 +2,7 @@
 
 from typing import Any, TypeVar
 
+import psycopg
 from psycopg.abc import Buffer
 from psycopg.types.numeric import NumericLoader
 from sqlalchemy import URL, Engine, event, make_url
@@ -30,6 +31,16 @@ def url_of(config: DatabaseConfig, service: str, schema: str) -> URL:
     }
     query = {**defaults, **given.query, "options": _options(settings, given.query.get("options", ""))}
     return given.set(drivername="postgresql+psycopg", query=query)
+
+
+async def connect(url: URL) -> "psycopg.AsyncConnection[Any]":
+    """A connection of its own, for notifications.
+
+    Raises:
+        psycopg.Error: The database does not answer.
+    """
+    _, settings = url.get_dialect()().create_connect_args(url)
+    return await psycopg.AsyncConnection.connect(autocommit=True, **settings)
 
 
 def patient(url: URL, seconds: float) -> URL:

@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 
 from polyroute.api.auth.v1 import admin_pb2, billing_pb2_grpc, ledger_pb2, limits_pb2
 from polyroute.api.auth.v1 import billing_pb2 as pb
@@ -76,3 +77,59 @@ async def test_nobody_bills_without_the_right(channel: Any) -> None:
         await billing.ListPlans(pb.ListPlansRequest(), timeout=T)
 
     assert grpc.StatusCode.UNAUTHENTICATED == caught.value.code()
+
+
+async def test_every_change_says_before_and_after_in_the_words_of_the_contract(
+    channel: Any, admin_stub: Any, auth_stub: Any, secret: str, admin: tuple[tuple[str, str]]
+) -> None:
+    """Each state is the JSON of a message, empty where there was or is nothing."""
+    billing = billing_pb2_grpc.BillingServiceStub(channel)
+
+    async def ask(name: str, request: Any) -> Any:
+        return await getattr(billing, name)(request, timeout=T, metadata=admin)
+
+    account = (await auth_stub.Authorize(AuthorizeRequest(credential=secret), timeout=T)).verdict.caller.account_id
+    made = await ask("CreateCodes", pb.CreateCodesRequest(batch="b", count=1, amount_nanos=1000))
+    await ask("RedeemCode", pb.RedeemCodeRequest(account_id=account, code=made.secrets[0]))
+    plan = pb.Plan(name="pro", period=limits_pb2.PERIOD_MONTHLY, price_nanos=100, quota_nanos=300, overage=True)
+    for price in (100, 200):
+        plan.price_nanos = price
+        await ask("SetPlan", pb.SetPlanRequest(plan=plan))
+    subscribed = (await ask("CreateSubscription", pb.CreateSubscriptionRequest(scope=account, plan="pro"))).subscription
+    await ask("CancelSubscription", pb.CancelSubscriptionRequest(subscription_id=subscribed.id))
+    for millionths in (2_000_000, 3_000_000):
+        multiplier = pb.Multiplier(group="g", millionths=millionths)
+        await ask("SetMultiplier", pb.SetMultiplierRequest(multiplier=multiplier))
+    await ask("SetAccountGroup", pb.SetAccountGroupRequest(account_id=account, group="g"))
+    alert = pb.Alert(scope=account, url="https://hooks.example.com/x", percents=[50])
+    alert = (await ask("CreateAlert", pb.CreateAlertRequest(alert=alert))).alert
+    await ask("DeleteAlert", pb.DeleteAlertRequest(alert_id=alert.id))
+    credit = admin_pb2.PostCreditRequest(account_id=account, amount_nanos=5, request_id="pay-1")
+    await admin_stub.PostCredit(credit, timeout=T, metadata=admin)
+    request = admin_pb2.ListAuditEventsRequest(page_size=100)
+    listed = (await admin_stub.ListAuditEvents(request, timeout=T, metadata=admin)).events
+
+    def states(action: str, kind: Any) -> list[tuple[Any, Any]]:
+        said = [(event.before, event.after) for event in reversed(listed) if event.action == action]
+        return [tuple(json_format.Parse(one, kind()) if one else None for one in pair) for pair in said]  # type: ignore[misc] # pairs
+
+    [(none, codes)] = states("CreateCodes", pb.CreateCodesRequest)
+    [(fresh, used)] = states("RedeemCode", pb.Code)
+    [(_, began), *_] = states("CreateSubscription", pb.Subscription)
+    [(running, ended)] = states("CancelSubscription", pb.Subscription)
+    [(nobody, paid)] = states("PostCredit", admin_pb2.LedgerEntry)
+
+    assert (None, 1, "", account) == (none, codes.count, fresh.redeemed_by, used.redeemed_by)
+    assert [(None, 100), (100, 200)] == [
+        (before and before.price_nanos, after.price_nanos) for before, after in states("SetPlan", pb.Plan)
+    ]
+    assert (subscribed.id, False, True) == (began.id, running.cancelled, ended.cancelled)
+    assert [(None, 2_000_000), (2_000_000, 3_000_000)] == [
+        (before and before.millionths, after.millionths) for before, after in states("SetMultiplier", pb.Multiplier)
+    ]
+    assert [("", "g")] == [
+        (before.group, after.group) for before, after in states("SetAccountGroup", pb.SetAccountGroupRequest)
+    ]
+    assert [(None, alert)] == states("CreateAlert", pb.Alert)
+    assert [(alert, None)] == states("DeleteAlert", pb.Alert)
+    assert (None, "pay-1", 5) == (nobody, paid.request_id, paid.amount_nanos)

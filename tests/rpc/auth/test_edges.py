@@ -21,6 +21,7 @@ from polyroute.auth.wiring import Auth
 from polyroute.edge.allowance import Allowances
 from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.charging import Attempted, Ending, charges
+from polyroute.edge.intents import Intents
 from polyroute.edge.settler import Settler
 from polyroute.mesh.background import Background
 from polyroute.mesh.errors import MeshError
@@ -50,7 +51,7 @@ class Edge:
         admission = await self.allowances.admit(verdict, facts)
         rows, usage = [], None
         try:
-            clamp = await admission.hold(name, PLAN, facts, 60)
+            clamp = await admission.hold(name, PLAN, facts)
             admission.sent(1, PLAN[0])
             await asyncio.sleep(0)
             usage = Usage(output_tokens=tokens if clamp is None else min(tokens, clamp))
@@ -66,7 +67,8 @@ async def edge(folder: Path, auth: Any, ledger: Any, secret: str) -> AsyncGenera
     """An edge with a spool of its own."""
     spool = Spool(folder)
     settler = Settler(spool, ledger)
-    allowances = Allowances(auth, ledger, settler, time.monotonic, time.time)
+    intents = Intents(folder / "intents")
+    allowances = Allowances(auth, ledger, settler, time.monotonic, time.time, intents=intents)
     authorizer = Authorizer(auth, T, time.monotonic, recalled=allowances.recall)
     async with Shipper(spool, settler.send, every=0.01), Background() as tasks:
         tasks.start("follow", authorizer.follow)
@@ -74,6 +76,7 @@ async def edge(folder: Path, auth: Any, ledger: Any, secret: str) -> AsyncGenera
         yield Edge(authorizer, allowances, secret)
         await allowances.close()
     spool.close()
+    intents.close()
 
 
 @dataclass
@@ -192,18 +195,21 @@ async def test_call_without_a_bound_is_cut_to_what_is_left(bench: Bench) -> None
     assert [] == list(found.findings)
 
 
-async def test_call_that_died_is_charged_and_nothing_is_lost(bench: Bench, auth: Auth) -> None:
-    """An edge that is killed leaves what it wrote down before it sent the call."""
+async def test_call_that_died_is_charged_and_nothing_is_lost(
+    bench: Bench, tmp_path: Path, auth_stub: AuthServiceStub, ledger_stub: LedgerServiceStub
+) -> None:
+    """An edge that is killed leaves what it wrote down before it sent the call; the next one has it charged."""
     await bench.budget(bench.caller.key_id, 100 * COST)
     await pushed(bench, purse=True)
     one = bench.edges[0]
     facts = RequestFacts(operation=OPERATION_CHAT, model="m", max_output_tokens=10)
     admission = await one.allowances.admit(await one.authorizer.verdict(one.secret), facts)
-    await admission.hold("dead", PLAN, facts, -60.0)
+    await admission.hold("dead", PLAN, facts)
     admission.sent(1, PLAN[0])
-    async with asyncio.timeout(5):
-        while not await auth.ledger.sweep():
-            await asyncio.sleep(0.02)
+    (tmp_path / "next").mkdir()
+    (tmp_path / "next" / "intents").write_bytes((tmp_path / "edge-0" / "intents").read_bytes())
+    async with edge(tmp_path / "next", auth_stub, ledger_stub, one.secret) as following:
+        await following.allowances.checkpoints.take_over(one.allowances.holder)
     [entry] = (
         await bench.admin.ListEntries(
             admin_pb2.ListEntriesRequest(filter='kind = "settle"'), timeout=T, metadata=bench.metadata

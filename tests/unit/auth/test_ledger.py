@@ -207,6 +207,23 @@ async def test_hold_that_nobody_claims_lapses(money: Treasury) -> None:
     assert ("expire", 3, 2, 80) == (await money.entries())[-1]
 
 
+@pytest.mark.parametrize("wrong", [-86_400, -3600, 86_400, 365 * 86_400])
+async def test_an_edge_whose_clock_is_wrong_ends_nothing_and_keeps_nothing_for_long(
+    money: Treasury, wrong: int
+) -> None:
+    """What it says of moments is not believed: its calls run on, and what they leave behind lapses as usual."""
+    moment = round((money.clock() + 600 + wrong) * 1e6)
+    await money.budget(KEY, 1000)
+    await money.ledger.hold(Wanted("r", PAYER, 500, 500, expires=moment))
+    await money.charge("r", 10, lost_at=moment, final=False)
+    money.clock.advance(HOLD_SECONDS - 1)
+    early = await money.ledger.sweep()
+    money.clock.advance(1)
+
+    assert (0, 2) == (early, await money.ledger.sweep())
+    assert {KEY: (10, 0)} == await money.counters()
+
+
 async def test_daily_budget_begins_anew_at_midnight_where_it_lives(money: Treasury) -> None:
     """What was held goes on into the next day, what was spent does not."""
     money.clock.at = datetime(2026, 3, 1, 15, 59, tzinfo=UTC).timestamp()

@@ -3,11 +3,12 @@
 import asyncio
 from contextlib import aclosing
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from polyroute.auth.revocations import Batch, RevocationFeed
+from polyroute.auth.revocations import EVERYTHING, REVOKED, Batch, News, RevocationFeed
 
 KEPT = 4
 
@@ -140,3 +141,37 @@ async def test_nothing_new_wakes_nobody() -> None:
 
         assert quiet
         assert Batch(2, ("key_2",)) == await waiting
+
+
+async def test_what_others_tell_reaches_watchers_and_goes_no_further() -> None:
+    """Only what happened here is spread: otherwise two auth roles would tell each other the same for ever."""
+    feed = RevocationFeed()
+    spread: list[News] = []
+    feed.spread = spread.append
+    async with aclosing(feed.watch(0)) as batches:
+        await anext(batches)
+        feed.hear(1, "key_1")
+        feed.told(News("prj_1"))
+        feed.told(News("acc_1", recall=True))
+        heard = await anext(batches)
+        feed.changed("prj_2")
+        feed.recall("acc_2")
+        feed.extend([(2, "key_2")])
+
+    assert Batch(1, ("key_1",), changed=("prj_1",), recalled=("acc_1",)) == heard
+    assert [News("prj_2"), News("acc_2", recall=True), REVOKED] == spread
+
+
+async def test_when_anything_may_have_changed_watchers_are_sent_away() -> None:
+    """Who comes back trusts nothing that it kept as fresh."""
+    feed = RevocationFeed()
+    async with aclosing(feed.watch(0)) as batches:
+        await anext(batches)
+        waiting = asyncio.ensure_future(anext(batches))
+        await asyncio.sleep(0)
+        feed.told(EVERYTHING)
+
+        with pytest.raises(StopAsyncIteration):
+            await waiting
+    async with aclosing(feed.watch(0)) as batches:
+        assert Batch(0) == await anext(batches)

@@ -217,3 +217,18 @@ def test_other_databases_are_refused(url: str) -> None:
 def test_the_other_spelling_of_the_scheme() -> None:
     """Is what some hosts hand out."""
     assert "postgresql://db/x" == DatabaseConfig.model_validate("postgres://db/x").url.get_secret_value()
+
+
+def test_among_finds_rows_by_their_index(tmp_path: Path) -> None:
+    """Compared with 1, as SQLAlchemy would have it, it would read the whole table for each question."""
+    engine = Location("auth", tmp_path / "auth.db").thread_writer()
+    metadata = MetaData()
+    names = Table("names", metadata, Column("name", String(8), primary_key=True), Column("kind", String(8)))
+    metadata.create_all(engine)
+    query = select(names).where(among(names.c.name, ["a", "b"]), names.c.kind.in_(["x", "y"]))
+    said = str(query.compile(engine, compile_kwargs={"render_postcompile": True}))
+    with engine.begin() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", ("[]", "x", "y")).all()
+    engine.dispose()
+
+    assert "SEARCH names USING INDEX" in plan[0][3]

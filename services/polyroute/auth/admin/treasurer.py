@@ -3,6 +3,7 @@
 from typing import Any
 
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth import messages
 from polyroute.auth.admin.directory import Directory
 from polyroute.auth.admin.journal import Change, Journal
 from polyroute.auth.admin.paging import Page
@@ -39,9 +40,9 @@ class Treasurer:
         """
         await self._directory.account(account_id)
         await self._ledger.credit(account_id, amount, request_id, note)
-        payment = {"request_id": request_id, "amount_nanos": amount, "note": note}
-        await self._journal.record(Change(actor, "PostCredit", account_id, {}, payment))
-        return await statement.latest(self._database, request_id)
+        posted = await statement.latest(self._database, request_id)
+        await self._journal.record(Change(actor, "PostCredit", account_id, None, messages.entry(posted)))
+        return posted
 
     async def correct(self, actor: str, request_id: str, attempt: int, cost: int, *, revision: int, note: str) -> Any:
         """The entry that makes an attempt cost `cost` nano-USD in all.
@@ -56,9 +57,10 @@ class Treasurer:
             )
         charge = Charge(request_id, attempt, cost, revision=revision, rule="correction", note=note)
         await self._ledger.settle([charge])
-        after = {"attempt": attempt, "cost_nanos": cost, "revision": revision, "note": note}
-        await self._journal.record(Change(actor, "PostCorrection", request_id, {}, after))
-        return await statement.latest(self._database, request_id)
+        posted = await statement.latest(self._database, request_id)
+        states = messages.entry(last), messages.entry(posted)
+        await self._journal.record(Change(actor, "PostCorrection", request_id, *states))
+        return posted
 
     async def entries(self, page: Page) -> tuple[list[Any], str]:
         """A page of entries, newest first."""

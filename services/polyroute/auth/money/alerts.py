@@ -144,17 +144,20 @@ class Alerts:
         alert = await self._ledger.transact(work)
         return alert, self._secret(alert.id)
 
-    async def delete(self, alert_id: str, reach: Reach | None = None) -> None:
-        """Ends an alert within somebody's reach; what is on its way of it is given up."""
+    async def delete(self, alert_id: str, reach: Reach | None = None) -> Alert | None:
+        """Ends an alert within somebody's reach; what is on its way of it is given up. It, None where there is none."""
 
-        def work(connection: Connection, _now: int) -> None:
-            ended = delete(schema.alerts).where(_A.id == alert_id, *within(schema.alerts, reach))
-            if not connection.execute(ended).rowcount:
-                return
+        def work(connection: Connection, _now: int) -> Alert | None:
+            which = (_A.id == alert_id, *within(schema.alerts, reach))
+            row = connection.execute(select(schema.alerts).where(*which)).one_or_none()
+            if row is None:
+                return None
+            connection.execute(delete(schema.alerts).where(_A.id == alert_id))
             waiting = update(schema.deliveries).where(_D.alert_id == alert_id, _D.next_try.is_not(None))
             connection.execute(waiting.values(next_try=None, problem="the alert was ended"))
+            return _alert(row)
 
-        await self._ledger.transact(work)
+        return await self._ledger.transact(work)
 
     async def alerts(self, scope: str, page: Page) -> tuple[list[Alert], str]:
         """A page of alerts, newest first, and the token that asks for the next."""

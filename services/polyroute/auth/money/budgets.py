@@ -11,12 +11,13 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.money.entries import OUTSIDE, Book, Payer
 from polyroute.auth.money.periods import Period, window, zone
-from polyroute.mesh.database import among
+from polyroute.mesh.database import among, among_named
 from polyroute.mesh.errors import MeshError
 
 _B: Final = schema.budgets.c
 _L: Final = schema.ledger.c
 _H: Final = schema.holds.c
+_OF_SCOPES: Final = select(schema.budgets).where(among_named(_B.scope, "scopes"))
 _OWNERS: Final[Mapping[str, str]] = {"key": "key", "prj": "project", "acc": "account"}
 
 
@@ -44,8 +45,16 @@ class Budget:
 
 def of(connection: Connection, scopes: Iterable[str], now: int) -> list[Budget]:
     """The budgets of some scopes, in their current periods."""
-    _turn(connection, scopes, now)
-    rows = connection.execute(select(schema.budgets).where(among(_B.scope, scopes)))
+    listed = list(scopes)
+    found = _kept(connection, listed)
+    if any(budget.ends is not None and budget.ends <= now for budget in found):
+        _turn(connection, listed, now)
+        found = _kept(connection, listed)
+    return found
+
+
+def _kept(connection: Connection, scopes: list[str]) -> list[Budget]:
+    rows = connection.execute(_OF_SCOPES, {"scopes": scopes})
     return [budget_of(row._mapping) for row in rows]  # noqa: SLF001 - the public name of a row's mapping
 
 

@@ -6,8 +6,8 @@ what the ledger has already.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, delete, update
@@ -25,14 +25,15 @@ ALL: Final = 1 << 62  # more than any hold has
 ONCE: Final = 1_000_000  # a multiplier that changes nothing, in millionths
 AS_SET: Final = 0  # a multiplier that is looked up when the charge is posted
 
+# A database's driver takes a plain number as it is, and looks up how to take a member of an enumeration.
+_SETTLE, _HELD, _AVAILABLE, _SPENT = int(Kind.SETTLE), int(Book.HELD), int(Book.AVAILABLE), int(Book.SPENT)
 _H: Final = schema.holds.c
 
-Known = Mapping[tuple[str, int], list[Any]]
+Known = dict[tuple[str, int], list[Any]]
 """What the ledger has of attempts: their entries, by call and attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What one attempt is charged.
 
     Attributes:
@@ -65,13 +66,16 @@ class Charge:
 
     def to_json(self) -> bytes:
         """The charge as a checkpoint keeps it."""
-        return orjson.dumps(self, default=tuple)
+        return orjson.dumps(self._asdict(), default=tuple)
 
     @classmethod
     def from_json(cls, data: bytes) -> "Charge":
         """The charge that `to_json` gave."""
         tree: dict[str, Any] = orjson.loads(data)
         return cls(**tree | {"payer": Payer(*tree["payer"]) if tree["payer"] else None})
+
+
+_NONE: Final[list[Any]] = []
 
 
 @dataclass(slots=True)
@@ -133,7 +137,8 @@ def multiplied(cost: int, millionths: int) -> int:
 
 def charged(charge: Charge, known: Known, work: Work, *, interrupted: bool = False) -> bool:
     """Posts a charge unless the ledger has it; whether it was posted."""
-    entries = known[charge.request_id, charge.attempt]
+    place = (charge.request_id, charge.attempt)
+    entries = known.get(place, _NONE)
     payer = charge.payer or _payer_of(charge, entries, work)
     charge = _believed(charge, charge.multiplier or work.multipliers.get(payer.account_id, ONCE))
     if not entries:
@@ -145,15 +150,16 @@ def charged(charge: Charge, known: Known, work: Work, *, interrupted: bool = Fal
     for entry in new:
         work.spent[payer] += entry.spends
     work.entries += new
-    entries += new
+    known[place] = [*entries, *new]
     return True
 
 
 def _believed(charge: Charge, multiplier: int) -> Charge:
     """The charge; without its figures where these cannot be true, so that no vendor's mistake is anybody's money."""
-    if charge.cost is None or (charge.cost >= 0 and max(charge.cost, multiplied(charge.cost, multiplier)) <= MOST_COST):
+    cost = charge.cost
+    if cost is None or (0 <= cost <= MOST_COST and (multiplier == ONCE or multiplied(cost, multiplier) <= MOST_COST)):
         return charge
-    return replace(charge, cost=None, rule=QUARANTINED_RULE)
+    return charge._replace(cost=None, rule=QUARANTINED_RULE)
 
 
 def _payer_of(charge: Charge, entries: Sequence[Any], work: Work) -> Payer:
@@ -171,35 +177,38 @@ def _payer_of(charge: Charge, entries: Sequence[Any], work: Work) -> Payer:
 
 def _first(charge: Charge, payer: Payer, work: Work, *, interrupted: bool) -> list[Entry]:
     """The entries of a charge: what was held for it, and what goes beyond that."""
-    multiplier = charge.multiplier or work.multipliers.get(payer.account_id, ONCE)
-    amount = 0 if charge.cost is None else multiplied(charge.cost, multiplier)
+    cost, multiplier = charge.cost, 0
+    amount = 0
+    if cost is not None:
+        multiplier = charge.multiplier or work.multipliers.get(payer.account_id, ONCE)
+        amount = cost if multiplier == ONCE else multiplied(cost, multiplier)
     held = work.draw(charge.hold_id or charge.request_id, amount)
-    beyond = amount - held
-    rule = INTERRUPTED_RULE if interrupted else charge.rule
-    moves: list[tuple[Book, int | None]] = []
-    if held:
-        moves.append((Book.HELD, held))
-    if beyond or not held:
-        moves.append((Book.AVAILABLE, None if charge.cost is None else beyond))
+    beyond = None if cost is None else amount - held
+    if held and beyond:
+        moves: tuple[tuple[int, int | None], ...] = ((_HELD, held), (_AVAILABLE, beyond))
+    else:
+        moves = ((_HELD, held),) if held else ((_AVAILABLE, beyond),)
     return [
         Entry(
-            Kind.SETTLE,
+            _SETTLE,
             charge.request_id,
             charge.attempt,
             part,
             book,
-            Book.SPENT,
+            _SPENT,
             moved,
-            *payer,
+            payer.account_id,
+            payer.project_id,
+            payer.key_id,
             work.now,
-            rule,
+            INTERRUPTED_RULE if interrupted else charge.rule,
             charge.price_version,
-            int(charge.estimated or interrupted),
+            1 if charge.estimated or interrupted else 0,
             charge.deployment,
             charge.note,
             charge.model,
-            None if part else charge.cost,
-            0 if charge.cost is None else multiplier,
+            None if part else cost,
+            multiplier,
         )
         for part, (book, moved) in enumerate(moves)
     ]

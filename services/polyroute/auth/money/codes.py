@@ -86,6 +86,11 @@ class Codes:
         """
         return await self._ledger.transact(lambda connection, now: _redeemed(connection, account_id, digest(text), now))
 
+    async def code(self, code_id: str) -> Code:
+        """A code that there is, by its id."""
+        query = select(schema.codes).where(_C.id == code_id)
+        return await self._database.read(lambda connection: _code(connection.execute(query).one()))
+
     async def page(self, batch: str, page: Page) -> tuple[list[Code], str]:
         """A page of codes, newest first, and the token that asks for the next."""
         query = select(schema.codes).order_by(_C.id.desc()).limit(page.size + 1)

@@ -1,19 +1,22 @@
 """What is done with bills, codes, plans, multipliers and alerts, each change with its event in the log of changes."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
+from google.protobuf.message import Message
 from sqlalchemy import select
 
+from polyroute.api.auth.v1 import billing_pb2 as pb
 from polyroute.api.errors.v1 import errors_pb2
-from polyroute.auth import schema
+from polyroute.auth import messages, schema
 from polyroute.auth.admin.journal import Change, Journal
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
 from polyroute.auth.money import multipliers, statement
 from polyroute.auth.money.alerts import Alert, Alerts
-from polyroute.auth.money.bills import Bills, Invoice, totals
+from polyroute.auth.money.billing import messages as told
+from polyroute.auth.money.bills import Bills, Invoice
 from polyroute.auth.money.codes import Code, Codes
 from polyroute.auth.money.ledger import Ledger
 from polyroute.auth.money.plans import Plan, Plans, Subscription
@@ -58,8 +61,7 @@ class Desk:
     async def issue(self, actor: str, account_id: str, ends: int | None) -> Invoice:
         """An invoice; see `Bills.issue`."""
         invoice = await self.bills.issue(account_id, ends)
-        after = {"number": invoice.name, "digest": invoice.digest.hex(), **totals(invoice.statement)}
-        await self._record(actor, "IssueInvoice", account_id, after)
+        await self._record(actor, "IssueInvoice", account_id, None, told.invoice(invoice, whole=False))
         return invoice
 
     async def create_codes(
@@ -67,40 +69,53 @@ class Desk:
     ) -> tuple[list[str], list[Code]]:
         """Codes; see `Codes.create`."""
         made = await self.codes.create(batch, count, amount, expires)
-        await self._record(actor, "CreateCodes", batch, {"count": count, "amount_nanos": amount, "expires": expires})
+        after = pb.CreateCodesRequest(
+            batch=batch, count=count, amount_nanos=amount, expire_time=messages.timestamp(expires)
+        )
+        await self._record(actor, "CreateCodes", batch, None, after)
         return made
 
     async def redeem(self, actor: str, account_id: str, code: str) -> Any:
         """The entry of the payment that a code makes; see `Codes.redeem`."""
         payment = await self.codes.redeem(account_id, code)
         row = await statement.latest(self._database, payment)
-        await self._record(actor, "RedeemCode", account_id, {"code": payment, "amount_nanos": row.amount})
+        used = await self.codes.code(payment)
+        before = replace(used, redeemed=None, account_id="")
+        await self._record(actor, "RedeemCode", account_id, told.code(before), told.code(used))
         return row
 
     async def put_plan(self, actor: str, plan: Plan) -> Plan:
         """A plan; see `Plans.put`."""
-        await self.plans.put(plan)
-        await self._record(actor, "SetPlan", plan.name, asdict(plan))
+        before = await self.plans.put(plan)
+        was = None if before is None else told.plan(before)
+        await self._record(actor, "SetPlan", plan.name, was, told.plan(plan))
         return plan
 
     async def subscribe(self, actor: str, scope: str, plan: str, time_zone: str) -> Subscription:
         """A subscription; see `Plans.subscribe`."""
         made = await self.plans.subscribe(scope, plan, time_zone)
-        await self._record(actor, "CreateSubscription", scope, asdict(made))
+        await self._record(actor, "CreateSubscription", scope, None, told.subscription(made, 0))
         return made
 
     async def cancel(self, actor: str, subscription_id: str) -> Subscription:
         """A subscription that will end; see `Plans.cancel`."""
+        before = await self.plans.subscription(subscription_id)
         found = await self.plans.cancel(subscription_id)
-        await self._record(actor, "CancelSubscription", found.scope, asdict(found))
+        spent = await self.plans.spent(found)
+        states = told.subscription(before, spent), told.subscription(found, spent)
+        await self._record(actor, "CancelSubscription", found.scope, *states)
         return found
 
     async def put_multiplier(self, actor: str, group: str, millionths: int) -> None:
         """Sets by what the cost of a group's calls is multiplied, or of everybody's."""
-        touched = await self._ledger.transact(
-            lambda connection, _now: multipliers.put(connection, group, millionths),
+        before, touched = await self._ledger.transact(
+            lambda connection, _now: (
+                multipliers.set_for(connection, group),
+                multipliers.put(connection, group, millionths),
+            )
         )
-        await self._record(actor, "SetMultiplier", group, {"millionths": millionths})
+        was = None if before is None else pb.Multiplier(group=group, millionths=before)
+        await self._record(actor, "SetMultiplier", group, was, pb.Multiplier(group=group, millionths=millionths))
         for account_id in touched:
             self._changed(account_id)
 
@@ -124,23 +139,30 @@ class Desk:
         query = select(accounts.id).where(accounts.id == account_id)
         if await self._database.read(lambda connection: connection.scalar(query)) is None:
             raise MeshError(errors_pb2.REASON_NOT_FOUND, "there is no such account", metadata={"resource": account_id})
-        millionths = await self._ledger.transact(
-            lambda connection, _now: multipliers.join(connection, account_id, group),
+        before, millionths = await self._ledger.transact(
+            lambda connection, _now: (
+                multipliers.group_of(connection, account_id),
+                multipliers.join(connection, account_id, group),
+            )
         )
-        await self._record(actor, "SetAccountGroup", account_id, {"group": group, "millionths": millionths})
+        states = (pb.SetAccountGroupRequest(account_id=account_id, group=one) for one in (before, group))
+        await self._record(actor, "SetAccountGroup", account_id, *states)
         self._changed(account_id)
         return millionths
 
     async def create_alert(self, actor: str, scope: str, url: str, percents: Iterable[int]) -> tuple[Alert, str]:
         """An alert and its secret; see `Alerts.create`."""
         alert, secret = await self.alerts.create(scope, url, percents)
-        await self._record(actor, "CreateAlert", scope or alert.id, asdict(alert))
+        await self._record(actor, "CreateAlert", scope or alert.id, None, told.alert(alert))
         return alert, secret
 
     async def delete_alert(self, actor: str, alert_id: str, reach: Reach | None) -> None:
         """Ends an alert within somebody's reach; see `Alerts.delete`."""
-        await self.alerts.delete(alert_id, reach)
-        await self._record(actor, "DeleteAlert", alert_id, {})
+        ended = await self.alerts.delete(alert_id, reach)
+        if ended is not None:
+            await self._record(actor, "DeleteAlert", ended.scope or alert_id, told.alert(ended), None)
 
-    async def _record(self, actor: str, action: str, resource: str, after: dict[str, Any]) -> None:
-        await self._journal.record(Change(actor, action, resource, {}, after))
+    async def _record(
+        self, actor: str, action: str, resource: str, before: Message | None, after: Message | None
+    ) -> None:
+        await self._journal.record(Change(actor, action, resource, before, after))

@@ -9,7 +9,7 @@ right by another one. Every transaction that posts is sealed with a digest that 
 from collections.abc import Iterable
 from enum import IntEnum
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, insert, select
@@ -50,6 +50,9 @@ class Kind(IntEnum):
     FEE = 7
     GRANT = 8
     LAPSE = 9
+
+
+_SPENT: Final = int(Book.SPENT)
 
 
 class Payer(NamedTuple):
@@ -95,8 +98,7 @@ class Entry(NamedTuple):
     @property
     def spends(self) -> int:
         """What it adds to the book of what was spent."""
-        amount = self.amount or 0
-        return amount * ((self.credit == Book.SPENT) - (self.debit == Book.SPENT))
+        return (self.amount or 0) * ((self.credit == _SPENT) - (self.debit == _SPENT))
 
 
 def within_bounds(amount: int, param: str) -> int:
@@ -117,6 +119,9 @@ _INSERT: Final = "INSERT INTO ledger ({}) VALUES ({})".format(  # noqa: S608 - o
 )
 
 
+_LAST_SEAL: Final = select(schema.seals.c.digest).order_by(schema.seals.c.id.desc()).limit(1)
+_LAST_ENTRY: Final = select(schema.ledger.c.id).order_by(schema.ledger.c.id.desc()).limit(1)
+_SEAL: Final = insert(schema.seals)
 _FIRST_COLUMNS: Final = Entry._fields.index("model")  # those that the first version of the ledger had
 _NO_MORE: Final = ("", None, 0)
 
@@ -127,19 +132,19 @@ def sealed(before: bytes, entries: Iterable[Entry]) -> bytes:
     Columns that came later count only where they say something, so that the seals of older entries stay what they are.
     """
     digest = blake2b(before, digest_size=DIGEST_BYTES)
-    for entry in entries:
-        row = tuple(entry)
-        digest.update(orjson.dumps(row[:_FIRST_COLUMNS] if row[_FIRST_COLUMNS:] == _NO_MORE else row))
+    digest.update(b"".join([orjson.dumps(_said(entry)) for entry in entries]))
     return digest.digest()
+
+
+def _said(entry: Entry) -> tuple[Any, ...]:
+    return entry[:_FIRST_COLUMNS] if entry[_FIRST_COLUMNS:] == _NO_MORE else tuple(entry)
 
 
 def post(connection: Connection, entries: list[Entry]) -> None:
     """Writes entries in their order, and their seal."""
     if not entries:
         return
-    connection.exec_driver_sql(driver_sql(connection, _INSERT), [tuple(entry) for entry in entries])
-    seals = schema.seals.c
-    before = connection.scalar(select(seals.digest).order_by(seals.id.desc()).limit(1))
-    last = connection.scalar(select(schema.ledger.c.id).order_by(schema.ledger.c.id.desc()).limit(1))
+    connection.exec_driver_sql(driver_sql(connection, _INSERT), entries)
+    before, last = connection.scalar(_LAST_SEAL), connection.scalar(_LAST_ENTRY)
     seal = {"last_entry": last, "digest": sealed(before or FIRST_SEAL, entries)}
-    connection.execute(insert(schema.seals).values(seal))
+    connection.execute(_SEAL, seal)

@@ -21,11 +21,16 @@ from polyroute.auth.money import budgets, included, multipliers
 from polyroute.auth.money.charges import ALL, MOST_COST, Charge, Hold, Known, Work, charged
 from polyroute.auth.money.entries import MOST, Book, Entry, Kind, Payer, post, within_bounds
 from polyroute.auth.money.group import Group
-from polyroute.mesh.database import among, on_postgresql
+from polyroute.mesh import life
+from polyroute.mesh.database import among, among_named, on_postgresql
 from polyroute.mesh.errors import MeshError
 
 HOLD_SECONDS: Final = 900  # that a hold lasts when nothing else is said: longer than any call
 ALLOWANCE_SECONDS: Final = 60  # that calls may be held from an allowance
+ARRIVAL_SECONDS: Final = 60  # for the charges of its last calls to arrive
+DEAD_SECONDS: Final = 30.0  # that a process has been gone for, before nobody is expected to take its place
+LONGEST_SECONDS: Final = 7200  # that any call can last, with room
+LATE_SECONDS: Final = 60  # that a moment may be past when it is told
 SWEEP_SECONDS: Final = 5.0
 RECALL_SECONDS: Final = 0.3  # to wait for edges that give back what they do not need
 SLICE_DIVISOR: Final = 100  # of a budget goes into one allowance, while there is plenty
@@ -37,6 +42,13 @@ _DATABASE_TIME: Final = text("SELECT (extract(epoch FROM clock_timestamp()) * 10
 _C: Final = schema.checkpoints.c
 _H: Final = schema.holds.c
 _L: Final = schema.ledger.c
+
+# Asked with every batch of charges, and so made once.
+_CHARGED: Final = select(schema.ledger).where(
+    among_named(_L.request_id, "ids"), _L.kind.in_((Kind.SETTLE, Kind.CORRECT))
+)
+_OPEN: Final = select(schema.holds).where(among_named(_H.id, "ids"))
+_NOTED: Final = select(_C.request_id, _C.attempt).where(among_named(_C.request_id, "ids"))
 
 T = TypeVar("T")
 
@@ -53,6 +65,7 @@ class Wanted:
         least: With less it is not worth making.
         holder: The process that holds an allowance; empty for a call's own hold.
         expires: When it lapses, microseconds since the Unix epoch; None means in 15 minutes.
+        lasts: Seconds from now until it lapses, in the place of that; 0 where it is not given.
     """
 
     id: str
@@ -61,6 +74,7 @@ class Wanted:
     least: int
     holder: str = ""
     expires: int | None = None
+    lasts: float = 0.0
 
 
 class Ledger:
@@ -70,11 +84,22 @@ class Ledger:
         database: Where it is written.
         recall: Asks every edge to give back what it holds for a purse and does not need.
         now: Wall clock, seconds since the Unix epoch; None takes the database's, which all that share it agree on.
+        ended: Whether a process that holds money is gone for certain.
+        clock: Seconds, monotonic.
     """
 
     def __init__(
-        self, database: Database, recall: Callable[[str], None], *, now: Callable[[], float] | None = None
+        self,
+        database: Database,
+        recall: Callable[[str], None],
+        *,
+        now: Callable[[], float] | None = None,
+        ended: Callable[[str], bool] = life.ended,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._ended = ended
+        self._clock = clock
+        self._gone: dict[str, float] = {}  # processes that are gone, and since when that is known
         self._database = database
         self._recall = recall
         self._now = now
@@ -154,10 +179,27 @@ class Ledger:
         """Charges lost attempts by their last checkpoint and ends holds that have lapsed; how many of both."""
         return await self._freeing(lambda connection: self._sweep(connection))
 
+    async def bury(self) -> int:
+        """Takes back what processes hold that are gone and that nobody came after; of how many.
+
+        A process that begins in the place of one that died says so itself, once it has handed over what that one had
+        written down: it is given time to.
+        """
+        holding = select(_H.holder).where(_H.holder != "").distinct()
+        holders = await self._database.read(lambda connection: connection.execute(holding).scalars().all())
+        now = self._clock()
+        self._gone = {holder: self._gone.get(holder, now) for holder in holders if self._ended(holder)}
+        buried = [holder for holder, since in self._gone.items() if now - since >= DEAD_SECONDS]
+        for holder in buried:
+            lost, allowances = await self.end_holder(holder)
+            _log.warning("a process that is gone was settled", holder=holder, lost=lost, allowances=allowances)
+        return len(buried)
+
     async def run(self) -> None:
         """Sweeps for ever."""
         while True:
             await self.sweep()
+            await self.bury()
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def _freeing(self, work: Callable[[Connection], T]) -> T:
@@ -224,7 +266,7 @@ class Ledger:
                 **wanted.payer._asdict(),
                 "left": amount,
                 "holder": wanted.holder,
-                "expires": wanted.expires or now + HOLD_SECONDS * 1_000_000,
+                "expires": now + round(wanted.lasts * 1e6) if wanted.lasts else _believed(wanted.expires, now),
             }
             connection.execute(insert(schema.holds).values(row))
 
@@ -233,12 +275,12 @@ class Ledger:
         known = _known(connection, {charge.request_id for charge in charges})
         posted = 0
         for charge in charges:
-            if charge.lost_at is None:
-                posted += charged(charge, known, work)
+            if charge.lost_at is None and charged(charge, known, work):
+                posted += 1
             if charge.final:
                 work.release(charge.request_id, Kind.VOID, ALL)
         work.write(connection)
-        _note(connection, charges, known)
+        _note(connection, charges, known, work.now)
         return posted
 
     def _release(self, connection: Connection, returned: Iterable[tuple[str, int, int | None]]) -> None:
@@ -325,10 +367,9 @@ def _slice(bounding: Sequence[budgets.Budget], needed: int) -> int:
 
 def _known(connection: Connection, request_ids: Iterable[str]) -> Known:
     found: dict[tuple[str, int], list[Any]] = defaultdict(list)
-    wanted = select(schema.ledger).where(among(_L.request_id, request_ids), _L.kind.in_((Kind.SETTLE, Kind.CORRECT)))
-    for row in connection.execute(wanted):
+    for row in connection.execute(_CHARGED, {"ids": list(request_ids)}):
         found[row.request_id, row.attempt].append(row)
-    return found
+    return dict(found)
 
 
 def _returned(connection: Connection, hold_ids: Iterable[str]) -> set[tuple[str, int]]:
@@ -337,20 +378,27 @@ def _returned(connection: Connection, hold_ids: Iterable[str]) -> set[tuple[str,
 
 
 def _holds(connection: Connection, ids: Iterable[str]) -> dict[str, Hold]:
-    rows = connection.execute(select(schema.holds).where(among(_H.id, ids)))
+    rows = connection.execute(_OPEN, {"ids": list(ids)})
     return {row.id: Hold(Payer(row.account_id, row.project_id, row.key_id), row.left) for row in rows}
 
 
-def _note(connection: Connection, charges: Sequence[Charge], known: Known) -> None:
+def _believed(moment: int | None, now: int) -> int:
+    """When something lapses by the clock of an edge; where that clock cannot be right, as if nothing had been said."""
+    if moment is None or not -LATE_SECONDS <= (moment - now) / 1_000_000 <= LONGEST_SECONDS:
+        return now + HOLD_SECONDS * 1_000_000
+    return moment
+
+
+def _note(connection: Connection, charges: Sequence[Charge], known: Known, now: int) -> None:
     """Keeps the last checkpoint of each attempt that is not settled, and forgets those of attempts that are."""
-    kept = select(_C.request_id, _C.attempt).where(among(_C.request_id, {charge.request_id for charge in charges}))
-    old = {(row.request_id, row.attempt) for row in connection.execute(kept)}
+    kept = connection.execute(_NOTED, {"ids": list({charge.request_id for charge in charges})})
+    old = {(row.request_id, row.attempt) for row in kept}
     latest = {(charge.request_id, charge.attempt): charge for charge in charges if charge.lost_at is not None}
-    new = {place: charge for place, charge in latest.items() if not known[place]}
+    new = {place: charge for place, charge in latest.items() if place not in known}
     for request_id, attempt in old:
-        if known[request_id, attempt] or (request_id, attempt) in new:
+        if (request_id, attempt) in known or (request_id, attempt) in new:
             same = (_C.request_id == request_id, _C.attempt == attempt)
             connection.execute(delete(schema.checkpoints).where(*same))
     for charge in new.values():
-        row = {"request_id": charge.request_id, "attempt": charge.attempt, "expires": charge.lost_at}
+        row = {"request_id": charge.request_id, "attempt": charge.attempt, "expires": _believed(charge.lost_at, now)}
         connection.execute(insert(schema.checkpoints).values(**row, settlement=charge.to_json()))

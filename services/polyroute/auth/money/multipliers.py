@@ -34,6 +34,16 @@ def _product(known: Mapping[str, int], group: str) -> int:
     return multiplied(known.get(EVERYBODY, ONCE), known.get(group, ONCE))
 
 
+def set_for(connection: Connection, name: str) -> int | None:
+    """What is set for a group, or for everybody; None where nothing is."""
+    return connection.scalar(select(_M.millionths).where(_M.name == name))
+
+
+def group_of(connection: Connection, account_id: str) -> str:
+    """The group of an account; empty for none."""
+    return connection.scalar(select(_G.name).where(_G.account_id == account_id)) or ""
+
+
 def put(connection: Connection, name: str, millionths: int) -> list[str]:
     """Sets a multiplier; the accounts that are in the group, all that are in any for everybody's."""
     connection.execute(delete(schema.multipliers).where(_M.name == name))

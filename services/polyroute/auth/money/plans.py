@@ -89,8 +89,8 @@ class Plans:
         self._ledger = ledger
         self._changed = changed
 
-    async def put(self, plan: Plan) -> Plan:
-        """Sets a plan; subscriptions take the new terms when they are renewed.
+    async def put(self, plan: Plan) -> Plan | None:
+        """Sets a plan; subscriptions take the new terms when they are renewed. What it was before, None for a new one.
 
         Raises:
             MeshError: REASON_INVALID_REQUEST, its price or its quota is more than sums have room for.
@@ -98,10 +98,11 @@ class Plans:
         within_bounds(plan.price, "plan.price_nanos")
         within_bounds(plan.quota, "plan.quota_nanos")
 
-        def work(connection: Connection, _now: int) -> Plan:
+        def work(connection: Connection, _now: int) -> Plan | None:
+            before = _the_plan(connection, plan.name)
             connection.execute(delete(schema.plans).where(_P.name == plan.name))
             connection.execute(insert(schema.plans).values(_row(plan)))
-            return plan
+            return before
 
         return await self._ledger.transact(work)
 
@@ -138,6 +139,14 @@ class Plans:
         found = await self._ledger.transact(work)
         self._changed(found.scope)
         return found
+
+    async def subscription(self, subscription_id: str) -> Subscription:
+        """A subscription.
+
+        Raises:
+            MeshError: REASON_NOT_FOUND.
+        """
+        return await self._database.read(lambda connection: _one(connection, subscription_id))
 
     async def subscriptions(self, account_id: str, page: Page) -> tuple[list[tuple[Subscription, int]], str]:
         """A page of subscriptions, newest first, each with what was spent in its period, and the token for the next."""

@@ -10,7 +10,7 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import messages
 from polyroute.auth.money.budgets import payer_of
 from polyroute.auth.money.entries import Payer
-from polyroute.auth.money.ledger import ALLOWANCE_SECONDS, Ledger, Wanted
+from polyroute.auth.money.ledger import ALLOWANCE_SECONDS, ARRIVAL_SECONDS, Ledger, Wanted
 from polyroute.mesh.errors import MeshError
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -52,7 +52,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         """Reserves money for many calls."""
         payer = payer_of(*_payer(request.caller), request.purse)
         least = min(request.least_nanos, request.needed_nanos)
-        wanted = Wanted(request.allowance_id, payer, request.needed_nanos, least, holder=request.holder)
+        lasts = 0.0
+        if request.HasField("longest_call"):  # no call that it pays for is under way later
+            lasts = ALLOWANCE_SECONDS + max(0.0, messages.seconds(request.longest_call)) + ARRIVAL_SECONDS
+        wanted = Wanted(request.allowance_id, payer, request.needed_nanos, least, holder=request.holder, lasts=lasts)
         granted = await self._ledger.allot(wanted, request.purse)
         return pb.AllotResponse(granted_nanos=granted, usable_for=messages.duration(ALLOWANCE_SECONDS))
 

@@ -20,8 +20,9 @@ from polyroute.mesh.database import Location, UnusableDatabaseError, on_postgres
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-SERVICES: Final = ("auth", "metrics", "router")
-"""Those that have a history."""
+OWNERS: Final = {"auth": "auth", "idempotency": "metrics", "metrics": "metrics", "router": "router"}
+"""Service that has tables -> role that keeps them."""
+SERVICES: Final = tuple(OWNERS)
 PATIENCE: Final = 600.0  # seconds to wait for another process that migrates
 VERSION_TABLE: Final = "alembic_version"
 FIRST: Final = "base"
@@ -125,7 +126,9 @@ class History:
 
 def history_of(service: str) -> History:
     """The history of a service's tables, by the service's name."""
-    history: History = importlib.import_module(f"polyroute.{service}.migrations.history").HISTORY
+    owner = OWNERS[service]
+    package = owner if owner == service else f"{owner}.{service}"
+    history: History = importlib.import_module(f"polyroute.{package}.migrations.history").HISTORY
     return history
 
 

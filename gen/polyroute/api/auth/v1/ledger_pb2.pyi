@@ -287,6 +287,7 @@ class AllotRequest(_message.Message):
     NEEDED_NANOS_FIELD_NUMBER: _builtins.int
     LEAST_NANOS_FIELD_NUMBER: _builtins.int
     HOLDER_FIELD_NUMBER: _builtins.int
+    LONGEST_CALL_FIELD_NUMBER: _builtins.int
     allowance_id: _builtins.str
     """Chosen by the caller, random; the same id gives the same allowance."""
     purse: _builtins.str
@@ -301,6 +302,12 @@ class AllotRequest(_message.Message):
     def caller(self) -> _auth_pb2.Caller:
         """On whose behalf: any caller below the purse."""
 
+    @_builtins.property
+    def longest_call(self) -> _duration_pb2.Duration:
+        """How long a call can last that is held from it. The allowance lapses two minutes after that, so that what a process
+        which is gone for good holds is free again; unset means after 15 minutes.
+        """
+
     def __init__(
         self,
         *,
@@ -310,10 +317,11 @@ class AllotRequest(_message.Message):
         needed_nanos: _builtins.int = ...,
         least_nanos: _builtins.int = ...,
         holder: _builtins.str = ...,
+        longest_call: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "longest_call", b"longest_call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowance_id", b"allowance_id", "caller", b"caller", "holder", b"holder", "least_nanos", b"least_nanos", "needed_nanos", b"needed_nanos", "purse", b"purse"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowance_id", b"allowance_id", "caller", b"caller", "holder", b"holder", "least_nanos", b"least_nanos", "longest_call", b"longest_call", "needed_nanos", b"needed_nanos", "purse", b"purse"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

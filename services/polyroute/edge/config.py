@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, IPvAnyNetwork, field_validator
 
 from polyroute.mesh.config import Section
 
@@ -17,6 +17,14 @@ class HttpConfig(Section):
         default=None,
         description="serve `/admin/v1` to everybody, or to nobody; unset: to this machine, when `listen` is loopback",
     )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="networks of the load balancers before this door, such as `10.0.0.0/8`: of a request that comes "
+        "from there, the caller's address is the last one in `forwarded_by` that is none of them",
+    )
+    forwarded_by: Literal["x-forwarded-for", "forwarded"] = Field(
+        default="x-forwarded-for", description="the header that they all write; no other is looked at"
+    )
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=15 * 1024 * 1024, description="of a request")
     max_decompressed_bytes: int = Field(default=15 * 1024 * 1024, ge=1024, description="of a request, opened")
     max_header_bytes: int = Field(default=64 * 1024, ge=4096, description="request line and headers together")
@@ -25,6 +33,13 @@ class HttpConfig(Section):
     stall_seconds: float = Field(default=60.0, gt=0, description="that a client may leave its answer unread")
     keep_alive_seconds: float = Field(default=75.0, gt=0, description="that an idle connection is kept")
     ping_seconds: float = Field(default=15.0, gt=0, description="between keep-alive comments before the first token")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_trusted(cls, networks: tuple[IPvAnyNetwork, ...]) -> tuple[IPvAnyNetwork, ...]:
+        if any(network.prefixlen == 0 for network in networks):
+            raise ValueError("whoever can connect could say to be anybody: name the networks of your proxies")
+        return networks
 
 
 class GrpcConfig(Section):

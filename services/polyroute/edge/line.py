@@ -1,17 +1,22 @@
-"""Whose turn it is when more calls come than may be under way at once: a pure queue, without time and without tasks.
+"""Whose turn it is when more calls come than may be under way at once: a pure queue, without tasks.
 
 More critical calls come first. Within a class it is the tenant with the fewest calls under way, and of those the one
-that has waited longest: whoever sends ten times as much as others waits behind their calls and not before them. What
-finds no place to wait is shed: of the least critical class first, of the tenant that has most of it waiting.
+that has waited longest: whoever sends ten times as much as others waits behind their calls and not before them. It also
+leaves places free for them (`polyroute.edge.headroom`), so that they need not wait at all. What finds no place to wait
+is shed: of the least critical class first, of the tenant that has most of it waiting.
 """
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from polyroute.edge.headroom import Headroom
+
 SLACK: Final = 64  # entries of the past that a heap may hold beside those that count
+USED: Final = 2  # at least every second place, whatever is kept free: a guess of what others need must not cost more
 
 
 class Criticality(IntEnum):
@@ -42,16 +47,17 @@ class Waiter:
 
 
 class _Class:
-    """Those of one class that wait.
+    """Those of one class that wait; `room` is what tenants have under way of this class and those above it.
 
     Which tenant is next changes with every call that begins or ends. Each change adds an entry to a heap, and entries
     that do not hold any more are skipped when they come up: a turn costs the logarithm of the number of tenants.
     """
 
-    __slots__ = ("_heap", "_under_way", "size", "waiting")
+    __slots__ = ("_heap", "_under_way", "room", "size", "waiting")
 
-    def __init__(self, under_way: dict[str, int]) -> None:
-        self._under_way = under_way
+    def __init__(self, room: Headroom) -> None:
+        self.room = room
+        self._under_way = room.under_way
         self._heap: list[tuple[int, int, str]] = []  # calls under way, number of the first that waits, tenant
         self.waiting: dict[str, deque[Waiter]] = {}
         self.size = 0
@@ -83,15 +89,14 @@ class _Class:
             self._heap = [self._entry(name, queue) for name, queue in self.waiting.items()]
             heapq.heapify(self._heap)
 
-    def next(self) -> Waiter:
-        """Takes out whose turn it is; someone must wait."""
+    def first(self) -> Waiter:
+        """Whose turn it is; someone must wait."""
         while True:
-            entry = heapq.heappop(self._heap)
+            entry = self._heap[0]
             line = self.waiting.get(entry[2])
             if line is not None and entry == self._entry(entry[2], line):
-                waiter = line[0]
-                self.remove(waiter)
-                return waiter
+                return line[0]
+            heapq.heappop(self._heap)
 
     def _entry(self, tenant: str, line: deque[Waiter]) -> tuple[int, int, str]:
         return self._under_way.get(tenant, 0), line[0].number, tenant
@@ -103,26 +108,33 @@ class Line:
     Args:
         most: Calls under way at once.
         places: Calls that may wait.
+        clock: Seconds, monotonic; for what is remembered of calls under way.
     """
 
-    def __init__(self, most: int, places: int) -> None:
+    def __init__(self, most: int, places: int, clock: Callable[[], float]) -> None:
         self._most = most
         self._places = places
-        self._by_tenant: dict[str, int] = {}
-        self._classes = [_Class(self._by_tenant) for _ in Criticality]
+        self._classes = [_Class(Headroom(clock)) for _ in Criticality]
         self._numbers = 0
         self.under_way = 0
         self.waiting = 0
 
-    def enter(self, tenant: str) -> bool:
+    def enter(self, tenant: str, criticality: Criticality) -> bool:
         """Begins a call if it need not wait."""
-        if self.under_way >= self._most:  # whoever waits has filled every free place already
+        if not self._may(tenant, criticality):
             return False
-        self._begin(tenant)
+        self.under_way += 1
+        scarce = self.under_way * USED > self._most
+        for one in self._classes[criticality:]:
+            one.room.enter(tenant)
+            if scarce:
+                one.room.note()
+            if one.size:
+                one.moved(tenant)
         return True
 
     def wait(self, tenant: str, criticality: Criticality) -> tuple[Waiter | None, Waiter | None]:
-        """Has a call wait.
+        """Has a call wait; `turns` is to be asked afterwards.
 
         Returns:
             The call, None when it is shed; and another call that is shed in its stead.
@@ -138,45 +150,60 @@ class Line:
         waiter = Waiter(tenant, criticality, self._numbers)
         self._classes[criticality].add(waiter)
         self.waiting += 1
+        for one in self._classes[criticality:]:
+            one.room.wait(tenant)
+            one.room.note()
         return waiter, shed
 
-    def leave(self, tenant: str) -> Waiter | None:
-        """Ends a call; whose turn has come by that, which is under way from now on."""
+    def leave(self, tenant: str, criticality: Criticality) -> list[Waiter]:
+        """Ends a call; whose turn has come by that."""
         self.under_way -= 1
-        left = self._by_tenant[tenant] - 1
-        if left:
-            self._by_tenant[tenant] = left
-        else:
-            del self._by_tenant[tenant]
-        if not self.waiting:
-            return None
-        self._moved(tenant)
-        return self._next() if self.under_way < self._most else None
+        for one in self._classes[criticality:]:
+            one.room.end(tenant)
+            if one.size:
+                one.moved(tenant)
+        return self.turns() if self.waiting else []
 
     def resize(self, most: int) -> list[Waiter]:
         """Sets another bound; whose turn has come by that. What is under way goes on."""
         self._most = most
-        return [self._next() for _ in range(min(self.waiting, max(0, most - self.under_way)))]
+        return self.turns()
 
-    def _next(self) -> Waiter:
-        waiter = next(one for one in self._classes if one.size).next()
-        self.waiting -= 1
-        waiter.admitted = True
-        self._begin(waiter.tenant)
-        self._moved(waiter.tenant)
-        return waiter
+    def turns(self) -> list[Waiter]:
+        """Those whose turn has come, which are under way from now on."""
+        found = []
+        while self.waiting and self.under_way < self._most and (waiter := self._next()) is not None:
+            self._classes[waiter.criticality].remove(waiter)
+            self.waiting -= 1
+            waiter.admitted = True
+            self._begin(waiter.tenant, waiter.criticality)
+            found.append(waiter)
+        return found
 
     def give_up(self, waiter: Waiter) -> None:
         """Takes a call out that waits."""
         self._classes[waiter.criticality].remove(waiter)
         self.waiting -= 1
+        for one in self._classes[waiter.criticality :]:
+            one.room.give_up(waiter.tenant)
 
-    def _begin(self, tenant: str) -> None:
-        self.under_way += 1
-        self._by_tenant[tenant] = self._by_tenant.get(tenant, 0) + 1
-
-    def _moved(self, tenant: str) -> None:
+    def _next(self) -> Waiter | None:
+        """The first of the highest class that has somebody for whom there is room; None when there is for nobody."""
         for one in self._classes:
+            # of a class nobody has room for whom the first has none: what is kept free grows with what one has
+            if one.size and self._may((first := one.first()).tenant, first.criticality):
+                return first
+        return None
+
+    def _may(self, tenant: str, criticality: Criticality) -> bool:
+        """Whether there is room for a call, beside what has to stay free."""
+        free = self._most - self.under_way
+        return free > 0 and free > min(self._classes[criticality].room.kept(tenant), self._most // USED)
+
+    def _begin(self, tenant: str, criticality: Criticality) -> None:
+        self.under_way += 1
+        for one in self._classes[criticality:]:
+            one.room.begin(tenant)
             if one.size:
                 one.moved(tenant)
 

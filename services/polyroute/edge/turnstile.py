@@ -48,12 +48,13 @@ class Pass:
 
     turnstile: "Turnstile | None"
     tenant: str
+    criticality: Criticality
 
     def leave(self) -> None:
         """Ends the call, once or more often."""
         turnstile, self.turnstile = self.turnstile, None
         if turnstile is not None:
-            turnstile.leave(self.tenant)
+            turnstile.leave(self.tenant, self.criticality)
 
 
 class Turnstile:
@@ -68,10 +69,10 @@ class Turnstile:
 
     def __init__(self, most: int, places: int, patience: float, clock: Callable[[], float]) -> None:
         self._bounded = most > 0
-        self._line = Line(most, places)
+        self._line = Line(most, places, clock)
         self._patience = patience
         self._clock = clock
-        self._free = Pass(None, "")
+        self._free = Pass(None, "", Criticality.DEFAULT)
         self._turns: dict[Waiter, asyncio.Future[bool]] = {}
         self._left = 0  # calls that ended in this window
         self._since = clock()
@@ -102,28 +103,35 @@ class Turnstile:
         """
         if not self._bounded:
             return self._free
-        if self._line.enter(tenant):
-            return Pass(self, tenant)
+        if not self._line.enter(tenant, criticality) and not await self._waited(tenant, criticality, patience):
+            self.shed[criticality] += 1
+            raise self._overloaded(criticality)
+        return Pass(self, tenant, criticality)
+
+    async def _waited(self, tenant: str, criticality: Criticality, patience: float) -> bool:
+        """Whether the turn of a call came that there was no room for."""
         self._measure()
         waiter, shed = self._line.wait(tenant, criticality)
         if shed is not None:
             self._tell(shed, admitted=False)
-        if waiter is None or not await self._turn(waiter, min(patience, self._patience)):
-            self.shed[criticality] += 1
-            raise self._overloaded(criticality)
-        return Pass(self, tenant)
+        if waiter is None:
+            return False
+        self._admit(self._line.turns())  # what is kept free grows less with time, and nothing else may happen for long
+        return waiter.admitted or await self._turn(waiter, min(patience, self._patience))
 
-    def leave(self, tenant: str) -> None:
+    def leave(self, tenant: str, criticality: Criticality) -> None:
         """Ends a call; for `Pass`."""
         self._left += 1
-        waiter = self._line.leave(tenant)
-        if waiter is not None:
-            self._tell(waiter, admitted=True)
+        self._admit(self._line.leave(tenant, criticality))
 
     def resize(self, most: int) -> None:
         """Bounds the calls under way anew; those that wait go on as far as there is room."""
-        for waiter in self._line.resize(most):
-            self._tell(waiter, admitted=True)
+        self._admit(self._line.resize(most))
+
+    def _admit(self, waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            if waiter in self._turns:  # else it came just now, and need not be woken
+                self._tell(waiter, admitted=True)
 
     def _tell(self, waiter: Waiter, *, admitted: bool) -> None:
         turn = self._turns[waiter]
@@ -141,7 +149,7 @@ class Turnstile:
             return waiter.admitted  # it may have been in the same round of the loop
         except asyncio.CancelledError:
             if waiter.admitted:
-                self.leave(waiter.tenant)
+                self.leave(waiter.tenant, waiter.criticality)
             raise
         finally:
             del self._turns[waiter]

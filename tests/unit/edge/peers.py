@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from polyroute.api.auth.v1 import auth_pb2, auth_pb2_grpc
 from polyroute.api.auth.v1.auth_pb2 import AuthorizeRequest, AuthorizeResponse, Caller, Verdict
+from polyroute.api.auth.v1.ledger_pb2 import Settlement
 from polyroute.api.chat.v1.chat_pb2 import FINISH_REASON_STOP, OPERATION_CHAT, EncodedRequest, RequestFacts, Usage
 from polyroute.api.errors.v1.errors_pb2 import REASON_USAGE_UNAVAILABLE
 from polyroute.api.metrics.v1.metrics_pb2 import CallRecord
@@ -236,6 +237,13 @@ class MemorySpool:
     @property
     def records(self) -> list[CallRecord]:
         return [CallRecord.FromString(payload) for payload in self.payloads]
+
+
+def charges_of(records: Sequence[CallRecord]) -> list[Settlement]:
+    """What the ledger is told of calls, from their records."""
+    spool = MemorySpool()
+    Settler(spool, None).charge(records)  # type: ignore[arg-type] # what of a spool is used
+    return [Settlement.FromString(payload) for payload in spool.payloads]
 
 
 def started(data: bytes = b"") -> GenerateResponse:

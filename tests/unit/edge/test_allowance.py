@@ -41,11 +41,11 @@ from polyroute.edge.allowance import (
 )
 from polyroute.edge.charging import ChargeRow, multiplied
 from polyroute.edge.purse import IDLE_SECONDS
-from polyroute.edge.settler import Settler, latest, of_records
+from polyroute.edge.settler import LOST_SECONDS, Settler, latest
 from polyroute.edge.shares import AWAY_SECONDS
 from polyroute.edge.sizes import COUNTED_ANSWER, tokens_of
 from polyroute.mesh.errors import MeshError
-from tests.unit.edge.peers import CALLER, Clock, Context, MemorySpool, local
+from tests.unit.edge.peers import CALLER, Clock, Context, MemorySpool, charges_of, local
 
 AWAY = MeshError(pb.REASON_SERVICE_UNAVAILABLE, "away")
 CHEAP = Attempt(deployment="a/x", price=Price(input=1_000_000, output=2_000_000, version="v1"))
@@ -156,7 +156,7 @@ class Counter:
     ) -> tuple[Admission, int | None]:
         """A call that a budget pays for, and its bound."""
         admission = await self.admit(PAID, **fields)
-        return admission, await admission.hold(name, attempts, facts(**fields), 60)
+        return admission, await admission.hold(name, attempts, facts(**fields))
 
     @property
     def written(self) -> list[Settlement]:
@@ -191,7 +191,7 @@ async def refused(call: Any) -> MeshError:
 async def test_plain_key_costs_nobody_anything(counter: Counter) -> None:
     """No question, no line in the spool, no bound."""
     admission = await counter.admit(Verdict(caller=CALLER))
-    clamp = await admission.hold("r", [UNPRICED], facts(), 60)
+    clamp = await admission.hold("r", [UNPRICED], facts())
     admission.sent(1, UNPRICED)
     admission.close([ChargeRow(1, Usage(), 5, "completed/1")], Usage())
 
@@ -327,14 +327,14 @@ async def test_charges_say_everything_the_ledger_needs(counter: Counter) -> None
     admission.close([ChargeRow(2, Usage(output_tokens=10), 70, "completed/1")], Usage(output_tokens=10))
     await counter.settler.send(counter.spool.payloads)
 
-    assert [(1, True, 10), (2, True, 40), (2, False, 70), (1, False, 0)] == [
+    assert [(1, True, 10), (2, True, 30), (2, False, 70), (1, False, 0)] == [
         (one.attempt, one.checkpoint, one.cost_nanos) for one in counter.written
     ]
     assert [(1, "uncharged/1", "a/x"), (2, "completed/1", "b/y")] == [
         (one.attempt, one.rule, one.deployment) for one in counter.ledger.settled
     ]
     assert all(one.caller == CALLER and one.request_id == "r" for one in counter.written)
-    assert 120.0 == counter.written[0].expire_time.seconds - counter.clock()
+    assert 3600 + LOST_SECONDS + 1 == counter.written[0].expire_time.seconds - counter.clock()
 
 
 async def test_caller_without_a_bound_is_told_what_is_affordable(counter: Counter) -> None:
@@ -480,7 +480,7 @@ def test_calls_that_no_budget_pays_for_are_charged_from_their_records() -> None:
         CallRecord(request_id="u", **values),
         CallRecord(request_id="v", cost_nanos=7, held=True, **values),
     ]
-    first, unknown = of_records(records)
+    first, unknown = charges_of(records)
 
     assert ("r", 2, 7, "a/x", "x", "acc_1", "completed/2") == (
         first.request_id,
@@ -503,9 +503,9 @@ def test_each_attempt_that_is_charged_is_a_charge_of_its_own() -> None:
         attempts=[AttemptRecord(deployment="a/x"), AttemptRecord(deployment="b/x")],
         charges=[AttemptCharge(attempt=2, cost_nanos=5, rule="cancelled/2", price_version="p")],
     )
-    short = list(of_records([record]))
+    short = list(charges_of([record]))
     record.noted = True
-    long = list(of_records([record]))
+    long = list(charges_of([record]))
 
     assert [(2, 5, "b/x", "p")] == [(one.attempt, one.cost_nanos, one.deployment, one.price_version) for one in short]
     assert [(2, 5, "cancelled/2"), (1, 0, "uncharged/1")] == [(one.attempt, one.cost_nanos, one.rule) for one in long]
@@ -530,7 +530,7 @@ async def test_a_multiplier_is_in_the_hold_and_in_the_charge(counter: Counter) -
     counter.ledger.money = 10**9
     dear = Verdict(caller=CALLER, purse="key_1", multiplier_millionths=1_500_000)
     admission = await counter.admit(dear, max_output_tokens=5)
-    await admission.hold("r", [CHEAP], facts(max_output_tokens=5), 60)
+    await admission.hold("r", [CHEAP], facts(max_output_tokens=5))
     held = admission.paid.amount if admission.paid else 0
     admission.sent(1, CHEAP)
     admission.close([ChargeRow(1, Usage(input_tokens=3), 3, "completed/2")], None)

@@ -14,10 +14,10 @@ from polyroute.api.providers.v1.providers_pb2 import Finished
 from polyroute.api.router.v1.router_pb2 import BILLED_PART_NOTHING, Attempt, Billing, Price
 from polyroute.edge.allowance import Allowances
 from polyroute.edge.recorder import Recorder
-from polyroute.edge.settler import LOST_SECONDS, UNCHARGED_RULE, Settler, of_records, succeed
+from polyroute.edge.settler import LOST_SECONDS, UNCHARGED_RULE, Settler, succeed
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
-from tests.unit.edge.peers import CALLER, Clock, MemorySpool
+from tests.unit.edge.peers import CALLER, Clock, MemorySpool, charges_of
 
 PRICE = Price(input=1_000_000, output=2_000_000, version="v1")
 HERE = Attempt(deployment="a/x", model="x", price=PRICE)
@@ -159,5 +159,5 @@ async def test_a_call_that_costs_nothing_takes_its_checkpoint_back() -> None:
     edge.allowances.checkpoints.note()
     free.completed(Usage(input_tokens=3, output_tokens=2), Finished())
 
-    assert [(1, 0, UNCHARGED_RULE)] == [(one.attempt, one.cost_nanos, one.rule) for one in of_records([free.record()])]
-    assert [] == list(of_records([quick.record()]))
+    assert [(1, 0, UNCHARGED_RULE)] == [(one.attempt, one.cost_nanos, one.rule) for one in charges_of([free.record()])]
+    assert [] == list(charges_of([quick.record()]))

@@ -14,7 +14,7 @@ from polyroute.edge.deciding import Decider
 from polyroute.edge.plans import LASTS, MOST, Plans, kind_of
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
-from tests.unit.edge.peers import BODY, CALLER, KEY, Clock, FakeRouter
+from tests.unit.edge.peers import BODY, CALLER, KEY, Clock, Context, FakeRouter
 
 AWAY = MeshError(pb.REASON_SERVICE_UNAVAILABLE, "nobody is there")
 
@@ -111,6 +111,29 @@ class TestRouterAway:
 
         with pytest.raises(MeshError):
             await asks.decide(call())
+
+
+class Overloaded(FakeRouter):
+    """Answers the first question; the time of the others is over when that was done."""
+
+    async def Decide(self, request: DecideRequest, context: Context) -> DecideResponse:
+        first = not self.requests
+        decision = await super().Decide(request, context)
+        if first:
+            return decision
+        await asyncio.sleep(0.01)
+        raise MeshError(pb.REASON_DEADLINE, "the time is over")
+
+
+async def test_router_that_is_slow(clock: Clock) -> None:
+    """Counts as one that is away: calls go as their like went, also those that had been asked about before any had."""
+    asks = decider(Overloaded("a/x"))  # type: ignore[abstract] # has what the edge calls
+    decisions = await asyncio.gather(*(asks.decide(call()) for _ in range(5)))
+    later = await asks.decide(call())
+
+    assert ["a/x"] * 6 == [one.plan.attempts[0].deployment for one in (*decisions, later)]
+    assert "" == decisions[0].record.policy_reason
+    assert all("the router is away" in one.record.policy_reason for one in (*decisions[1:], later))
 
 
 def test_plans_are_bounded() -> None:

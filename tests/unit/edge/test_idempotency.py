@@ -377,19 +377,3 @@ def test_what_counts_as_the_one_answer(
 ) -> None:
     """Whatever was charged for, and a vendor's last word; nothing that another try may be spared."""
     assert kept == counts(error, tried=tried, committed=committed, status=status)
-
-
-def test_call_without_a_key_pays_one_look() -> None:
-    """A look into a dictionary; half a microsecond is the bound."""
-    headers = {f"header-{number}": "x" for number in range(12)}
-    loops = 20_000
-    clock = asyncio.new_event_loop()
-    try:
-        began = clock.time()
-        for _ in range(loops):
-            "idempotency-key" in headers  # noqa: B015 - what is measured
-        spent = clock.time() - began
-    finally:
-        clock.close()
-
-    assert spent / loops < 0.5e-6

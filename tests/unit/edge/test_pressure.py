@@ -9,18 +9,28 @@ from hypothesis import strategies as st
 
 from polyroute.edge import pressure
 from polyroute.edge.line import Criticality
-from polyroute.edge.pressure import CUT, FIRST, LATE_SECONDS, LEAST, MOST, Pressure, Sampler
+from polyroute.edge.pressure import (
+    CUT,
+    FIRST,
+    LATE_SECONDS,
+    LEAST,
+    MOST,
+    SAMPLE_SECONDS,
+    WINDOW_SECONDS,
+    Pressure,
+    Sampler,
+)
 from polyroute.edge.turnstile import Turnstile
 from tests.unit.edge.peers import Clock
 
 LATE = 2 * LATE_SECONDS
 
 
-def window(one: Pressure, lags: list[float], under_way: int, *, waiting: bool = False) -> int:
-    """A window of some samples."""
+def window(one: Pressure, lags: list[float], under_way: int, *, waiting: bool = False, busy: float = 0.1) -> int:
+    """A window of some samples; what the loop is late is its own work."""
     for lag in lags:
-        one.saw(lag, under_way)
-    return one.judged(waiting=waiting)
+        one.saw(lag, lag, under_way)
+    return one.judged(waiting=waiting, busy=busy)
 
 
 def test_a_bound_that_nobody_reaches_stays() -> None:
@@ -29,20 +39,26 @@ def test_a_bound_that_nobody_reaches_stays() -> None:
 
 
 def test_many_calls_that_cost_little_are_let_in_soon() -> None:
-    """Two thousand streams: after three windows in which the loop was in time."""
+    """Two thousand streams: after five windows in which the loop had nothing else to do."""
     one = Pressure()
 
-    assert [512, 1024, 2048] == [window(one, [0.01] * 5, one.most, waiting=True) for _ in range(3)]
+    assert [128, 256, 512, 1024, 2048] == [window(one, [0.01] * 5, one.most, waiting=True) for _ in range(5)]
+
+
+@pytest.mark.parametrize(("lag", "busy"), [(0.01, 0.6), (0.04, 0.1)])
+def test_who_has_much_to_do_grows_slowly(lag: float, busy: float) -> None:
+    """Twice as many calls would be too many, and each of them would last."""
+    assert FIRST < window(Pressure(), [lag] * 5, FIRST, waiting=True, busy=busy) < FIRST * 1.1
 
 
 def test_a_hiccup_changes_nothing_and_being_late_twice_does() -> None:
     """It is cut to a part of what was under way, and grows slowly from there."""
-    one = Pressure()
-    hiccup = window(one, [5.0, 0.01, 0.02], FIRST - 50)
-    late = window(one, [LATE, LATE, 0.02], FIRST - 50)
+    one = Pressure(256)
+    hiccup = window(one, [5.0, 0.01, 0.02], 200)
+    late = window(one, [LATE, LATE, 0.02], 200)
     grown = window(one, [0.01] * 5, late, waiting=True)
 
-    assert (FIRST, int((FIRST - 50) * CUT)) == (hiccup, late)
+    assert (256, int(200 * CUT)) == (hiccup, late)
     assert late < grown < late * 1.1
 
 
@@ -90,6 +106,27 @@ async def test_who_waits_goes_on_when_the_bound_grows() -> None:
     (await waiting[2]).leave()
 
     assert ((1, 1), (0, 0)) == (shrunk, (turnstile.under_way, turnstile.waiting))
+
+
+@pytest.mark.parametrize(("works", "bound"), [(1.0, int(20 * CUT)), (0.1, 20)])
+async def test_what_others_do_is_not_the_calls(monkeypatch: pytest.MonkeyPatch, works: float, bound: int) -> None:
+    """A loop that is late because the process has not had the processor: fewer calls would change nothing, nor more."""
+    clock = Clock()
+
+    async def late(_: float) -> None:
+        if clock.at > 1000 + WINDOW_SECONDS:
+            raise asyncio.CancelledError
+        clock.advance(SAMPLE_SECONDS + LATE)
+
+    monkeypatch.setattr(asyncio, "sleep", late)
+    turnstile = Turnstile(32, 8, 5.0, clock)
+    for _ in range(20):
+        await turnstile.enter("a", Criticality.DEFAULT)
+    one = Pressure(32)
+    with contextlib.suppress(asyncio.CancelledError):
+        await Sampler(turnstile, one, clock, lambda: clock.at * works).run()
+
+    assert bound == one.most
 
 
 async def test_the_loop_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,9 +70,9 @@ async def test_a_free_key_holds_nothing_and_is_refused_what_costs() -> None:
     counter = Counter()
     verdict = of_class(SPEND_CLASS_FREE, "acc_1")
     admission = await counter.allowances.admit(verdict, FACTS)
-    clamp = await admission.hold("r", [CHEAP, FREE], FACTS, 60)
+    clamp = await admission.hold("r", [CHEAP, FREE], FACTS)
     with pytest.raises(MeshError, match="only what is free") as caught:
-        await admission.hold("s", [CHEAP, UNPRICED], FACTS, 60)
+        await admission.hold("s", [CHEAP, UNPRICED], FACTS)
 
     assert (None, []) == (clamp, counter.ledger.asked)
     assert (pb.REASON_NOT_PERMITTED, "spend_class") == (caught.value.reason, caught.value.metadata["cause"])
@@ -83,7 +83,7 @@ async def test_an_included_key_is_a_purse_of_its_own() -> None:
     counter = Counter()
     counter.ledger.money = 1000
     admission = await counter.allowances.admit(of_class(SPEND_CLASS_INCLUDED), FACTS)
-    await admission.hold("r", [CHEAP], FACTS, 60)
+    await admission.hold("r", [CHEAP], FACTS)
 
     assert [CALLER.key_id] == [asked.purse for asked in counter.ledger.asked]
 

@@ -12,11 +12,10 @@ from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.api.providers.v1.providers_pb2 import Finished, Started
 from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, DecisionRecord, Plan, Price
 from polyroute.edge.charging import COUNTS, QUARANTINED, plausible
-from polyroute.edge.settler import of_records
 from polyroute.edge.sizes import MOST, tokens_in
 from polyroute.edge.trail import MILLION, Trail, cost_of
 from polyroute.mesh.errors import MeshError
-from tests.unit.edge.peers import CALLER, FACTS, PRICE
+from tests.unit.edge.peers import CALLER, FACTS, PRICE, charges_of
 
 TOKENS = st.integers(0, 10**12)
 NANOS = st.integers(0, 10**13)
@@ -80,7 +79,7 @@ def test_a_vendor_may_say_anything(counts: dict[str, int], twice: bool) -> None:
     made.trying(ATTEMPT)
     finish(made, **counts)
     record = made.record()
-    settled = list(of_records([record]))
+    settled = list(charges_of([record]))
 
     assert all(one.cost_nanos >= 0 for one in settled)
     assert all(plausible(one.usage) or one.rule == QUARANTINED for one in settled)

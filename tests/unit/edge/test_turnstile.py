@@ -131,9 +131,11 @@ async def test_without_a_bound_nothing_is_counted(clock: Clock) -> None:
 
 
 async def test_entering_costs_microseconds(clock: Clock) -> None:
-    """Less than three, where nobody waits; the best of some rounds, for other work on the machine."""
-    for most in (0, 1000):
+    """Without a bound, far from it and near it; the best of some rounds, for other work on the machine."""
+    for most, held in ((0, 0), (1000, 0), (1000, 900)):
         turnstile = Turnstile(most, most, 5.0, clock)
+        for number in range(held):
+            await turnstile.enter(f"t{number % 50}", DEFAULT)
         best = 1.0
         for _ in range(20):
             began = time.perf_counter()
@@ -141,7 +143,7 @@ async def test_entering_costs_microseconds(clock: Clock) -> None:
                 (await turnstile.enter("a", DEFAULT)).leave()
             best = min(best, (time.perf_counter() - began) / 500)
 
-        assert best < 3e-6
+        assert best < 15e-6  # 0.3, 2.9 and 4.2 where nothing else runs
 
 
 def test_class_is_what_the_call_says_up_to_what_its_key_may_claim() -> None:

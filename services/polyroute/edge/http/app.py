@@ -19,18 +19,21 @@ from polyroute.edge.http.body import Receive, Scope, Send
 from polyroute.edge.http.door import Door
 from polyroute.edge.http.gemini import METHODS, GeminiDoor
 from polyroute.edge.http.openai import AZURE, OpenAiDoor
+from polyroute.edge.http.origin import Origins
 from polyroute.edge.http.pages import Pages, refusal
 from polyroute.edge.http.relay import RelayDoor
+from polyroute.edge.http.tasks import AZURE as AZURE_TASKS
 from polyroute.edge.http.tasks import TasksDoor
 from polyroute.mesh.errors import MeshError
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 PREFIX: Final = "/v1"
 _GEMINI: Final = re.compile(rf"/(?:v1beta|v1)/models/(.+):({'|'.join(METHODS)})")
-_AZURE: Final = re.compile(rf"/openai/deployments/([^/]+)({'|'.join(AZURE)})")
+_AZURE: Final = re.compile(rf"/openai/deployments/([^/]+)({'|'.join((*AZURE, *AZURE_TASKS))})")
+_AZURE_PREFIXES: Final = ("/openai/v1", "/openai")  # what its newer clients ask for, and its older where no model is
 _NAMED: Final = (  # what these two stand for
     *(f"{prefix}/models/{{model}}:{method}" for method in METHODS for prefix in ("/v1beta", PREFIX)),
-    *(f"/openai/deployments/{{model}}{rest}" for rest in AZURE),
+    *(f"/openai/deployments/{{model}}{rest}" for rest in (*AZURE, *AZURE_TASKS)),
 )
 _PREFLIGHT: Final = {
     "access-control-allow-origin": "*",
@@ -70,12 +73,14 @@ class App:
         doors: For callers.
         pages: What is not hot.
         admin: For administrators.
+        origins: Where requests come from that proxies pass on; None where no proxy is trusted.
 
     Raises:
         UndeclaredError: A path does not say who may use it.
     """
 
-    def __init__(self, doors: Doors, pages: Pages, admin: AdminDoor) -> None:
+    def __init__(self, doors: Doors, pages: Pages, admin: AdminDoor, origins: Origins | None = None) -> None:
+        self._origins = origins
         hot: dict[str, Handler] = {
             "/chat/completions": doors.openai.chat,
             "/completions": doors.openai.completions,
@@ -94,7 +99,7 @@ class App:
             "/audio/translations": doors.tasks.translations,
             "/moderations": doors.tasks.moderations,
         }
-        prefixes = (PREFIX, "", "/openai/v1")  # the last one is what Azure's newer clients ask for
+        prefixes = (PREFIX, "", *_AZURE_PREFIXES)
         self._hot = {prefix + path: handler for path, handler in hot.items() for prefix in prefixes}
         self._doors = doors
         self._admin = admin
@@ -111,6 +116,8 @@ class App:
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
+        if self._origins is not None:
+            self._origins.tell(scope)
         handler = self._hot.get(scope["path"])
         if handler is not None and scope["method"] == "POST":
             await handler(scope, receive, send)
@@ -126,12 +133,17 @@ class App:
         elif path in self._hot:
             if scope["method"] == "POST":
                 await self._hot[path](scope, receive, send)
+            elif (b"upgrade", b"websocket") in scope["headers"]:
+                await _no_upgrade()(scope, receive, send)
             else:
                 await _not_possible(scope["method"], "POST")(scope, receive, send)
         elif scope["method"] == "POST" and (found := _GEMINI.fullmatch(path)):
             await self._doors.gemini.models(scope, receive, send, unquote(found[1]), found[2])
         elif scope["method"] == "POST" and (found := _AZURE.fullmatch(path)):
-            await self._doors.openai.azure(scope, receive, send, unquote(found[1]), found[2])
+            if found[2] in AZURE_TASKS:
+                await self._doors.tasks.azure(scope, receive, unquote(found[1]), found[2])
+            else:
+                await self._doors.openai.azure(scope, receive, send, unquote(found[1]), found[2])
         elif self._doors.relay.takes(path):
             await self._doors.relay.relay(scope, receive, send)
         else:
@@ -148,9 +160,10 @@ def _starlette(pages: Pages) -> Starlette:
         Page("/v1beta/models", pages.gemini_models, Access.KEY),
         Page("/v1beta/models/{id:path}", pages.gemini_models, Access.KEY),
     ]
-    for prefix in (PREFIX, ""):
+    for prefix in (PREFIX, "", *_AZURE_PREFIXES):
         routes.append(Page(f"{prefix}/models", pages.models, Access.KEY))
         routes.append(Page(f"{prefix}/models/{{id:path}}", pages.models, Access.KEY))
+    for prefix in (PREFIX, ""):
         routes.append(Page(f"{prefix}/dashboard/billing/subscription", pages.subscription, Access.KEY))
         routes.append(Page(f"{prefix}/dashboard/billing/usage", pages.usage, Access.KEY))
     handlers = {404: _no_such_path, 405: _wrong_method}
@@ -171,6 +184,17 @@ def _not_possible(method: str, allowed: str) -> Response:
     response = refusal(MeshError(pb.REASON_INVALID_REQUEST, f"{method} is not possible here"))
     response.status_code = 405
     response.headers["allow"] = allowed
+    return response
+
+
+def _no_upgrade() -> Response:
+    """426, at which clients that would rather have a socket (Codex) take to POST at once; after 404 and 405 they retry.
+
+    RFC 9110, section 15.5.22, wants the protocol named that will do.
+    """
+    response = refusal(MeshError(pb.REASON_INVALID_REQUEST, "there are no sockets here, only POST"))
+    response.status_code = 426
+    response.headers.update({"upgrade": "HTTP/1.1", "connection": "close"})
     return response
 
 

@@ -2,18 +2,20 @@
 
 import gc
 from collections.abc import Generator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from tests.databases import _emptied, _tables, database
+from tests.databases import KINDS, _dropped, _elsewhere, _emptied, _tables, database, kinds
 from tests.postgres import postgres
+from tests.redis import redis_process
 from tests.thorough import examples
 
-__all__ = ["_emptied", "_tables", "database", "postgres"]  # fixtures of every folder: the databases that tests run on
+# fixtures of every folder: the databases that tests run on
+__all__ = ["_dropped", "_elsewhere", "_emptied", "_tables", "database", "postgres", "redis_process"]
 
 # They start processes and count milliseconds: one at a time, in one worker, while the other runs the rest.
 TOGETHER: Final = ("process", "clients")
@@ -40,6 +42,13 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Has tests of roles and gateways run on what is wanted; in files that is not said."""
+    found = kinds(metafunc.definition.path.relative_to(Path(__file__).parent))
+    if found != KINDS[:1]:
+        metafunc.parametrize("_elsewhere", found, indirect=True, scope="module")
 
 
 class Schedule(LoadScopeScheduling):  # type: ignore[misc]

@@ -8,10 +8,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 START_SECONDS = 20.0
 SETTINGS = {
@@ -85,6 +88,21 @@ class Server:
             self._process.wait(timeout=START_SECONDS)
             self._process = None
 
+    @contextmanager
+    def frozen(self) -> Generator[None]:
+        """Has none of its processes move: whoever asks it something waits."""
+        assert self._process is not None
+        first = psutil.Process(self._process.pid)
+        first.suspend()  # nothing new is begun
+        family = [first, *first.children(recursive=True)]
+        for process in family[1:]:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in family:
+                process.resume()
+
     def url(self, database: str) -> str:
         """How a database of this server is reached."""
         return f"postgresql://polyroute@/{database}?host={self._home}"
@@ -95,6 +113,12 @@ class Server:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Takes a database away, from under whoever still uses it."""
+        name = make_url(url).database
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,11 @@ class RedisServer:
     def url(self) -> str:
         return f"unix://{self.path}"
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and not killed since."""
+        return self._process is not None
+
     def start(self) -> None:
         """Returns when it answers."""
         command = [self.program, "--port", "0", "--unixsocket", str(self.path), "--dir", str(self.folder)]
@@ -98,7 +103,7 @@ def redis_process() -> Generator[RedisServer]:
 @pytest.fixture
 def redis_server(redis_process: RedisServer) -> RedisServer:
     """The server, empty and running."""
-    if redis_process._process is None:
+    if not redis_process.running:
         redis_process.start()
     redis_process.flush()
     return redis_process

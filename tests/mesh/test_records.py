@@ -41,10 +41,10 @@ async def test_a_whole_call(stage: Stage, stream: bool) -> None:
 def times(record: CallRecord, *, at_least: float) -> None:
     """Overhead <= first token <= total, and the vendor's own delay is not called ours."""
     assert 0 < record.overhead_microseconds <= record.first_token_microseconds <= record.total_microseconds
-    assert record.first_token_microseconds >= at_least * 1e6
+    assert record.first_token_microseconds >= at_least * 0.99e6  # timers of the loop count whole milliseconds
     assert record.overhead_microseconds < record.first_token_microseconds - at_least * 0.9e6
     attempt = record.attempts[-1]
-    assert at_least * 1e6 <= attempt.total_microseconds <= record.total_microseconds
+    assert at_least * 0.99e6 <= attempt.total_microseconds <= record.total_microseconds
 
 
 async def test_every_bucket_has_its_price(stage: Stage) -> None:

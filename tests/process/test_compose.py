@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import psycopg
 import pytest
 import yaml
 
@@ -24,6 +25,7 @@ from bench.gateways import free_port, log_tail, stop
 from bench.vendor import Vendor
 from polyroute.mesh.config import MeshConfig
 from polyroute.mesh.roles import ROLES
+from polyroute.metrics.schema import CALLS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROGRAM: Final = Path(sys.executable).with_name("polyroute")
@@ -177,11 +179,13 @@ class Mesh:
         directory: Logs, data, configuration.
         url: The HTTP door.
         environments: What each process was given.
+        database: The PostgreSQL database that they were given; empty for files.
     """
 
     directory: Path
     url: str
     environments: Mapping[str, Mapping[str, str]]
+    database: str
 
 
 def configuration(directory: Path, vendor: Vendor) -> tuple[Path, str]:
@@ -201,9 +205,11 @@ def configuration(directory: Path, vendor: Vendor) -> tuple[Path, str]:
     return path, f"http://{tree['edge']['http']['listen']}"
 
 
-def environment(name: str, service: Mapping[str, Any], config: Path, directory: Path) -> dict[str, str]:
-    """What the container's process would have in its environment, with our paths."""
-    given = {key: interpolated(value, SECRETS) for key, value in service["environment"].items()}
+def environment(
+    name: str, service: Mapping[str, Any], config: Path, directory: Path, said: Mapping[str, str] = SECRETS
+) -> dict[str, str]:
+    """What the container's process would have in its environment, with our paths, for what the operator exported."""
+    given = {key: interpolated(value, said) for key, value in service["environment"].items()}
     assert given["POLYROUTE_CONFIG"] in {volume.split(":")[1] for volume in service["volumes"]}
     return given | {
         "POLYROUTE_CONFIG": str(config),
@@ -228,18 +234,26 @@ def start(words: list[str], env: Mapping[str, str], log: Path) -> subprocess.Pop
 
 
 @pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncGenerator[Mesh]:
-    """Every service, started at once: `depends_on` spares noise in the logs, nothing else."""
+async def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Mesh]:
+    """Every service, started at once: `depends_on` spares noise in the logs, nothing else.
+
+    A test that asks for `databases` has the profile of that name: a PostgreSQL and a Redis of the tests' own.
+    """
+    given, database = SECRETS, ""
+    if getattr(request, "param", "") == "databases":
+        server, redis = request.getfixturevalue("postgres"), request.getfixturevalue("redis_process")
+        database = server.database()
+        given = SECRETS | {"POLYROUTE_DATABASE": database, "POLYROUTE_REDIS": redis.url}
     if not PROGRAM.exists():
         pytest.fail(f"{PROGRAM} is not there: install the project")
     async with Vendor() as vendor:
         config, url = configuration(tmp_path, vendor)
         found = services()
-        environments = {name: environment(name, service, config, tmp_path) for name, service in found.items()}
+        environments = {name: environment(name, service, config, tmp_path, given) for name, service in found.items()}
         with ExitStack() as stack:
             for name, service in found.items():
                 stack.callback(stop, start(service["command"], environments[name], tmp_path / f"{name}.log"))
-            yield Mesh(tmp_path, url, environments)
+            yield Mesh(tmp_path, url, environments, database)
 
 
 async def command(*words: str, env: Mapping[str, str]) -> tuple[int, str]:
@@ -266,6 +280,31 @@ async def ready(session: aiohttp.ClientSession, mesh: Mesh) -> None:
 
 async def test_a_streamed_answer_through_all_containers(mesh: Mesh) -> None:
     """Five processes over TCP answer a call; their own health checks say so; who lacks the token is refused."""
+    await _answered(mesh)
+
+    checks = {name: service["healthcheck"]["test"][1:] for name, service in services().items()}
+    healthy, listed, stranger = await asyncio.gather(
+        asyncio.gather(*(command(*words, env=mesh.environments[name]) for name, words in checks.items())),
+        command("polyroute", "keys", "list", env=mesh.environments["auth"]),
+        command("polyroute", "keys", "list", env={**mesh.environments["auth"], "POLYROUTE_MESH_TOKEN": "guessed"}),
+    )
+
+    assert [(0, f"{name:<10} serving\n") for name in checks] == healthy
+    assert KEY[:9] in listed[1]
+    assert (1, "polyroute: the mesh token is missing or wrong\n") == stranger
+
+
+@pytest.mark.parametrize("mesh", ["databases"], indirect=True)
+async def test_the_same_on_databases(mesh: Mesh) -> None:
+    """What must last is in PostgreSQL, and nothing of it in files; limits are counted in Redis."""
+    await _answered(mesh)
+
+    assert [1, 1, 1] == await kept(mesh.database)
+    assert [] == list(mesh.directory.glob("*/*.db"))
+
+
+async def _answered(mesh: Mesh) -> None:
+    """Has a call answered, once that can be."""
     request = {"model": "bench-model", "stream": True, "messages": [{"role": "user", "content": "[[chunks=5]]"}]}
     async with aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as session:
         try:
@@ -279,16 +318,20 @@ async def test_a_streamed_answer_through_all_containers(mesh: Mesh) -> None:
     assert body.endswith(b"data: [DONE]\n\n")
     assert body.count(b"\ndata: ") + 1 >= 7  # a role, five chunks, an end
 
-    checks = {name: service["healthcheck"]["test"][1:] for name, service in services().items()}
-    healthy, listed, stranger = await asyncio.gather(
-        asyncio.gather(*(command(*words, env=mesh.environments[name]) for name, words in checks.items())),
-        command("polyroute", "keys", "list", env=mesh.environments["auth"]),
-        command("polyroute", "keys", "list", env={**mesh.environments["auth"], "POLYROUTE_MESH_TOKEN": "guessed"}),
-    )
 
-    assert [(0, f"{name:<10} serving\n") for name in checks] == healthy
-    assert KEY[:9] in listed[1]
-    assert (1, "polyroute: the mesh token is missing or wrong\n") == stranger
+async def kept(database: str) -> list[int]:
+    """Keys, calls that were charged and calls on record, once they are there, in PostgreSQL."""
+    tables = ("auth.keys", "auth.ledger", f"metrics.{CALLS.name}")
+
+    def look() -> list[int]:
+        with psycopg.connect(database) as connection:
+            queries = [f"SELECT count(*) FROM polyroute_{table}" for table in tables]
+            return [count for query in queries for (count,) in connection.execute(query.encode())]
+
+    async with asyncio.timeout(SECONDS):
+        while 0 in (found := await asyncio.to_thread(look)):
+            await asyncio.sleep(0.05)
+    return found
 
 
 async def test_a_container_without_its_configuration_does_not_start(tmp_path: Path) -> None:

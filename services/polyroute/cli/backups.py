@@ -24,6 +24,7 @@ from sqlalchemy import make_url
 
 from polyroute.cli.claim import claimed
 from polyroute.cli.config import Config
+from polyroute.cli.tables import files, named_files
 from polyroute.mesh.roles import ROLES, ConfigError
 
 MANIFEST: Final = "manifest.json"
@@ -32,7 +33,6 @@ DUMP: Final = "postgresql.dump"
 SCHEMAS: Final = "polyroute_*"
 _SQLITE: Final = b"SQLite format 3\0"
 _BESIDE: Final = ("-wal", "-shm", "-journal")  # SQLite's own, which belong to a file that is in use
-_SERVICES: Final = ("auth", "metrics", "router")
 
 
 def backup(config: Config, file: Path, *, force: bool = False) -> list[str]:
@@ -87,8 +87,7 @@ def restore(config: Config, file: Path, *, force: bool = False) -> list[str]:
 
 def _databases(config: Config) -> Mapping[str, Path]:
     """Where each service's SQLite file is."""
-    own = {"auth": config.auth.database, "metrics": config.metrics.database}
-    return {f"{name}.db": own.get(name) or config.data_dir / f"{name}.db" for name in _SERVICES}
+    return {f"{name}.db": path for name, path in files(config).items()}
 
 
 def _found(config: Config) -> Iterator[tuple[str, Path]]:
@@ -105,8 +104,7 @@ def _found(config: Config) -> Iterator[tuple[str, Path]]:
 
 def _elsewhere(config: Config, name: str) -> bool:
     """Whether a service's tables are in PostgreSQL; a file of its name is then from before that."""
-    own = {"auth.db": config.auth.database, "metrics.db": config.metrics.database}
-    return _on_postgresql(config) and own.get(name) is None
+    return _on_postgresql(config) and named_files(config).get(name.removesuffix(".db")) is None
 
 
 def _kept(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from rich.table import Table as Shown
@@ -13,14 +12,16 @@ from polyroute.auth.money.audit import audited
 from polyroute.cli.claim import claimed
 from polyroute.cli.config import Config
 from polyroute.cli.output import show
+from polyroute.cli.tables import files
 from polyroute.mesh.config import DatabaseConfig
 from polyroute.mesh.database import Location
-from polyroute.mesh.migrations.history import SERVICES, History, history_of
+from polyroute.mesh.migrations.history import OWNERS, History, history_of
 from polyroute.mesh.roles import ConfigError
 from polyroute.metrics import schema as metrics
 from polyroute.metrics.partitions import create_parents, existing
 
 BATCH: Final = 2000  # rows of one statement
+LARGE: Final = {"idempotency_entries": 32}  # of tables whose rows may have megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ async def move(config: Config, target: DatabaseConfig) -> None:
     Raises:
         ConfigError: Something is in the target already, or what arrived there is not what was sent.
     """
-    with claimed(config.data_dir / "run", SERVICES):
+    with claimed(config.data_dir / "run", set(OWNERS.values())):
         places = [(source, Location(source.service, source.path, target)) for source in sources(config)]
         if not places:
             raise ConfigError(f"there are no databases in {config.data_dir}")
@@ -59,9 +60,7 @@ async def move(config: Config, target: DatabaseConfig) -> None:
 
 def sources(config: Config) -> list[Location]:
     """The SQLite files that there are, by service."""
-    own: dict[str, Path | None] = {"auth": config.auth.database, "metrics": config.metrics.database}
-    places = [Location(name, own.get(name) or config.data_dir / f"{name}.db") for name in SERVICES]
-    return [place for place in places if place.path.exists()]
+    return [Location(name, path) for name, path in files(config).items() if path.exists()]
 
 
 def _check_empty(destination: Location) -> None:
@@ -127,8 +126,8 @@ def _make_partitions(service: str, tables: list[Table], after: Connection) -> No
 def _copy(before: Connection, after: Connection, table: Table) -> int:
     """Copies a table; how many rows."""
     copied = 0
-    found = before.execution_options(yield_per=BATCH).execute(select(table))
-    for rows in found.mappings().partitions(BATCH):
+    found = before.execution_options(yield_per=LARGE.get(table.name, BATCH)).execute(select(table))
+    for rows in found.mappings().partitions():
         after.execute(insert(table), [dict(row) for row in rows])
         copied += len(rows)
     return copied

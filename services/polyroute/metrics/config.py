@@ -48,3 +48,8 @@ class MetricsConfig(Section):
         ge=10,
         description="label combinations per Prometheus metric; what comes later is counted under `other`",
     )
+
+    @property
+    def idempotency_database(self) -> Path | None:
+        """The file of idempotency keys, beside that of call records; None where that is not named."""
+        return self.database.with_name("idempotency.db") if self.database else None

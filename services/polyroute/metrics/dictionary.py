@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, delete, select
 
 from polyroute.mesh.database import driver_sql
 from polyroute.metrics import schema
-from polyroute.metrics.rows import Facet, Row, Shape, core_of, shape_of
+from polyroute.metrics.rows import Facet, Row, Shape, core_of, label_of, shape_of
 
 REMEMBERED: Final = 100_000  # numbers of each kind; beyond that all are forgotten and looked up anew
 _CHUNK: Final = 500  # parameters of one statement
@@ -27,6 +27,7 @@ class Numbers(NamedTuple):
 
     facet: int
     core: int
+    label: int
     shape: int
 
 
@@ -41,7 +42,7 @@ class Dictionary:
         self._most = remembered
         self._day = -1
         self._strings: dict[str, int] = {}
-        self._facets: dict[Facet, tuple[int, int]] = {}
+        self._facets: dict[Facet, tuple[int, int, int]] = {}
         self._shapes: dict[Shape, int] = {}
 
     def forget(self) -> None:
@@ -51,7 +52,7 @@ class Dictionary:
         self._shapes.clear()
 
     def numbers(self, connection: Connection, rows: Sequence[Row], today: int) -> list[Numbers]:
-        """The numbers of each row's facet, core facet and shape.
+        """The numbers of each row's facet, core facet, label facet and shape.
 
         Args:
             connection: In a transaction that writes.
@@ -71,25 +72,25 @@ class Dictionary:
         return [Numbers(*self._facets[row.facet], self._shapes[row.shape]) for row in rows]
 
     def _learn_facets(self, connection: Connection, wanted: set[Facet], day: int) -> None:
-        cores = {core_of(facet) for facet in wanted}
+        lesser = {made(facet) for facet in wanted for made in (core_of, label_of)}
         texts = {text for facet in wanted for text in facet[:-1]}
         tagged = {facet[-2]: orjson.loads(facet[-2]) for facet in wanted if facet[-2]}
         for tags in tagged.values():
             texts.update(tags, tags.values())
         self._learn_strings(connection, texts, day)
         self._learn_tags(connection, tagged)
-        found = self._store_facets(connection, dict.fromkeys(cores, EMPTY), day)
+        found = self._store_facets(connection, dict.fromkeys(lesser, EMPTY), day)
         found |= self._store_facets(
             connection, {facet: found[core_of(facet)] for facet in wanted if facet not in found}, day
         )
-        for facet in wanted | cores:
-            self._facets[facet] = found[facet], found[core_of(facet)]
+        for facet in wanted:
+            self._facets[facet] = found[facet], found[core_of(facet)], found[label_of(facet)]
 
     def _store_facets(self, connection: Connection, cores: Mapping[Facet, int], day: int) -> dict[Facet, int]:
         """The numbers of facets, stored with the number of the core of each."""
         rows = {
             facet: (
-                _digest(orjson.dumps(list(facet))),
+                facet_digest(facet),
                 *(self._string(text) for text in facet[:-1]),
                 facet[-1],
                 core,
@@ -126,6 +127,11 @@ class Dictionary:
 
     def _string(self, text: str) -> int:
         return self._strings[text] if text else EMPTY
+
+
+def facet_digest(facet: Facet) -> bytes:
+    """What a facet is found by in `schema.facets`."""
+    return _digest(orjson.dumps(list(facet)))
 
 
 def string_digest(text: str) -> bytes:

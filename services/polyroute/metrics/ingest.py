@@ -75,14 +75,14 @@ class Ingest:
     def _add_up(self, connection: Connection, rows: Iterable[Row], numbers: Iterable[Numbers]) -> None:
         hourly: Sums = {}
         cores: dict[int, int] = {}
+        labels: dict[int, int] = {}
         for row, number in zip(rows, numbers, strict=True):
-            cores[number.facet] = number.core
+            cores[number.facet], labels[number.facet] = number.core, number.label
             _add(hourly, (row.start_us // schema.HOURLY.unit, number.facet), row.sums)
-        hourly_core = _folded(hourly, cores, 1)
-        self._upsert(connection, schema.HOURLY, hourly)
-        self._upsert(connection, schema.HOURLY_CORE, hourly_core)
-        self._upsert(connection, schema.DAILY, _folded(hourly, {}, 24))
-        self._upsert(connection, schema.DAILY_CORE, _folded(hourly_core, {}, 24))
+        for level, facets in ((schema.FULL, {}), (schema.CORE, cores), (schema.LABEL, labels)):
+            sums = _folded(hourly, facets, 1) if facets else hourly
+            self._upsert(connection, level.hourly, sums)
+            self._upsert(connection, level.daily, _folded(sums, {}, 24))
 
     def _upsert(self, connection: Connection, family: Family, sums: Sums) -> None:
         by_partition: dict[str, list[tuple[int, ...]]] = {}

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Index, MetaData, Table, text
+from sqlalchemy.exc import DBAPIError
 
 from polyroute.mesh.database import on_postgresql
 
@@ -19,6 +20,7 @@ HOUR_US: Final = 3_600_000_000
 DAY_US: Final = 86_400_000_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _LAST_YEAR: Final = 9999
+_UNDEFINED_TABLE: Final = "42P01"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +84,11 @@ def create_parents(connection: Connection, families: tuple[Family, ...]) -> None
 def existing(connection: Connection) -> set[str]:
     """Names of all tables."""
     return set(connection.exec_driver_sql(_listing(connection)).scalars())
+
+
+def is_missing_table(error: DBAPIError) -> bool:
+    """Whether a statement failed because a table that it names is not there."""
+    return getattr(error.orig, "sqlstate", "") == _UNDEFINED_TABLE or str(error.orig).startswith("no such table")
 
 
 def _listing(connection: Connection) -> str:

@@ -53,6 +53,7 @@ _facet: Final = attrgetter(
     "node_id",
 )
 _CORE: Final = 6  # texts of a facet that are not the caller's own
+_WHO: Final = 3  # texts of a facet that say whose call it is
 
 Facet = tuple[Any, ...]
 """Who called what, in the order of the columns of `schema.facets`: ten texts, the tags the last, and the operation."""
@@ -63,6 +64,11 @@ Shape = tuple[Any, ...]
 def core_of(facet: Facet) -> Facet:
     """The facet without what the caller added to its call."""
     return (*facet[:_CORE], "", "", "", "", facet[-1])
+
+
+def label_of(facet: Facet) -> Facet:
+    """The facet without what served the call, and without its end user; see `schema.LABELS`."""
+    return (*facet[:_WHO], "", "", "", "", *facet[_CORE + 1 : -1], 0)
 
 
 class Row(NamedTuple):

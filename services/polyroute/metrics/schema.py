@@ -8,7 +8,7 @@ Calls and sums lie in partitions, tables of a month each (see `partitions`), whi
 is over.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table
 
@@ -27,6 +27,8 @@ TEXTS: Final = ("account", "project", "key", "model", "deployment", "provider")
 """Columns of a facet that are texts, in every facet."""
 MARKS: Final = ("end_user", "workflow", "node", "tagset")
 """Columns of a facet that callers fill in; all empty in a core facet."""
+LABELS: Final = ("account", "project", "key", "workflow", "node", "tagset")
+"""Columns of a facet that are kept in its label facet: whom a call was for, without what served it and its end user."""
 
 SUMS: Final = (
     "calls",
@@ -124,5 +126,28 @@ HOURLY: Final = Family("hourly", "hour", HOUR_US, _hour_columns, metadata.naming
 DAILY: Final = Family("daily", "day", DAY_US, _day_columns, metadata.naming_convention)
 HOURLY_CORE: Final = Family("hourly_core", "hour", HOUR_US, _hour_columns, metadata.naming_convention)
 DAILY_CORE: Final = Family("daily_core", "day", DAY_US, _day_columns, metadata.naming_convention)
-FAMILIES: Final = (CALLS, HOURLY, HOURLY_CORE, DAILY, DAILY_CORE)
-"""Each table that is kept in partitions; `_core` sums are those of core facets, of which there are far fewer."""
+HOURLY_LABEL: Final = Family("hourly_label", "hour", HOUR_US, _hour_columns, metadata.naming_convention)
+DAILY_LABEL: Final = Family("daily_label", "day", DAY_US, _day_columns, metadata.naming_convention)
+FAMILIES: Final = (CALLS, HOURLY, HOURLY_CORE, HOURLY_LABEL, DAILY, DAILY_CORE, DAILY_LABEL)
+"""Each table that is kept in partitions."""
+
+
+class Level(NamedTuple):
+    """Sums of one kind of facets.
+
+    Attributes:
+        columns: Of the facets; the others are empty.
+        hourly: The sums of an hour.
+        daily: The sums of a day.
+    """
+
+    columns: frozenset[str]
+    hourly: Family
+    daily: Family
+
+
+CORE: Final = Level(frozenset({*TEXTS, "operation"}), HOURLY_CORE, DAILY_CORE)
+LABEL: Final = Level(frozenset(LABELS), HOURLY_LABEL, DAILY_LABEL)
+FULL: Final = Level(frozenset({*TEXTS, *MARKS, "operation"}), HOURLY, DAILY)
+LEVELS: Final = (CORE, LABEL, FULL)
+"""All of them; a question is answered by the first that has what it asks for, which has the fewest facets."""

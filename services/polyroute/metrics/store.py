@@ -25,7 +25,7 @@ from polyroute.metrics.dictionary import Dictionary
 from polyroute.metrics.ingest import Ingest
 from polyroute.metrics.listing import Place, newest
 from polyroute.metrics.migrations.history import HISTORY
-from polyroute.metrics.partitions import DAY_US
+from polyroute.metrics.partitions import DAY_US, is_missing_table
 from polyroute.metrics.rows import Row
 from polyroute.metrics.sums import Answer, added_up
 from polyroute.metrics.usage import By, Filter
@@ -101,8 +101,16 @@ class Store:
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         with _answering():
-            async with self._readers.connect() as connection:
-                return await connection.run_sync(work)
+            try:
+                return await self._asked(work)
+            except DBAPIError as error:
+                if not is_missing_table(error):
+                    raise
+            return await self._asked(work)  # a partition was dropped between two statements
+
+    async def _asked(self, work: Callable[[Connection], T]) -> T:
+        async with self._readers.connect() as connection:
+            return await connection.run_sync(work)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         """Does work in a transaction, in the thread that writes."""

@@ -45,8 +45,8 @@ def added_up(connection: Connection, wanted: Filter, by: Sequence[By]) -> Answer
     Raises:
         MeshError: REASON_TOO_LARGE when there are more than `MAX_SUMS` combinations.
     """
-    core, hours = grouped(by, wanted)
-    span = cut(wanted, _horizons(connection), core=core, hours=hours)
+    level, hours = grouped(by, wanted)
+    span = cut(wanted, _horizons(connection), level=level, hours=hours)
     asked = question(wanted, by, span.pieces, existing(connection))
     rows: Sequence[Any] = [] if asked is None else connection.execute(asked).all()
     _check_size(len(rows))

@@ -41,7 +41,6 @@ class Dimension(Enum):
 
 
 _TIMES: Final = frozenset({Dimension.DAY, Dimension.HOUR})
-_MARKS: Final = frozenset({Dimension.USER, Dimension.WORKFLOW, Dimension.NODE, Dimension.TAG})
 
 
 class By(NamedTuple):
@@ -54,6 +53,13 @@ class By(NamedTuple):
     def textual(self) -> bool:
         """Whether its values are numbers of strings."""
         return self.dimension not in _TIMES and self.dimension is not Dimension.OPERATION
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """What a facet must have for it."""
+        if self.dimension in _TIMES:
+            return frozenset()
+        return frozenset({"tagset" if self.dimension is Dimension.TAG else self.dimension.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +85,10 @@ class Filter:
     request_id: str = ""
 
     @property
-    def marked(self) -> bool:
-        """Whether it looks at what core facets do not have."""
-        return bool(self.tags) or any(self.texts.get(name) for name in schema.MARKS)
+    def columns(self) -> frozenset[str]:
+        """What a facet must have for it."""
+        found = {name for name, text in self.texts.items() if text}
+        return frozenset(found | ({"operation"} if self.operation else set()) | ({"tagset"} if self.tags else set()))
 
     def of_facets(self) -> list[ColumnElement[bool]]:
         """What it asks of a call's facet."""
@@ -113,17 +120,16 @@ class Cut(NamedTuple):
     end_us: int | None
 
 
-def cut(wanted: Filter, horizons: Mapping[str, int], *, core: bool, hours: bool) -> Cut:
+def cut(wanted: Filter, horizons: Mapping[str, int], *, level: schema.Level, hours: bool) -> Cut:
     """The pieces of the span that a filter asks for.
 
     Args:
         wanted: The filter.
         horizons: Family -> first value that is kept, where something was dropped.
-        core: Sums of core facets will do.
+        level: The sums that will do.
         hours: Each hour is wanted by itself, so that daily sums will not do.
     """
-    hourly = schema.HOURLY_CORE if core else schema.HOURLY
-    daily = schema.DAILY_CORE if core else schema.DAILY
+    hourly, daily = level.hourly, level.daily
     calls_since = horizons.get(schema.CALLS.name, 0)
     hours_since = horizons.get(hourly.name, 0)
     since = hours_since * HOUR_US if hours else horizons.get(daily.name, 0) * DAY_US
@@ -168,10 +174,11 @@ def _pieces(start: int, end: int | None, hourly: Family, daily: Family | None) -
         yield Piece(hourly, last_day * PER_DAY, last)
 
 
-def grouped(by: Sequence[By], wanted: Filter) -> tuple[bool, bool]:
-    """Whether core sums answer a question, and whether it wants each hour by itself."""
-    dimensions = {one.dimension for one in by}
-    return not (wanted.marked or dimensions & _MARKS), Dimension.HOUR in dimensions
+def grouped(by: Sequence[By], wanted: Filter) -> tuple[schema.Level, bool]:
+    """The sums that answer a question, and whether it wants each hour by itself."""
+    needed = wanted.columns.union(*(one.columns for one in by))
+    level = next(level for level in schema.LEVELS if needed <= level.columns)
+    return level, any(one.dimension is Dimension.HOUR for one in by)
 
 
 def question(wanted: Filter, by: Sequence[By], pieces: Sequence[Piece], tables: Collection[str]) -> Select[Any] | None:

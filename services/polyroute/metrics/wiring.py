@@ -54,8 +54,7 @@ async def role(
     """
     register = metrics_pb2_grpc.add_MetricsServiceServicer_to_server
     register_keys = idempotency_pb2_grpc.add_IdempotencyServiceServicer_to_server
-    beside = config.database.with_name("idempotency.db") if config.database else None
-    location = locate("idempotency", data_dir, own=beside, shared=database)
+    location = locate("idempotency", data_dir, own=config.idempotency_database, shared=database)
     async with (
         assembled(config, data_dir=data_dir, database=database) as service,
         idempotency.assembled(location, most_bytes=config.idempotency_bytes) as keys,

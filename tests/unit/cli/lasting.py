@@ -1,11 +1,15 @@
 """An installation with something in every database."""
 
+import time
 from pathlib import Path
 
+from polyroute.api.idempotency.v1.idempotency_pb2 import Answer
 from polyroute.auth.wiring import assembled
 from polyroute.cli.config import Config
 from polyroute.mesh.config import DatabaseConfig
 from polyroute.mesh.database import locate
+from polyroute.metrics.idempotency.entries import Found
+from polyroute.metrics.idempotency.store import Store as Answers
 from polyroute.metrics.rows import row_of
 from polyroute.metrics.store import Store as Calls
 from polyroute.router.store import DecisionRow, SlateRow, VersionRow
@@ -15,6 +19,8 @@ from tests.unit.auth.money import KEY, treasury
 from tests.unit.metrics.records import call
 
 NUMBER = 30  # calls, decisions
+ENTRY, PRINT = b"e" * 32, b"f" * 32  # of a call with an idempotency key
+ANSWER = Answer(status=200, content_type="application/json", sealed=b"\x00sealed\xff")
 
 
 def configured(folder: Path, database: DatabaseConfig | None = None) -> Config:
@@ -39,4 +45,14 @@ async def lived_in(folder: Path) -> str:
             pass
     async with Calls.open(locate("metrics", folder)) as calls:
         await calls.insert([row_of(call(f"call-{number}")) for number in range(NUMBER)])
+    async with Answers.open(locate("idempotency", folder), time.time, most_bytes=1 << 20) as answers:
+        await answers.claim(ENTRY, PRINT, "call-1", 60.0)
+        await answers.keep(ENTRY, "call-1", ANSWER)
     return secret
+
+
+async def answered(folder: Path, database: DatabaseConfig | None = None) -> Found:
+    """What a repetition of the call with an idempotency key meets."""
+    location = locate("idempotency", folder, shared=database)
+    async with Answers.open(location, time.time, most_bytes=1 << 20) as answers:
+        return await answers.claim(ENTRY, PRINT, "again", 60.0)

@@ -15,11 +15,12 @@ from polyroute.cli.claim import claimed
 from polyroute.cli.config import Config
 from polyroute.mesh.config import DatabaseConfig
 from polyroute.mesh.roles import ConfigError
+from polyroute.metrics.config import MetricsConfig
 from tests.postgres import Server, binaries
 from tests.unit.auth.money import treasury
-from tests.unit.cli.lasting import NUMBER, configured, lived_in
+from tests.unit.cli.lasting import ANSWER, NUMBER, answered, configured, lived_in
 
-FILES = ["auth.db", "auth.db.admin", "auth.db.pepper", "metrics.db", "router.db"]
+FILES = ["auth.db", "auth.db.admin", "auth.db.pepper", "idempotency.db", "metrics.db", "router.db"]
 
 
 async def test_what_was_backed_up_comes_back(tmp_path: Path) -> None:
@@ -34,12 +35,28 @@ async def test_what_was_backed_up_comes_back(tmp_path: Path) -> None:
         verdict = await role.service._verdicts.authorize(secret)
     async with treasury(tmp_path / "new") as money:
         audit = await money.audit()
+    assert ANSWER == (await answered(tmp_path / "new")).answer
     assert written == restored
     assert set(FILES) <= set(written)
     assert verdict.id
     assert (sum(90 + number for number in range(NUMBER)), ()) == (audit.spent, audit.findings)
     assert {0o600} == {stat.S_IMODE((tmp_path / "new" / name).stat().st_mode) for name in FILES}
     assert 0o600 == stat.S_IMODE((tmp_path / "all.tar.gz").stat().st_mode)
+
+
+async def test_files_that_are_elsewhere_are_backed_up(tmp_path: Path) -> None:
+    """Call records that have a place of their own, and what lies beside them; they go back there."""
+    place = tmp_path / "big" / "calls.db"
+    config = Config(data_dir=tmp_path / "data", metrics=MetricsConfig(database=place))
+    for path in (place, place.with_name("idempotency.db")):
+        path.parent.mkdir(exist_ok=True)
+        with closing(sqlite3.connect(path)) as made:
+            made.execute("CREATE TABLE t AS SELECT 1 AS a")
+    written = backups.backup(config, tmp_path / "all.tar.gz")
+    backups.restore(config, tmp_path / "all.tar.gz", force=True)
+
+    assert ["idempotency.db", "metrics.db"] == written
+    assert {"calls.db", "idempotency.db"} == {path.name for path in place.parent.iterdir()}
 
 
 def test_backup_of_a_database_that_is_written_is_of_one_moment(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from polyroute.metrics.usage import Filter
 from polyroute.router.store import Store as Decisions
 from tests.postgres import Server
 from tests.unit.auth.money import treasury
-from tests.unit.cli.lasting import NUMBER, configured, lived_in
+from tests.unit.cli.lasting import ANSWER, NUMBER, answered, configured, lived_in
 
 
 @pytest.fixture
@@ -47,6 +47,8 @@ async def test_everything_arrives(tmp_path: Path, target: DatabaseConfig, capsys
     async with Calls.open(locate("metrics", tmp_path, shared=target)) as calls:
         listed, _ = await calls.calls(Filter(), limit=2 * NUMBER)
         counted = await calls.usage(Filter(), [])
+    repeated = await answered(tmp_path, target)
+    assert ANSWER == repeated.answer
     assert None is role.first_secret  # there is one already
     assert verdict.id
     assert sum(90 + number for number in range(NUMBER)) == sums == audit.spent - 1
@@ -55,7 +57,7 @@ async def test_everything_arrives(tmp_path: Path, target: DatabaseConfig, capsys
     assert (b"shared", 1) == (kept.shared, len(versions))
     assert NUMBER == len(listed)
     assert NUMBER == counted.rows[0].calls
-    assert ["auth", "metrics", "router"] == [line.split()[0] for line in said.splitlines()[-3:]]
+    assert ["auth", "idempotency", "metrics", "router"] == [line.split()[0] for line in said.splitlines()[-4:]]
 
 
 async def test_full_target_is_refused(tmp_path: Path, target: DatabaseConfig) -> None:

@@ -15,10 +15,13 @@ from polyroute.api.idempotency.v1.idempotency_pb2 import (
     Answer,
 )
 from polyroute.mesh.config import DatabaseConfig
-from polyroute.mesh.database import Location
+from polyroute.mesh.database import Location, locate
+from polyroute.metrics.idempotency import schema
 from polyroute.metrics.idempotency.batches import Batches
 from polyroute.metrics.idempotency.entries import KEPT_SECONDS
+from polyroute.metrics.idempotency.migrations.history import HISTORY
 from polyroute.metrics.idempotency.store import Store
+from tests.databases import prepare
 from tests.postgres import Server
 
 ENTRY, OTHER = b"e" * 32, b"o" * 32
@@ -46,7 +49,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def store(tmp_path: Path, clock: Clock) -> AsyncGenerator[Store]:
     """An empty store that keeps 100 bytes of answers."""
-    async with Store.open(Location("idempotency", tmp_path / "keys.db"), clock, most_bytes=100) as opened:
+    async with Store.open(locate("idempotency", prepare(tmp_path)), clock, most_bytes=100) as opened:
         yield opened
 
 
@@ -199,13 +202,27 @@ async def test_batch_that_fails_is_told_to_each_of_its_callers() -> None:
 
 async def test_entries_survive_the_process(tmp_path: Path, clock: Clock) -> None:
     """What was answered before a crash is answered after it."""
-    location = Location("idempotency", tmp_path / "keys.db")
+    location = locate("idempotency", tmp_path)
     async with Store.open(location, clock, most_bytes=100) as store:
         await store.claim(ENTRY, PRINT, "c1", LEASE)
         await store.keep(ENTRY, "c1", ANSWER)
 
     async with Store.open(location, clock, most_bytes=100) as store:
         assert ENTRY_STATE_DONE == (await store.claim(ENTRY, PRINT, "c2", LEASE)).state
+
+
+async def test_entries_from_before_there_were_revisions(tmp_path: Path, clock: Clock) -> None:
+    """Are taken over as they are."""
+    location = locate("idempotency", tmp_path)
+    engine = location.thread_writer()
+    schema.metadata.create_all(engine)
+    store = Store(engine, engine, clock, most_bytes=100)
+    await store.claim(ENTRY, PRINT, "c1", LEASE)
+    engine.dispose()
+
+    async with Store.open(location, clock, most_bytes=100) as later:
+        assert ENTRY_STATE_RUNNING == (await later.claim(ENTRY, PRINT, "c2", LEASE)).state
+    assert HISTORY.head == await HISTORY.revision(location)
 
 
 async def test_entries_are_the_same_in_postgresql(postgres: Server, tmp_path: Path, clock: Clock) -> None:
@@ -224,3 +241,20 @@ async def test_entries_are_the_same_in_postgresql(postgres: Server, tmp_path: Pa
 
     assert (1, 4) == (states.count(ENTRY_STATE_CLAIMED), states.count(ENTRY_STATE_RUNNING))
     assert (ENTRY_STATE_DONE, ENTRY_STATE_NOT_KEPT) == (kept.state, gone.state)
+
+
+async def test_leases_are_by_the_clock_of_postgresql(postgres: Server, tmp_path: Path) -> None:
+    """Two roles whose own clocks are a day apart agree on who has an entry."""
+    shared = DatabaseConfig(url=postgres.database())  # type: ignore[arg-type] # read from text
+    location = locate("idempotency", tmp_path, shared=shared)
+    late, early = Clock(), Clock()
+    late.now += 86_400
+    async with (
+        Store.open(location, early, most_bytes=100) as one,
+        Store.open(location, late, most_bytes=100) as other,
+    ):
+        first = await one.claim(ENTRY, PRINT, "c1", LEASE)
+        await other.sweep()
+        second = await other.claim(ENTRY, PRINT, "c2", LEASE)
+
+    assert (ENTRY_STATE_CLAIMED, ENTRY_STATE_RUNNING) == (first.state, second.state)

@@ -12,13 +12,14 @@ from polyroute.api.metrics.v1 import metrics_pb2 as pb
 from polyroute.mesh.config import DatabaseConfig
 from polyroute.mesh.database import Location, locate
 from polyroute.mesh.errors import MeshError
-from polyroute.metrics import legacy, schema
+from polyroute.metrics import legacy, listing, schema
 from polyroute.metrics import sums as module
 from polyroute.metrics.dictionary import Dictionary
 from polyroute.metrics.ingest import Ingest
 from polyroute.metrics.legacy import STEP
 from polyroute.metrics.listing import FEW
 from polyroute.metrics.migrations.history import HISTORY
+from polyroute.metrics.partitions import existing
 from polyroute.metrics.retention import Keep
 from polyroute.metrics.rows import row_of
 from polyroute.metrics.store import Store
@@ -98,6 +99,11 @@ class TestInsert:
 
         assert errors.REASON_USAGE_UNAVAILABLE == refused.value.reason
         assert ["a"] == await insert(filed, call("a"))
+
+
+def _once(listings: list[set[str]]) -> set[str]:
+    """The next of some listings, and nothing when there are no more."""
+    return listings.pop() if listings else set()
 
 
 def usage(calls: int) -> Usage:
@@ -318,7 +324,57 @@ class TestOldDatabases:
         assert STEP + 5 == row.calls
 
 
+class TestSumsByLabel:
+    """Made for databases that had none."""
+
+    async def test_are_those_of_the_calls(self, path: Path, database: DatabaseConfig) -> None:
+        """After going back to the revision before and forth; what comes afterwards is added to them."""
+        location = locate("metrics", path.parent, shared=database)
+        asked = [By(Dimension.PROJECT), By(Dimension.TAG, "team"), By(Dimension.WORKFLOW)]
+        records = [
+            call(
+                str(number),
+                at=NOON - number * DAY // 3,
+                model=f"m{number % 2}",
+                user=f"u{number % 3}",
+                workflow_id=f"w{number % 5}" if number % 5 else "",
+                tags={"team": "ads"} if number % 2 else {},
+            )
+            for number in range(200)
+        ]
+        async with Store.open(location) as first:
+            await insert(first, *records)
+            before = (await first.usage(Filter(), asked)).rows
+        await HISTORY.move(location, "0002")
+        async with Store.open(location) as second:
+            after = (await second.usage(Filter(), asked)).rows
+            hours = (await second.usage(Filter(), [By(Dimension.HOUR), By(Dimension.NODE)])).rows
+            await insert(second, *(call(f"more-{number}", tags={"team": "ads"}) for number in range(5)))
+            (more,) = (await second.usage(Filter(tags={"team": "ads"}), [])).rows
+
+        assert 10 == len(before)
+        assert before == after
+        assert 200 == len(hours) == sum(row.calls for row in hours)
+        assert (105, 105 * 1500) == (more.calls, more.cost_nanos)
+
+
 class TestExpire:
+    async def test_report_under_way_is_answered(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also when a partition goes away between its statements: it is asked again."""
+        await insert(store, call("old", at=NOON - 100 * DAY), call("new"))
+        store._clock = lambda: float(NOON)
+        tables = await store._asked(existing)
+        await store.expire(Keep(1, 1, 1))
+        listings = [tables]  # of the moment before
+        monkeypatch.setattr(module, "existing", lambda connection: _once(listings) or existing(connection))
+        monkeypatch.setattr(listing, "existing", lambda connection: _once(listings) or existing(connection))
+        (row,) = (await store.usage(Filter(), [])).rows
+        listings.append(tables)
+        listed, _ = await store.calls(Filter(), limit=9)
+
+        assert 1 == row.calls
+        assert ["new"] == [record.request_id for record in listed]
+
     async def test_old_calls_go(self, store: Store) -> None:
         """What is over is dropped, its sums stay, and what comes late for it has its place again."""
         await insert(store, call("old", at=NOON - 100 * DAY), call("new"))

@@ -18,7 +18,7 @@ from polyroute.metrics.partitions import DAY_US, HOUR_US
 from polyroute.metrics.retention import Keep, expire
 from polyroute.metrics.rows import Row, row_of
 from polyroute.metrics.sums import added_up
-from polyroute.metrics.usage import PER_DAY, By, Cut, Dimension, Filter, Piece, cut
+from polyroute.metrics.usage import PER_DAY, By, Cut, Dimension, Filter, Piece, cut, grouped
 from tests.unit.metrics.records import DAY, NOON, call
 
 MIDNIGHT = NOON - DAY // 2
@@ -145,6 +145,24 @@ def test_sums_are_those_of_the_calls(data: st.DataObject, wanted: Filter, by: li
     assert told(brute([row for row in stored.values() if matches(row, wanted)], by)) == found
 
 
+@pytest.mark.parametrize(
+    ("level", "by", "wanted"),
+    [
+        (schema.CORE, [], Filter()),
+        (schema.CORE, [By(Dimension.DAY), By(Dimension.KEY), By(Dimension.OPERATION)], Filter(texts={"end_user": ""})),
+        (schema.LABEL, [By(Dimension.WORKFLOW), By(Dimension.TAG, "team"), By(Dimension.HOUR)], Filter()),
+        (schema.LABEL, [By(Dimension.PROJECT)], Filter(tags={"team": "a"}, texts={"key": "k1"})),
+        (schema.FULL, [By(Dimension.USER)], Filter()),
+        (schema.FULL, [By(Dimension.NODE)], Filter(texts={"model": "m1"})),
+        (schema.FULL, [By(Dimension.TAG, "team")], Filter(operation=1)),
+        (schema.FULL, [By(Dimension.MODEL)], Filter(tags={"team": "a"})),
+    ],
+)
+def test_question_goes_to_the_fewest_facets(level: schema.Level, by: list[By], wanted: Filter) -> None:
+    """That have what it asks for."""
+    assert level is grouped(by, wanted)[0]
+
+
 class TestCut:
     """Which tables hold the parts of a span."""
 
@@ -153,16 +171,18 @@ class TestCut:
     def at(self, days: float) -> int:
         return round((MIDNIGHT + days * DAY) * 1_000_000)
 
-    def pieces(self, start: float, end: float | None, *, core: bool = True, hours: bool = False) -> list[Piece]:
+    def pieces(
+        self, start: float, end: float | None, *, level: schema.Level = schema.CORE, hours: bool = False
+    ) -> list[Piece]:
         wanted = Filter(self.at(start), None if end is None else self.at(end))
-        return [piece for piece in cut(wanted, {}, core=core, hours=hours).pieces if piece.start != piece.end]
+        return [piece for piece in cut(wanted, {}, level=level, hours=hours).pieces if piece.start != piece.end]
 
     def test_whole_days(self) -> None:
         """They come from daily sums alone."""
         first = self.FIRST
 
         assert [Piece(schema.DAILY_CORE, first, first + 7)] == self.pieces(0, 7)
-        assert [Piece(schema.DAILY, first, None)] == self.pieces(0, None, core=False)
+        assert [Piece(schema.DAILY, first, None)] == self.pieces(0, None, level=schema.FULL)
 
     def test_ragged_ends(self) -> None:
         """Hours beside the days from hourly sums, and what is left from the calls."""
@@ -192,7 +212,7 @@ class TestCut:
         horizons = {"calls": (day + 20) * DAY_US, "hourly_core": (day + 10) * PER_DAY, "daily_core": day}
 
         def cut_at(start: float, end: float, *, hours: bool = False) -> Cut:
-            return cut(Filter(self.at(start), self.at(end)), horizons, core=True, hours=hours)
+            return cut(Filter(self.at(start), self.at(end)), horizons, level=schema.CORE, hours=hours)
 
         assert (self.at(5), self.at(7)) == cut_at(5.3, 6.9)[1:]
         assert (self.at(15.5), self.at(16.25)) == cut_at(15.51, 16.21)[1:]
@@ -217,7 +237,7 @@ class TestRetention:
             widened = added_up(connection, Filter((second + 7000) * 1_000_000, (second + 7001) * 1_000_000), [])
             hours = added_up(connection, Filter(), [By(Dimension.HOUR)])
 
-        gone = (schema.CALLS, schema.HOURLY, schema.HOURLY_CORE)
+        gone = (schema.CALLS, schema.HOURLY, schema.HOURLY_CORE, schema.HOURLY_LABEL)
         assert [family.partition(TODAY) for family in gone] == [min(filter(family.bounds, dropped)) for family in gone]
         assert [] == again
         assert (6, None) == (everything.rows[0].calls, everything.start_us)

@@ -35,7 +35,7 @@ def migrate_up(config_file: ConfigFile = None, data_dir: DataDir = None, databas
 
 @app.command("down")
 def migrate_down(
-    service: Annotated[str, typer.Argument(help="auth, metrics or router")],
+    service: Annotated[str, typer.Argument(help="auth, idempotency, metrics or router")],
     revision: Annotated[str, typer.Argument(help="such as 0002, or `base` for no tables at all")],
     config_file: ConfigFile = None,
     data_dir: DataDir = None,

@@ -16,11 +16,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.idempotency.v1 import idempotency_pb2 as pb
-from polyroute.mesh.database import Location, insert_for
+from polyroute.mesh.database import Location, insert_for, on_postgresql
 from polyroute.mesh.errors import MeshError
 from polyroute.metrics.idempotency import schema
 from polyroute.metrics.idempotency.batches import Batches
 from polyroute.metrics.idempotency.entries import Change, Claim, Entry, Found, Keep, Prolong, Release
+from polyroute.metrics.idempotency.migrations.history import HISTORY
 
 SWEEP_SECONDS: Final = 60.0
 MOST_ENTRIES: Final = 2_000_000  # beyond these the oldest are forgotten; a row without its answer is about 300 bytes
@@ -28,6 +29,7 @@ _MOST_ANSWERS: Final = 8  # read at once
 _BATCH: Final = 500
 _MILLION: Final = 1_000_000
 
+_DATABASE_TIME: Final = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 _T: Final = schema.entries.c
 _log = structlog.get_logger("idempotency")
 # made once: to make a statement anew costs SQLAlchemy several times what SQLite needs to run it
@@ -48,7 +50,8 @@ class Store:
     Args:
         writer: One connection, whose transactions no other can come between.
         reader: One connection.
-        clock: Seconds since the Unix epoch: the one clock by which leases are judged.
+        clock: Seconds since the Unix epoch, by which leases are judged where files are the database; PostgreSQL has a
+            clock of its own, on which all that share it agree.
         most_bytes: Of answers together; beyond them the oldest are dropped.
     """
 
@@ -57,6 +60,7 @@ class Store:
         self._reader = reader
         self._clock = clock
         self._most_bytes = most_bytes
+        self._sweeping: asyncio.Future[None] | None = None
         self._changes: Batches[Change, Any] = Batches(self._changed)
         self._answers: Batches[bytes, tuple[str, pb.Answer] | None] = Batches(self._read, _MOST_ANSWERS)
 
@@ -64,9 +68,9 @@ class Store:
     @asynccontextmanager
     async def open(cls, location: Location, clock: Callable[[], float], *, most_bytes: int) -> AsyncGenerator[Self]:
         """The store at `location`, created when missing."""
+        await HISTORY.upgrade(location)
         writer, reader = location.thread_writer(), location.thread_reader()
         try:
-            await asyncio.to_thread(_create, writer, location)
             store = cls(writer, reader, clock, most_bytes=most_bytes)
             yield store
             await store.close()
@@ -105,7 +109,8 @@ class Store:
 
     async def sweep(self) -> None:
         """Forgets what is too old, what nobody has any more and, beyond the bounds, the oldest."""
-        await asyncio.to_thread(self._swept)
+        self._sweeping = asyncio.ensure_future(asyncio.to_thread(self._swept))
+        await asyncio.shield(self._sweeping)  # whoever is cancelled leaves a thread behind, which `close` waits for
 
     async def run(self) -> None:
         """Sweeps for ever."""
@@ -115,14 +120,16 @@ class Store:
 
     async def close(self) -> None:
         """Waits for what was begun."""
+        if self._sweeping is not None:
+            await asyncio.wait((self._sweeping,))
         await self._changes.close()
         await self._answers.close()
 
     def _changed(self, changes: Sequence[Change]) -> list[Any]:
         """What each of the changes met, once all of them are on the disk."""
-        now = int(self._clock() * _MILLION)
         outcomes = []
         with _transaction(self._writer) as connection:
+            now = self._micros(connection)
             rows = connection.execute(_LOOK, {"ids": list({change.id for change in changes})})
             before = {row.id: Entry(row.fingerprint, row.state, row.claim, row.lease, row.expires) for row in rows}
             after: dict[bytes, Entry | None] = dict(before)
@@ -143,13 +150,18 @@ class Store:
         return [found.get(name) for name in ids]
 
     def _swept(self) -> None:
-        now = int(self._clock() * _MILLION)
-        lapsed = and_(_T.state == pb.ENTRY_STATE_RUNNING, _T.lease <= now)
         with _transaction(self._writer) as connection:
+            now = self._micros(connection)
+            lapsed = and_(_T.state == pb.ENTRY_STATE_RUNNING, _T.lease <= now)
             connection.execute(delete(schema.entries).where(or_(_T.expires <= now, lapsed)))
         while self._drop_answers():
             pass
         self._drop_entries()
+
+    def _micros(self, connection: Connection) -> int:
+        if on_postgresql(connection):
+            return int(connection.scalar(_DATABASE_TIME) or 0)
+        return int(self._clock() * _MILLION)
 
     def _drop_answers(self) -> bool:
         """Drops some of the oldest answers when all together are too many bytes; whether there may be more to drop."""
@@ -177,13 +189,6 @@ class Store:
             oldest = select(_T.id).order_by(_T.expires).limit(count - MOST_ENTRIES)
             connection.execute(delete(schema.entries).where(_T.id.in_(oldest)))
         _log.warning("entries forgotten for want of room", entries=count - MOST_ENTRIES)
-
-
-def _create(writer: Engine, location: Location) -> None:
-    with writer.begin() as connection:
-        if location.url is not None:
-            connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{location.schema}"'))
-        schema.metadata.create_all(connection)
 
 
 def _write(connection: Connection, changed: dict[bytes, Entry | None]) -> None:

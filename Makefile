@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RELEASED := protos/released.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types gen gen-check docs fmt bench dist release-contract audit lock clean
+.PHONY: help run test unit test-postgres lint types gen gen-check docs fmt bench dist release-contract audit lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,9 +35,12 @@ run: $(RUNNABLE) ## start the gateway with the embedded model
 
 test: $(STAMP) lint types gen-check unit ## everything: lint, types, generated code, all tests
 
-# two workers; tests that start processes stay together in one of them (tests/conftest.py)
+# two workers, whose shares tests/conftest.py makes
 unit: $(STAMP) ## all tests; `make unit TESTS=tests/unit` for some
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+test-postgres: $(STAMP) ## tests of roles and gateways, on PostgreSQL and Redis
+	POLYROUTE_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist loadgroup tests/rpc tests/mesh tests/process
 
 gen: $(STAMP) ## write gen/ from protos/
 	$(call protoc,$(VENV)/gen-new)

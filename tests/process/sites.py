@@ -21,10 +21,11 @@ import yaml
 from bench.gateways import ROLES, configuration, fetch, free_port, log_tail
 from polyroute.api.metrics.v1.metrics_pb2 import CallRecord, ListCallsRequest
 from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
-from polyroute.mesh.config import MeshConfig
+from polyroute.mesh.config import DatabaseConfig, MeshConfig
 from polyroute.mesh.node import Node
 from polyroute.metrics import wiring as metrics
 from polyroute.metrics.config import MetricsConfig
+from tests.databases import environment_of
 
 SECONDS: Final = 20.0  # bound of everything here that waits
 TICK: Final = 0.02
@@ -73,7 +74,10 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
     """Of every process here: the caller's could hold keys of vendors, which would add vendors."""
     kept = {name: value for name in ("PATH", "LANG") if (value := os.environ.get(name))}
     sources = os.pathsep.join(str(ROOT / folder) for folder in ("services", "gen"))
-    return {**kept, "PYTHONPATH": sources, "HOME": str(directory), "COLUMNS": "200", **more}
+    return {**kept, "PYTHONPATH": sources, "HOME": str(directory), "COLUMNS": "200"} | {
+        **environment_of(directory / "data"),
+        **more,
+    }
 
 
 class Running:
@@ -150,9 +154,9 @@ async def started(where: Site, *commands: Sequence[str]) -> AsyncGenerator[list[
         await asyncio.gather(*(one.stop() for one in running))
 
 
-async def ready(where: Site) -> None:
+async def ready(where: Site, seconds: float = SECONDS) -> None:
     """Returns when the gateway says that it is ready; fails with the ends of the logs when it does not."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while await asyncio.to_thread(fetch, f"{where.url}/health/ready") is None:
         assert time.monotonic() < deadline, f"not ready{log_tail(where.directory)}"
         await asyncio.sleep(TICK)
@@ -161,9 +165,10 @@ async def ready(where: Site) -> None:
 class Kept:
     """A process that is started again whenever it ends, as an operator's supervisor does it."""
 
-    def __init__(self, where: Site, *command: str) -> None:
+    def __init__(self, where: Site, *command: str, **more: str) -> None:
         self._where = where
         self._command = command
+        self._more = more
         self._stopping = False
         self._keeper: asyncio.Task[None] | None = None
         self.running: Running | None = None
@@ -182,7 +187,7 @@ class Kept:
             await self._keeper
 
     async def _start(self) -> None:
-        self.running = await start(self._where, *self._command)
+        self.running = await start(self._where, *self._command, **self._more)
         self.starts += 1
 
     async def _keep(self) -> None:
@@ -212,9 +217,11 @@ class Outcome:
     error: str = ""
 
 
-async def ask(session: aiohttp.ClientSession, where: Site, text: str = "hello", *, stream: bool = True) -> Outcome:
+async def ask(
+    session: aiohttp.ClientSession, where: Site, text: str = "hello", *, stream: bool = True, model: str = "bench-model"
+) -> Outcome:
     """One request, and how it went."""
-    body = {"model": "bench-model", "stream": stream, "messages": [{"role": "user", "content": text}]}
+    body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": text}]}
     outcome = Outcome(asyncio.get_running_loop().time(), stream)
     try:
         async with session.post(
@@ -247,12 +254,12 @@ async def load(where: Site, text: str, stopped: asyncio.Event, *, rate: float, m
         return await asyncio.gather(*asked)
 
 
-async def records(where: Site) -> list[CallRecord]:
-    """Every record of a gateway that has stopped, newest first."""
+async def records(where: Site, database: DatabaseConfig | None = None) -> list[CallRecord]:
+    """Every record of a gateway that has stopped, newest first; in files unless a database is named."""
     node = Node(MeshConfig(drain_delay=0), frozenset({"metrics"}), where.directory / "look")
     found: list[CallRecord] = []
     try:
-        async with metrics.role(node, MetricsConfig(), data_dir=where.data):
+        async with metrics.role(node, MetricsConfig(), data_dir=where.data, database=database):
             stub = MetricsServiceStub(node.channel("metrics"))
             page = await stub.ListCalls(ListCallsRequest(page_size=1000), timeout=SECONDS)
             found += page.records

@@ -91,6 +91,34 @@ async def test_an_edge_that_is_killed_in_mid_stream_charges_what_it_had_relayed(
     assert ([], []) == (open_holds, left)
 
 
+async def test_a_call_that_is_killed_in_its_first_moment_is_charged(tmp_path: Path) -> None:
+    """Nothing bounds it, and nobody but the edge's own disk had heard of it."""
+    async with Vendor() as vendor:
+        where = site(tmp_path, vendor.origin)
+        behind = ("serve", "auth", "metrics", "providers", "router")
+        async with started(where, behind, ("serve", "edge")) as (_, edge):
+            await ready(where)
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:
+                whole = await ask(session, where)
+                stream = asyncio.create_task(ask(session, where, marker(chunks=200, gap=50)))
+                async with asyncio.timeout(SECONDS):
+                    while not vendor.active:
+                        await asyncio.sleep(TICK / 4)
+                os.kill(edge.pid, signal.SIGKILL)
+                await stream
+            noted = _rows(where, "SELECT 1 FROM checkpoints")
+            async with started(where, ("serve", "edge")):
+                await ready(where)
+                charged = await _seen(
+                    where, "SELECT request_id, rule, amount FROM ledger WHERE kind = 2 ORDER BY id", 2
+                )
+
+    assert [] == noted
+    assert ["completed/2", "interrupted/1"] == sorted(rule for _, rule, _ in charged)
+    assert whole.request_id in {request_id for request_id, rule, _ in charged if rule == "completed/2"}
+    assert all(amount > 0 for *_, amount in charged)
+
+
 async def _writes(folder: str, name: str, acked: Connection) -> None:
     """Holds and charges as fast as it can; says which were acknowledged."""
     database = Database(locate("auth", Path(folder)))

@@ -28,11 +28,20 @@ FEW: Final = 16  # attempts that are looked at whenever a call ends; when there 
 _log = structlog.get_logger("checkpoints")
 
 
+class Recorded(Protocol):
+    """A call.
+
+    Attributes:
+        recorded: Its record is written down.
+    """
+
+    recorded: bool
+
+
 class Running(Protocol):
     """An attempt under way, as its call's trail knows it.
 
     Attributes:
-        recorded: The record of the call is written down.
         noted: What it costs went to the ledger while it ran.
     """
 
@@ -42,12 +51,15 @@ class Running(Protocol):
     admission: Any
     attempt: Attempt | None
     first_number: int
-    recorded: bool
     noted: bool
 
     @property
     def attempts(self) -> Sized:
         """Those that are over."""
+
+    @property
+    def call(self) -> Recorded:
+        """What its call's record is made of."""
 
     def so_far(self) -> tuple[bytes, Settlement] | None:
         """What it would be charged now, and what all its settlements have in common; None when that is nothing."""
@@ -80,8 +92,13 @@ class Checkpoints:
         self._intents = intents
         self._running: dict[int, Running] = {}
         self._slots: dict[int, tuple[int, int]] = {}  # and numbers, of attempts for which no money is held
-        self._ended: list[tuple[Running, int]] = []  # attempts that are over, whose calls may not be on record yet
+        self._ended: list[tuple[Recorded, int]] = []  # slots of attempts that are over; their calls, not on record yet
         self._unsettled: list[int] = []  # slots of charges that the disk did not take yet
+
+    @property
+    def running(self) -> int:
+        """How many attempts are under way."""
+        return len(self._running)
 
     def follow(self, attempt: Running) -> None:
         """An attempt begins, or the other one of two goes on.
@@ -98,7 +115,7 @@ class Checkpoints:
         if before is not None:
             if before[1] == number:
                 return
-            self._ended.append((attempt, before[0]))
+            self._ended.append((attempt.call, before[0]))
         slot = self._written(attempt, number)
         if slot is not None:
             self._slots[place] = slot, number
@@ -120,7 +137,7 @@ class Checkpoints:
         self._running.pop(place, None)
         known = self._slots.pop(place, None)
         if known is not None:
-            self._ended.append((attempt, known[0]))
+            self._ended.append((attempt.call, known[0]))
 
     def begin(self, head: bytes, request_id: str, number: int, attempt: Attempt, tokens: int) -> int | None:
         """Writes down that an attempt begins, with what its prompt costs; the slot, None where it went to the ledger.
@@ -213,9 +230,9 @@ class Checkpoints:
 
     def _tidy(self) -> None:
         waiting = []
-        for attempt, slot in self._ended:
-            if attempt.recorded:
+        for call, slot in self._ended:
+            if call.recorded:
                 self.leave((slot,), written=True)
             else:
-                waiting.append((attempt, slot))
+                waiting.append((call, slot))
         self._ended = waiting

@@ -39,7 +39,7 @@ class Recorder:
         self._charged: set[str] = set()  # on their way out, and charged already
         self._spool = spool
         self._stub = stub
-        self._unwritten: deque[bytes] = deque()
+        self._unwritten: deque[tuple[Trail, bytes]] = deque()
 
     def check(self) -> None:
         """Whether the record of another call could be kept, beside those of all calls that are going on.
@@ -61,7 +61,9 @@ class Recorder:
 
     def _write(self) -> None:
         while self._unwritten:
-            self._spool.append(self._unwritten[0])
+            trail, payload = self._unwritten[0]
+            self._spool.append(payload)
+            trail.recorded = True
             self._unwritten.popleft()
 
     def _try(self) -> None:
@@ -73,16 +75,18 @@ class Recorder:
 
         Calls whose caller was never established are not recorded: anybody can make those, in any number.
         """
-        if trail.recorded or trail.caller is None:
+        if trail.kept or trail.caller is None:
             return
-        trail.recorded = True
+        trail.kept = True
         payload = trail.record().SerializeToString()
         try:
             self._write()
             self._spool.append(payload)
         except MeshError as error:
             _log.error("call not recorded yet", request_id=trail.request_id, reason=error.message)
-            self._unwritten.append(payload)
+            self._unwritten.append((trail, payload))
+        else:
+            trail.recorded = True
 
     async def send(self, payloads: list[bytes]) -> None:
         """Hands a batch to metrics, which knows the records it already has."""

@@ -56,7 +56,8 @@ class Trail:
         attempt: The attempt that is going on or gave the answer.
         started: What its vendor said at the beginning; None before.
         committed: Content was handed out: from here on there is no other attempt.
-        recorded: Its record is written down.
+        kept: Its record is made; no other will be.
+        recorded: That record is on the disk.
         tried: What each attempt may be charged for, with the price of its deployment.
         waits: Number of an attempt that failed -> seconds that its vendor asked to wait.
         other_keys: Numbers of those that failed by one key of several.
@@ -84,6 +85,7 @@ class Trail:
     attempt: Attempt | None = None
     started: Started | None = None
     committed: bool = False
+    kept: bool = False
     recorded: bool = False
     outcome: metrics_pb2.Outcome.ValueType = metrics_pb2.OUTCOME_UNSPECIFIED
     reason: pb.Reason.ValueType = pb.REASON_UNSPECIFIED
@@ -104,6 +106,12 @@ class Trail:
     hedged: int = 0
     noted: bool = False
     _outrun: "Trail | None" = None
+    _call: "Trail | None" = None
+
+    @property
+    def call(self) -> "Trail":
+        """The trail of the whole call: another one than this where two attempts run at once."""
+        return self._call or self
 
     @property
     def over(self) -> bool:
@@ -137,6 +145,11 @@ class Trail:
         """Has what the attempt costs so far written down every now and then, until it ends."""
         if self.admission is not None:
             self.admission.house.checkpoints.follow(self)
+
+    def _forgotten(self) -> None:
+        """Ends that."""
+        if self.admission is not None:
+            self.admission.house.checkpoints.forget(self)
 
     def so_far(self) -> tuple[bytes, Settlement] | None:
         """What the attempt would be charged if nothing more were heard of it; None when that is not known."""
@@ -199,6 +212,8 @@ class Trail:
             began=self.began,
             first_number=number,
             hedged=2,
+            admission=self.admission if number > self.first_number else None,  # the first is followed by this one
+            _call=self,
         )
 
     def joined(self, winner: "Trail", loser: "Trail | None") -> None:
@@ -218,8 +233,11 @@ class Trail:
             winner.attempt_ns,
         )
         self.take(winner)
+        winner._forgotten()  # noqa: SLF001 - another trail of the same call, which goes on in this one
         if self.trying_now:
             self._followed()
+        else:
+            self._forgotten()
         if loser is not None and loser.first_number > winner.first_number:
             self._outrun = loser
             if not self.trying_now:
@@ -290,8 +308,7 @@ class Trail:
     def _ended(self, fault: pb.Fault.ValueType, ending: Ending, error: MeshError | None = None) -> AttemptRecord:
         assert self.attempt is not None  # noqa: S101 - only an attempt that began can end
         self.trying_now = False
-        if self.admission is not None:
-            self.admission.house.checkpoints.forget(self)
+        self._forgotten()
         reported = self.usage if self.usage is not None and not self.usage.estimated else None
         number = self.first_number + len(self.attempts)
         attempted = Attempted(

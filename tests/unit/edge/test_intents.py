@@ -122,6 +122,43 @@ async def test_the_other_one_of_two_attempts_has_the_place_of_the_first(edge: Ed
     assert {("r", 1), ("r", 2)} == {(one.request_id, one.attempt) for one in lost}
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("answers", [1, 2])
+async def test_two_attempts_at_once_leave_their_places(edge: Edge, *, whole: bool, answers: int) -> None:
+    """Whichever of them answers, at once or bit by bit."""
+    trail = await edge.call("r")
+    both = [trail.apart(1), trail.apart(2)]
+    for one in both:
+        one.trying(HERE)
+    begun = edge.intents.taken
+    winner, loser = both[answers - 1], both[2 - answers]
+    if whole:
+        winner.completed(Usage(input_tokens=3), Finished())
+    trail.joined(winner, loser)
+    if not whole:
+        trail.completed(Usage(input_tokens=3), Finished())
+    before = edge.intents.taken
+    edge.over(trail)
+
+    assert (2, True, 0) == (begun, before > 0, edge.intents.taken)
+    assert 0 == edge.house.checkpoints.running
+
+
+async def test_an_attempt_that_failed_beside_another_leaves_its_place(edge: Edge) -> None:
+    """When the call is on record, and not before."""
+    trail = await edge.call("r")
+    first, second = trail.apart(1), trail.apart(2)
+    first.trying(HERE)
+    second.trying(HERE)
+    second.failed(MeshError.upstream(pb.FAULT_SERVER, "down"))
+    trail.joined(first, second)
+    trail.completed(Usage(input_tokens=3), Finished())
+    lost = edge.intents.taken
+    edge.over(trail)
+
+    assert (True, 0, 0) == (lost > 0, edge.intents.taken, edge.house.checkpoints.running)
+
+
 async def test_a_record_that_comes_late_says_what_a_lost_attempt_did_cost(edge: Edge) -> None:
     """It was written down before the process died, and nothing else of it was."""
     trail = await edge.call("r")

@@ -77,6 +77,19 @@ def test_no_new_work_while_a_record_waits(recorder: Recorder, spool: MemorySpool
     assert ["r-1"] == ids(spool)
 
 
+def test_a_record_that_waits_is_not_on_the_disk(recorder: Recorder, spool: MemorySpool) -> None:
+    """What stands for its attempts until then must not be left before."""
+    trail = over("r-1")
+    spool.failure = FULL
+    recorder.keep(trail)
+    recorder.keep(trail)
+    before = trail.recorded
+    spool.failure = None
+    recorder.check()
+
+    assert (False, True, ["r-1"]) == (before, trail.recorded, ids(spool))
+
+
 def test_records_that_waited_come_first(recorder: Recorder, spool: MemorySpool) -> None:
     """Calls that were going on when the disk failed lose nothing, not even their order."""
     spool.failure = FULL

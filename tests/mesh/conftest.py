@@ -40,7 +40,7 @@ class Stage:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
+async def stage(_elsewhere: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
     """See `Stage`. Limits are small: bodies of 100 kB, 200 kB when opened, headers of 8 kB, a ping every 500 ms."""
     with socket.socket() as taken:  # bound, and nobody listens: connecting to it is refused
         taken.bind(("127.0.0.1", 0))

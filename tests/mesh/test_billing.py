@@ -57,7 +57,7 @@ class Stage:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
+async def stage(_elsewhere: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
     """See `Stage`."""
     async with Vendor() as vendor, running(tmp_path_factory.mktemp("gateway"), {"v": vendor.url}) as gateway:
         secret = (gateway.process.config.data_dir / "auth.db.admin").read_text().strip()

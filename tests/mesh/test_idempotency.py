@@ -83,7 +83,7 @@ class Two:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Two]:
+async def two(_elsewhere: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Two]:
     """See `Two`."""
     async with AsyncExitStack() as stack:
         vendor = await stack.enter_async_context(Vendor())

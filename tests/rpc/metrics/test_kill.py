@@ -108,7 +108,7 @@ def test_acknowledged_records_survive(processes: ForkServerContext, tmp_path: Pa
     assert len(acknowledged) >= 5 * LIVES
     assert acknowledged <= set(stored)
     assert len(stored) == len(set(stored))
-    assert [len(stored)] * 4 == sums
+    assert [len(stored)] * len(sums) == sums
     assert "ok" == sound
 
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
+import socket
+import struct
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ from polyroute.edge.http import door as doors
 from polyroute.edge.http import server
 from polyroute.edge.http.admin import AdminDoor, Reach
 from polyroute.edge.http.app import App, Doors
+from polyroute.edge.http.connection import BoundedConnection
 from polyroute.edge.http.pages import Pages
 from polyroute.edge.idempotency.claims import Claims
 from polyroute.edge.idempotency.once import Once
@@ -134,6 +138,12 @@ class Door:
     @property
     def outcomes(self) -> list[int]:
         return [record.outcome for record in self.house.spool.records]
+
+
+def connections() -> int:
+    """How many are in memory."""
+    gc.collect()
+    return sum(issubclass(type(one), BoundedConnection) for one in gc.get_objects())
 
 
 @asynccontextmanager
@@ -302,6 +312,20 @@ class TestClientsThatLeave:
             await door.eventually(lambda: door.outcomes == [metrics_pb2.OUTCOME_CANCELLED])
 
             assert 0 == door.house.providers.open
+
+    async def test_nothing_of_them_stays(self, tmp_path: Path) -> None:
+        """Though their connections would have been kept for long, and were not even closed but reset."""
+        async with opened(tmp_path, [ANSWER]) as door:
+            client = await door.client()
+            await client.send(request())
+            await client.until(b"0\r\n\r\n")
+            before = connections()
+            connected: socket.socket = client.writer.get_extra_info("socket")
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.leave()
+            await door.eventually(lambda: not connections())
+
+        assert 1 == before
 
     async def test_in_mid_request(self, tmp_path: Path) -> None:
         """Half a request is nobody's call."""

@@ -55,6 +55,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._clear()
         if self._stalled is not None:
             self._stalled.cancel()
+        self._unset_keepalive_if_required()  # or its timer keeps all of this in memory until it is due
         super().connection_lost(exc)
         if self.serving is not None:
             self.serving.cancel()

@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import Connection
 
 from polyroute.mesh.database import driver_sql
+from polyroute.mesh.rows import insertions
 from polyroute.metrics import schema
 from polyroute.metrics.dictionary import Dictionary, Numbers
 from polyroute.metrics.partitions import Family, existing
@@ -129,8 +130,8 @@ def _insert(connection: Connection, partition: str, rows: Sequence[Row], numbers
         for row, number in zip(rows, numbers, strict=True)
     ]
     places = ", ".join("?" for _ in _CALL)
-    insert = f"INSERT INTO {partition} ({', '.join(_CALL)}) VALUES ({places})"  # noqa: S608 - our names
-    connection.exec_driver_sql(driver_sql(connection, insert), values)
+    for statement, some in insertions(f"INSERT INTO {partition} ({', '.join(_CALL)})", f"({places})", values):
+        connection.exec_driver_sql(driver_sql(connection, statement), some)
 
 
 def _add(sums: Sums, place: tuple[int, int], values: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from polyroute.api.errors.v1.errors_pb2 import REASON_USAGE_UNAVAILABLE
 from polyroute.mesh.database import Location, driver_sql, insert_for, on_postgresql
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.rows import insertions
 from polyroute.router import schema
 from polyroute.router.migrations.history import HISTORY
 
@@ -28,8 +29,9 @@ _S: Final = schema.slates.c
 _V: Final = schema.versions.c
 _R: Final = schema.rollouts.c
 # Written here and not by SQLAlchemy, whose way of binding a row by name costs more than a database's of storing it.
-_KEEP_DECISION: Final = (
-    "INSERT INTO decisions (request_id, time_us, slate, planned, record) VALUES (?, ?, ?, ?, ?) "
+_INTO_DECISIONS: Final = "INSERT INTO decisions (request_id, time_us, slate, planned, record)"
+_DECISION: Final = "(?, ?, ?, ?, ?)"
+_REPLACED: Final = (
     "ON CONFLICT (request_id) DO UPDATE SET time_us = excluded.time_us, slate = excluded.slate, "
     "planned = excluded.planned, record = excluded.record"
 )
@@ -126,8 +128,9 @@ class Store:
         async with self._writing() as connection:
             if slates:
                 await connection.exec_driver_sql(driver_sql(connection, _KEEP_SLATE), list(slates))
-            if decisions:
-                await connection.exec_driver_sql(driver_sql(connection, _KEEP_DECISION), list(decisions))
+            last = list({row.request_id: row for row in decisions}.values())
+            for statement, values in insertions(_INTO_DECISIONS, _DECISION, last, _REPLACED):
+                await connection.exec_driver_sql(driver_sql(connection, statement), values)
 
     async def decision(self, request_id: str) -> Kept | None:
         """A decision; None when none is kept."""

@@ -18,6 +18,7 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.mesh.database import driver_sql
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.rows import insertions
 
 MOST: Final = 10**16  # nano-USD that one thing may be about, ten million USD: hundreds of them are within 64 bits
 DIGEST_BYTES: Final = 32
@@ -114,9 +115,8 @@ def within_bounds(amount: int, param: str) -> int:
 
 
 # Written here and not by SQLAlchemy, whose way of binding a row by name costs more than a database's of storing it.
-_INSERT: Final = "INSERT INTO ledger ({}) VALUES ({})".format(  # noqa: S608 - our names
-    ", ".join(Entry._fields), ", ".join("? <> 0" if name == "estimated" else "?" for name in Entry._fields)
-)
+_INTO: Final = f"INSERT INTO ledger ({', '.join(Entry._fields)})"
+_ROW: Final = f"({', '.join('? <> 0' if name == 'estimated' else '?' for name in Entry._fields)})"
 
 
 _LAST_SEAL: Final = select(schema.seals.c.digest).order_by(schema.seals.c.id.desc()).limit(1)
@@ -144,7 +144,8 @@ def post(connection: Connection, entries: list[Entry]) -> None:
     """Writes entries in their order, and their seal."""
     if not entries:
         return
-    connection.exec_driver_sql(driver_sql(connection, _INSERT), entries)
+    for statement, values in insertions(_INTO, _ROW, entries):
+        connection.exec_driver_sql(driver_sql(connection, statement), values)
     before, last = connection.scalar(_LAST_SEAL), connection.scalar(_LAST_ENTRY)
     seal = {"last_entry": last, "digest": sealed(before or FIRST_SEAL, entries)}
     connection.execute(_SEAL, seal)

@@ -8,6 +8,8 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # the contract of the last release as an image, which `make lint` compares with
 RELEASED := protos/released.binpb
+# tests of whole processes that no database changes
+FREE_OF_DATABASES := bench test_compose.py test_local_model.py test_readme.py test_wheel.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test unit test-postgres lint types gen gen-check docs fmt bench dist release-contract audit lock clean
@@ -40,7 +42,8 @@ unit: $(STAMP) ## all tests; `make unit TESTS=tests/unit` for some
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 test-postgres: $(STAMP) ## tests of roles and gateways, on PostgreSQL and Redis
-	POLYROUTE_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist loadgroup tests/rpc tests/mesh tests/process
+	POLYROUTE_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist loadgroup tests/rpc tests/mesh tests/process \
+		$(FREE_OF_DATABASES:%=--ignore=tests/process/%)
 
 gen: $(STAMP) ## write gen/ from protos/
 	$(call protoc,$(VENV)/gen-new)

@@ -36,8 +36,8 @@ class RedisServer:
 
     @property
     def running(self) -> bool:
-        """Whether it was started, and not killed since."""
-        return self._process is not None
+        """Whether it was started, and has not ended since."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Returns when it answers."""

@@ -22,6 +22,10 @@ def url_of(config: DatabaseConfig, service: str, schema: str) -> URL:
         "lock_timeout": f"{config.lock_timeout * 1000:.0f}",
         "idle_in_transaction_session_timeout": f"{config.statement_timeout * 1000:.0f}",
         "synchronous_commit": "on",  # what was committed is on the disk, also after a power cut
+        # a report takes a tenth of a second of one core: compiling it or sharing it with workers takes as long again
+        "jit": "off",
+        "max_parallel_workers_per_gather": "0",
+        "work_mem": "32MB",  # for each step of a statement: sums of ten thousand facets without sorting them first
     }
     defaults = {
         "application_name": f"polyroute-{service}",

@@ -4,8 +4,8 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from uuid import uuid4
@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from polyroute.api.auth.v1 import auth_pb2_grpc
 from polyroute.api.auth.v1.auth_pb2 import Caller, Verdict
@@ -24,6 +25,7 @@ from polyroute.auth.rates.limits import CATALOG, Claim, Kind, Limit, LocalCounte
 from polyroute.auth.rates.shared import ANSWER_SECONDS, AWAY_SECONDS, RedisCounters, connect
 from polyroute.auth.service import AuthService
 from polyroute.edge.shares import Shares
+from polyroute.mesh import redis
 from polyroute.mesh.errors import MeshError
 from tests.redis import RedisServer, redis_process, redis_server
 from tests.unit.edge.peers import local
@@ -61,14 +63,28 @@ class Auths:
         return granted.total()
 
 
-@pytest.fixture
-async def auths(redis_server: RedisServer) -> AsyncGenerator[Auths]:
-    """Three."""
+@asynccontextmanager
+async def three(client: Callable[[], Redis]) -> AsyncGenerator[Auths]:
+    """Auth roles, each with a client of its own."""
     async with AsyncExitStack() as stack:
-        members = [RedisCounters(connect(redis_server.url)) for _ in range(3)]
+        members = [RedisCounters(client()) for _ in range(3)]
         for member in members:
             await stack.enter_async_context(aclosing(_Closing(member)))
         yield Auths(members)
+
+
+@pytest.fixture
+async def auths(redis_server: RedisServer) -> AsyncGenerator[Auths]:
+    """Three, as they are."""
+    async with three(lambda: connect(redis_server.url)) as found:
+        yield found
+
+
+@pytest.fixture
+async def patient(redis_server: RedisServer) -> AsyncGenerator[Auths]:
+    """Three that wait for a busy machine, where others would count alone."""
+    async with three(lambda: redis.connect(redis_server.url, seconds=30, connections=1)) as found:
+        yield found
 
 
 class _Closing:
@@ -138,7 +154,7 @@ async def test_limit_of_nothing_lets_nothing_through(auths: Auths) -> None:
     )
 )
 async def test_the_script_counts_as_the_memory_does(
-    auths: Auths, redis_server: RedisServer, steps: Sequence[tuple[str, int, int, int]]
+    patient: Auths, redis_server: RedisServer, steps: Sequence[tuple[str, int, int, int]]
 ) -> None:
     """Step by step the same shares, where the clock makes no difference."""
     redis_server.flush()
@@ -149,7 +165,7 @@ async def test_the_script_counts_as_the_memory_does(
     for number, (holder, needed, wanted, returned) in enumerate(steps):
         returned = min(returned, taken)
         claims = [Claim(slow, needed, max(needed, wanted), returned), Claim(CALLS, needed, max(needed, wanted))]
-        there, here = await auths.lease(number % 3, holder, *claims), await memory.lease(holder, claims)
+        there, here = await patient.lease(number % 3, holder, *claims), await memory.lease(holder, claims)
         taken += here[0].granted - returned
 
         assert [(share.granted, share.holders) for share in here] == [(share.granted, share.holders) for share in there]

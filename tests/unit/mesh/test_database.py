@@ -195,6 +195,20 @@ def test_every_connection_to_postgresql_is_durable_and_bounded(postgres: Server,
     assert ["on", "polyroute_router", "50ms", "2s", "polyroute-router"] == found
 
 
+def test_reports_of_postgresql_take_one_core(postgres: Server, tmp_path: Path) -> None:
+    """Nothing is compiled and no worker is started for them; the operator's own word, in the URL, stands."""
+    url = postgres.database()
+    names = ("jit", "max_parallel_workers_per_gather", "work_mem")
+    found = []
+    for given in (url, f"{url}&options=-c%20work_mem%3D64MB"):
+        reader = Location("metrics", tmp_path / "unused", DatabaseConfig.model_validate(given)).thread_reader()
+        with reader.begin() as connection:
+            found.append([connection.scalar(text(f"SHOW {name}")) for name in names])
+        reader.dispose()
+
+    assert [["off", "0", "32MB"], ["off", "0", "64MB"]] == found
+
+
 def test_a_service_may_have_a_file_of_its_own(tmp_path: Path) -> None:
     """Its own setting is nearer than the one for all."""
     shared = DatabaseConfig.model_validate("postgresql://me:canary@db/polyroute")

@@ -5,6 +5,7 @@ out. Objects that follow a stream (`Meter`, `StreamReader`, `StreamWriter`) hold
 
 `ChatEvent.extensions` of every dialect names a member of the event itself by its own name, one of the choice as
 `choice.NAME`, and one of the delta as `delta.NAME`, so that a writer of the same dialect can put each where it was.
+The state of a picture or of sound is `part.state`; see `states`.
 """
 
 from collections.abc import Mapping

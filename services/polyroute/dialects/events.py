@@ -5,12 +5,13 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, ChatResponse, Choice, Part
-from polyroute.dialects import jsontools
+from polyroute.dialects import jsontools, states
 
 # Where an extension of a step belongs in the answer; see `dialect` for the prefixes.
 _CHOICE: Final = "choice."
 _DELTA: Final = "delta."
 _CALL: Final = "tool_call."
+_STATELESS: Final = frozenset({"image", "audio"})  # whose steps have no member for a state
 
 
 class Assembler:
@@ -114,7 +115,11 @@ class Assembler:
 
     def _note(self, event: ChatEvent, choice: Choice | None, part: Part | None) -> None:
         for name, raw in event.extensions.items():
-            if choice is not None and name.startswith(_CHOICE):
+            if part is not None and name == states.OF_PART:
+                state = states.unpacked(raw)
+                if state:
+                    part.state.CopyFrom(state)
+            elif choice is not None and name.startswith(_CHOICE):
                 choice.extensions[name.removeprefix(_CHOICE)] = raw
             elif choice is not None and name.startswith(_DELTA):
                 choice.message.extensions[name.removeprefix(_DELTA)] = raw
@@ -218,6 +223,8 @@ def _take_choice_apart(choice: Choice) -> list[ChatEvent]:
         event.choice = index
         for name, raw in part.extensions.items():
             event.extensions[f"{_CALL}{name}" if event.HasField("tool_call") else f"{_DELTA}{name}"] = raw
+        if part.HasField("state") and part.WhichOneof("part") in _STATELESS:
+            event.extensions[states.OF_PART] = states.packed(part.state)
         out.append(event)
     if choice.logprobs:
         out.append(ChatEvent(choice=index, logprobs=choice.logprobs))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Final
 
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, ChatRequest, ChatResponse, Part
+from polyroute.dialects import states
 
 # Members that formats share: how a tool is shaped is told in the same words by all that have such tools.
 _SHARED: Final = ("custom.", "function.")
@@ -16,9 +17,9 @@ _BOUND: Final[Mapping[str, tuple[str, ...]]] = {
 
 # Members of answers that other formats may fill, by the client's format; a prefix says whose member it is, as in steps.
 _PLACES: Final[Mapping[str, frozenset[str]]] = {
-    "openai.chat": frozenset({"service_tier", "system_fingerprint", "delta.annotations"}),
+    "openai.chat": frozenset({"service_tier", "system_fingerprint", "delta.annotations", states.OF_PART}),
     "openai.completions": frozenset({"service_tier", "system_fingerprint"}),
-    "openai.responses": frozenset({"service_tier", "delta.annotations"}),
+    "openai.responses": frozenset({"service_tier", "delta.annotations", states.OF_PART}),
     "anthropic.messages": frozenset({"choice.stop_sequence"}),
 }
 _NOWHERE: Final = frozenset[str]()

@@ -127,7 +127,8 @@ def read_as(response: pb.ChatResponse) -> tuple[str, str, list[list[Any]], list[
     text = "".join(part.text.text for part in parts)
     reasoning = "".join(part.reasoning.text for part in parts)
     calls = [[p.tool_call.name, json.loads(p.tool_call.arguments)] for p in parts if p.HasField("tool_call")]
-    return text, reasoning, calls, [part.state.data.decode() for part in parts if part.HasField("state")]
+    signatures = [part.state.data.decode() for part in parts if part.state.data and part.state.kind != "part"]
+    return text, reasoning, calls, signatures
 
 
 def total_of(usage: pb.Usage) -> int:

@@ -78,14 +78,13 @@ def read_message(value: dict[str, Any]) -> ChatResponse:
 def _read(value: dict[str, Any]) -> ChatResponse:
     response = ChatResponse(id=text_or_empty(value.get("id")), model=text_or_empty(value.get("model")))
     choice = response.choices.add()
-    choice.message.role = pb.ROLE_ASSISTANT
+    message = choice.message
+    message.role = pb.ROLE_ASSISTANT
     said = blocks.read_said(value["content"], "content", answer_id=response.id)
     blocks.seal_neighbours(said)
-    choice.message.parts.extend(said)
-    choice.vendor_finish_reason = text_or_empty(value.get("stop_reason"))
-    choice.finish_reason = finish_of(
-        choice.vendor_finish_reason, tool_calls=any(part.HasField("tool_call") for part in said)
-    )
+    message.parts.extend(said)
+    word = choice.vendor_finish_reason = text_or_empty(value.get("stop_reason"))
+    choice.finish_reason = finish_of(word, tool_calls=any(part.HasField("tool_call") for part in said))
     tally = UsageTally()
     tally.note(value.get("usage"))
     usage = tally.usage()

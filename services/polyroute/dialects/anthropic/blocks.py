@@ -16,6 +16,7 @@ from polyroute.dialects.anthropic import media, seals
 from polyroute.dialects.anthropic.common import extras, made_call_id, text_or_empty
 from polyroute.dialects.jsontools import invalid
 
+_TEXT_MEMBERS: Final = frozenset({"type", "text", "citations"})
 _RESULT_MEMBERS: Final = frozenset({"type", "tool_use_id", "content", "is_error"})
 
 
@@ -72,6 +73,8 @@ def read_said_block(block: dict[str, Any], where: str, call_id: str) -> Part:
             return _read_redacted(block, where)
         case "tool_use":
             return _read_call(block, where, call_id)
+        case "image" if (source := media.read_source(block.get("source"), where)) is not None:
+            return _extend(Part(image=pb.ImagePart(media=source)), block, ("type", "source"))
         case _:
             return Part(reasoning=pb.ReasoningPart(), state=seals.own_block(block))
 
@@ -99,7 +102,7 @@ def _read_text(block: dict[str, Any], where: str) -> Part:
     citations = block.get("citations")
     if citations:
         part.state.CopyFrom(seals.own(seals.CITATIONS, jsontools.dumps(citations)))
-    return _extend(part, block, ("type", "text", "citations"))
+    return _extend(part, block, _TEXT_MEMBERS)
 
 
 def _read_thinking(block: dict[str, Any], where: str) -> Part:

@@ -213,6 +213,8 @@ def extras(value: Mapping[str, Any], known: Iterable[str]) -> dict[str, bytes]:
 
 def put_extras(target: dict[str, Any], extensions: Mapping[str, bytes]) -> None:
     """Adds extensions to a JSON object, never over what it has."""
+    if not extensions:  # most have none
+        return
     for name, raw in extensions.items():
         if name not in target:
             target[name] = jsontools.loads(raw)

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Tool
-from polyroute.dialects import jsontools
+from polyroute.dialects import drawn, jsontools
 from polyroute.dialects.anthropic import reasoning
 from polyroute.dialects.anthropic.common import NAME, WRONG_SHAPE, Options, put_extras, unsupported
 from polyroute.dialects.anthropic.turns import Turns
@@ -42,7 +42,7 @@ def members_of(request: ChatRequest, *, source: str, options: Options) -> tuple[
     dropped: list[str] = []
     own = source in ("", NAME)
     turns = Turns(source, options, dropped)
-    turns.add(request.messages)
+    turns.add(request.messages if source == NAME else drawn.shown_by_users(request.messages, dropped))
     out: dict[str, Any] = {}
     if turns.system:
         out["system"] = turns.system_member()
@@ -53,7 +53,8 @@ def members_of(request: ChatRequest, *, source: str, options: Options) -> tuple[
     _write_choice(request, out)
     _write_format(request, out, dropped)
     reasoning.write(request, out, dropped, source=source, options=options)
-    _write_sampling(request.sampling, out, dropped, own=own, options=options)
+    if request.HasField("sampling"):
+        _write_sampling(request.sampling, out, dropped, own=own, options=options)
     _write_user(request, out, dropped)
     if request.choices > 1:
         dropped.append("n")
@@ -117,6 +118,8 @@ def _write_choice(request: ChatRequest, out: dict[str, Any]) -> None:
 
 def _write_format(request: ChatRequest, out: dict[str, Any], dropped: list[str]) -> None:
     """The form of the answer; where the older member is kept as an extension, it is the one that counts."""
+    if not request.HasField("response_format"):
+        return
     form = request.response_format
     if "output_format" in request.extensions or form.type in (
         pb.ResponseFormat.TYPE_UNSPECIFIED,

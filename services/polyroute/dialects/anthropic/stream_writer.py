@@ -19,7 +19,7 @@ _OWN_MEMBERS: Final = frozenset({"usage_details"})
 _CHOICE: Final = "choice."
 _DELTA: Final = "delta."
 _TOOL_CALL: Final = "tool_call."
-_LEVELS: Final = (_CHOICE, _DELTA, _TOOL_CALL)
+_LEVELS: Final = (_CHOICE, _DELTA, _TOOL_CALL, "part.")
 
 
 class AnthropicWriter:

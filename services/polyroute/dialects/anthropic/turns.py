@@ -186,6 +186,8 @@ def own_block(part: Part) -> dict[str, Any] | None:
 def text_block(part: Part) -> dict[str, Any]:
     """A text with its citations."""
     out: dict[str, Any] = {"type": "text", "text": part.text.text}
+    if not part.HasField("state"):
+        return out
     citations = seals.own_data(part, seals.CITATIONS)
     if citations:
         out["citations"] = jsontools.loads(citations)

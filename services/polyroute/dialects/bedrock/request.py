@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Message, Part, Tool
-from polyroute.dialects import jsontools
+from polyroute.dialects import drawn, jsontools
 from polyroute.dialects.asking import leave_out, unsupported
 from polyroute.dialects.bedrock import blocks
 from polyroute.dialects.bedrock.blocks import Block, Names
@@ -127,7 +127,7 @@ class RequestWriter:
         """System blocks, and messages in which the two roles alternate."""
         system: list[Block] = []
         turns: list[tuple[str, list[Block]]] = []
-        for number, message in enumerate(self._request.messages):
+        for number, message in enumerate(drawn.shown_by_users(self._request.messages, self.dropped)):
             where = f"messages[{number}]"
             if message.role in _SYSTEM:
                 system += self._system(message, where)

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Message, Part, ToolChoice
-from polyroute.dialects import jsontools
+from polyroute.dialects import drawn, jsontools
 from polyroute.dialects.asking import (
     Calls,
     function_of,
@@ -50,7 +50,8 @@ class Writer:
     def body(self, *, model: str, stream: bool) -> tuple[bytes, list[str]]:
         """The request, and the parameters that were left out."""
         request = self._request
-        messages = [written for message in request.messages for written in self._message(message)]
+        shown = drawn.shown_by_users(request.messages, self._dropped)
+        messages = [written for message in shown for written in self._message(message)]
         out: dict[str, Any] = {"model": model, "messages": messages, "stream": stream}
         self._tools(out)
         if request.HasField("max_output_tokens"):

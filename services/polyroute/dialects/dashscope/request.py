@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Message, Part, ToolChoice
-from polyroute.dialects import jsontools
+from polyroute.dialects import drawn, jsontools
 from polyroute.dialects.asking import (
     Calls,
     function_of,
@@ -64,7 +64,8 @@ class Writer:
 
     def body(self, *, model: str, stream: bool) -> tuple[bytes, list[str]]:
         """The request, and the parameters that were left out."""
-        messages = [written for message in self._request.messages for written in self._message(message)]
+        shown = drawn.shown_by_users(self._request.messages, self._dropped)
+        messages = [written for message in shown for written in self._message(message)]
         parameters: dict[str, Any] = {"result_format": "message"}
         if stream:
             parameters["incremental_output"] = True  # else every event repeats the whole answer so far

@@ -5,15 +5,13 @@ from typing import Any, Final
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatResponse, Choice, Message, Part, VendorState
 from polyroute.dialects import jsontools
-from polyroute.dialects.asking import object_in, objects_in, text_of
-from polyroute.dialects.gemini.common import SIGNATURE, finish_word, signature_of, time_of, usage_json
-from polyroute.dialects.gemini.parts import arguments_of
+from polyroute.dialects.asking import object_in, text_of
+from polyroute.dialects.gemini.common import MESSAGE_MEMBERS, SIGNATURE, finish_word, signature_of, time_of, usage_json
+from polyroute.dialects.gemini.parts import arguments_of, own_part
 from polyroute.dialects.openai.parts import put_extras
 
 # Sound of this API when nothing says otherwise.
 AUDIO_TYPE: Final = "audio/L16;codec=pcm;rate=24000"
-# Members of a message that are no members of a content; see `stream_reader`.
-MESSAGE_MEMBERS: Final = frozenset({"parts", "audioMimeType", "mediaSignature"})
 # Log probabilities of this API, not those of another in whose form nobody here expects them.
 _LOGPROBS: Final = frozenset({"chosenCandidates", "topCandidates", "logProbabilitySum"})
 
@@ -65,14 +63,7 @@ def own_logprobs(raw: bytes) -> dict[str, Any]:
 def _write_content(message: Message) -> dict[str, Any]:
     kind = text_of(jsontools.loads(message.extensions.get("audioMimeType", b'""')))
     parts = [value for part in message.parts if (value := write_part(part, kind)) is not None]
-    media = [part for part in parts if "inlineData" in part]
-    if media and "mediaSignature" in message.extensions:
-        media[-1][SIGNATURE] = text_of(jsontools.loads(message.extensions["mediaSignature"]))
-    out: dict[str, Any] = {}
-    if "parts" in message.extensions:
-        parts += objects_in(jsontools.loads(message.extensions["parts"]))
-    if parts:
-        out["parts"] = parts
+    out: dict[str, Any] = {"parts": parts} if parts else {}
     put_extras(out, {name: raw for name, raw in message.extensions.items() if name not in MESSAGE_MEMBERS})
     return out
 
@@ -85,6 +76,8 @@ def write_part(part: Part, audio_type: str = "") -> dict[str, Any] | None:
             out = {"text": part.text.text}
         case "refusal":
             out = {"text": part.refusal.text}
+        case "reasoning" if (whole := own_part(part)) is not None:
+            return whole
         case "reasoning":
             out = {"text": part.reasoning.text, "thought": True}
         case "tool_call":

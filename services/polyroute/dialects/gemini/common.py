@@ -20,6 +20,10 @@ from polyroute.dialects.jsontools import invalid
 
 NAME: Final = "gemini.generate"
 SIGNATURE: Final = "thoughtSignature"
+# Kind of a state that is a whole part of a kind that the contract does not know (code that ran at the vendor).
+PART: Final = "part"
+# Members of a message that are no members of a content; see `stream_reader`.
+MESSAGE_MEMBERS: Final = frozenset({"audioMimeType", "annotations"})
 
 # How a state of another dialect travels as a signature: base64 of this word and of JSON. A client that sends back what
 # it got returns it intact, be it in the other alphabet of base64, in which these letters are the same.

@@ -9,7 +9,7 @@ from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Media, Part
 from polyroute.dialects import jsontools
 from polyroute.dialects.asking import objects_in, put_extensions, unsupported
-from polyroute.dialects.gemini.common import NAME, SIGNATURE, camel, decoded, loads, state_of
+from polyroute.dialects.gemini.common import NAME, PART, SIGNATURE, camel, decoded, loads, state_of
 from polyroute.dialects.jsontools import invalid
 
 # Ids of calls that came without one: they tie calls to results in the contract and are not sent to this API again.
@@ -282,4 +282,16 @@ def arguments_of(text: str) -> Mapping[str, Any]:
 
 def own_signature(part: Part) -> str:
     """The signature of a part when this dialect made it; empty otherwise."""
-    return part.state.data.decode("utf-8", "replace") if part.state.dialect == NAME else ""
+    own = part.state.dialect == NAME and part.state.kind != PART
+    return part.state.data.decode("utf-8", "replace") if own else ""
+
+
+def own_part(part: Part) -> dict[str, Any] | None:
+    """The part that a state of this dialect holds whole; None for any other state."""
+    if part.state.dialect != NAME or part.state.kind != PART:
+        return None
+    try:
+        value = loads(part.state.data)
+    except ValueError:  # it came back damaged: nobody could read it
+        return None
+    return value if isinstance(value, dict) else None

@@ -18,7 +18,7 @@ from polyroute.dialects.asking import (
     unsupported,
 )
 from polyroute.dialects.gemini import parts
-from polyroute.dialects.gemini.common import NAME, SIGNATURE
+from polyroute.dialects.gemini.common import MESSAGE_MEMBERS, NAME, SIGNATURE
 from polyroute.dialects.gemini.schema import from_json_schema
 
 _SAMPLING: Final = {
@@ -61,9 +61,9 @@ class Options:
         thinking: Effort is told as a `level` (models of the third generation on) or as a `budget` of tokens (before).
         least_level: The lowest level that is taken; some models do not know MINIMAL.
         json_schema: JSON Schema is taken as it is; otherwise it is rewritten into the API's own `Schema`.
-        unsigned_calls: Stands for the signature of calls that another vendor's model made, or that a client kept
-            without: models of the third generation on refuse a history without signatures and document this word.
-            Empty where signatures are not demanded.
+        unsigned_calls: Stands for the signature of calls and pictures that another vendor's model made, or that a
+            client kept without: models of the third generation on refuse a history without signatures and document
+            this word. Empty where signatures are not demanded.
     """
 
     thinking: Literal["level", "budget"] = "level"
@@ -133,7 +133,7 @@ class Contents:
         else:
             content = {"role": role, "parts": written}
             self._contents.append(content)
-        extensions = {name: raw for name, raw in message.extensions.items() if name != "parts"}
+        extensions = {name: raw for name, raw in message.extensions.items() if name not in MESSAGE_MEMBERS}
         put_extensions(extensions, content, self._dropped, own=self._own, where="messages.")
 
     def members(self) -> dict[str, Any]:
@@ -147,10 +147,14 @@ class Contents:
         return out | ({"systemInstruction": {"parts": self._system}} if self._system else {})
 
     def _sign(self, content: dict[str, Any]) -> None:
-        """Marks the first of the calls of one turn when none is signed; the others follow it."""
+        """Marks the first of the calls of one turn when none is signed, as the others follow it; and every picture."""
         calls = [part for part in content["parts"] if "functionCall" in part]
         if calls and self._options.unsigned_calls and not any(SIGNATURE in part for part in calls):
             calls[0][SIGNATURE] = self._options.unsigned_calls
+        if content["role"] == "model" and self._options.unsigned_calls:
+            for part in content["parts"]:
+                if "inlineData" in part:
+                    part.setdefault(SIGNATURE, self._options.unsigned_calls)
 
     def _parts(self, message: Message, where: str) -> list[dict[str, Any]]:
         written = []
@@ -158,8 +162,6 @@ class Contents:
             value = self._part(part, f"{where}.parts[{number}]")
             if value:
                 written.append(value)
-        if self._own and "parts" in message.extensions:  # of an answer that is sent back
-            written += objects_in(jsontools.loads(message.extensions["parts"]))
         return written
 
     def _part(self, part: Part, where: str) -> dict[str, Any]:
@@ -200,6 +202,9 @@ class Contents:
 
     def _reasoning(self, part: Part) -> dict[str, Any]:
         """Thoughts go back to this API only: it has no place for those of others."""
+        whole = parts.own_part(part)
+        if whole is not None:
+            return whole
         nobodys = self._own and part.reasoning.text and not part.HasField("state")
         if nobodys or part.state.dialect == NAME:
             return {"text": part.reasoning.text, "thought": True}

@@ -3,8 +3,8 @@
 Every event has the form of a whole answer. Finish reasons and usage come with several events, the last one standing,
 and content may follow them: so both are held back until the stream ends. There is no end marker.
 
-Parts of kinds that the contract does not know (code that ran at the vendor and what it gave) travel as the member
-`delta.parts`, which holds all that have come so far.
+A part of a kind that the contract does not know (code that ran at the vendor and what it gave) becomes reasoning
+without text whose state is the part: other dialects give it to their clients sealed, and it returns with the turn.
 """
 
 from dataclasses import dataclass, field
@@ -13,11 +13,14 @@ from typing import Any, Final
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, ChatResponse, Usage
 from polyroute.api.errors.v1 import errors_pb2
-from polyroute.dialects import jsontools
+from polyroute.dialects import jsontools, states
 from polyroute.dialects.asking import WRONG_TYPES, bad_answer, object_in, objects_in, text_of
 from polyroute.dialects.dialect import BrokenStreamError, SseEvent
 from polyroute.dialects.events import assemble
+from polyroute.dialects.gemini import grounding
 from polyroute.dialects.gemini.common import (
+    NAME,
+    PART,
     SIGNATURE,
     better_finish,
     decoded,
@@ -58,7 +61,8 @@ class _Choice:
     finish: str = ""
     calls: int = 0
     open_call: _OpenCall | None = None
-    parts: list[Any] = field(default_factory=list)  # of kinds that the contract does not know
+    thinking: bool = False  # the last part was a thought without a seal
+    said: list[str] = field(default_factory=list)
 
 
 def chunks_of(data: bytes) -> list[dict[str, Any]]:
@@ -138,7 +142,7 @@ class GeminiReader:
         if not choices or not all(choice.finish or self._blocked for choice in choices):
             if not whole:
                 raise truncated()
-            if not any(choice.finish or choice.parts or choice.calls or self._spoke(choice) for choice in choices):
+            if not any(choice.finish or choice.calls or self._spoke(choice) for choice in choices):
                 raise bad_answer("the provider's answer has no candidates")
         self._closed = True
         out: list[ChatEvent] = []
@@ -201,6 +205,10 @@ class GeminiReader:
             out.append(ChatEvent(choice=index, logprobs=jsontools.dumps(value["logprobsResult"])))
         if is_finish(value.get("finishReason")):
             choice.finish = better_finish(choice.finish, value["finishReason"])
+        if "groundingMetadata" in value:
+            cited = grounding.citations(value["groundingMetadata"], "".join(choice.said))
+            if cited:
+                self._member("delta.annotations", jsontools.dumps(cited), out[before:], index)
         self._members(value, _CANDIDATE_MEMBERS, "choice.", out[before:], index)
         self._members(content, _CONTENT_MEMBERS, "delta.", out[before:], index)
 
@@ -237,7 +245,7 @@ class GeminiReader:
         elif isinstance(part.get("inlineData"), dict) and not part.get("thought"):
             self._media(part, signature, choice, out)
         elif not text and part.keys() - _TEXT_MEMBERS:
-            self._unknown(part, choice, out)
+            _seal(part, choice, out)
         elif text or signature:
             out.append(self._text(part, text, signature, choice))
 
@@ -245,20 +253,18 @@ class GeminiReader:
         event = ChatEvent(choice=choice.index)
         step = event.reasoning if part.get("thought") is True else event.text
         step.text = text
+        choice.thinking = False
         if isinstance(step, pb.ReasoningDelta):
             step.summary = True  # what is shown of thoughts
+            choice.thinking = not signature
+        else:
+            choice.said.append(text)
         if signature:
             step.state.CopyFrom(state_of(signature))
         for member, item in part.items():
             if member not in _TEXT_MEMBERS and item is not None:
                 event.extensions[f"delta.{member}"] = jsontools.dumps(item)
         return event
-
-    def _unknown(self, part: dict[str, Any], choice: _Choice, out: list[ChatEvent]) -> None:
-        choice.parts.append(part)
-        event = ChatEvent(choice=choice.index, text=pb.TextDelta())
-        event.extensions["delta.parts"] = jsontools.dumps(choice.parts)
-        out.append(event)
 
     def _media(self, part: dict[str, Any], signature: str, choice: _Choice, out: list[ChatEvent]) -> None:
         """A picture or sound that was made; anything else is a part of an unknown kind."""
@@ -270,15 +276,16 @@ class GeminiReader:
             raise bad_answer("the media in the provider's answer is not base64") from None
         event = ChatEvent(choice=choice.index)
         if not data or not kind.startswith(("image/", "audio/")) or part.keys() - _MEDIA_MEMBERS:
-            self._unknown(part, choice, out)
+            _seal(part, choice, out)
             return
+        choice.thinking = False
         if kind.startswith("image/"):
             event.image.media.CopyFrom(pb.Media(data=data, media_type=kind))
         else:
             event.audio.data = data
             self._member("delta.audioMimeType", jsontools.dumps(kind), [event], choice.index)
         if signature:
-            event.extensions["delta.mediaSignature"] = jsontools.dumps(signature)
+            event.extensions[states.OF_PART] = states.packed(state_of(signature))
         out.append(event)
 
     def _call(
@@ -286,6 +293,7 @@ class GeminiReader:
     ) -> None:
         """A call, or a piece of one: the first has the name, the last does not say that it goes on."""
         name = text_of(value.get("name"))
+        choice.thinking = False
         if name:
             self._close_call(choice, out)
             event = self._new_call(value, name, choice)
@@ -325,3 +333,13 @@ class GeminiReader:
         choice.open_call = None
         step = pb.ToolCallDelta(index=call.index, arguments=call.arguments.text())
         out.append(ChatEvent(choice=choice.index, tool_call=step))
+
+
+def _seal(part: dict[str, Any], choice: _Choice, out: list[ChatEvent]) -> None:
+    """Keeps a part of an unknown kind whole; a thought before it ends here, for steps without a seal run together."""
+    if choice.thinking:
+        ended = pb.VendorState(dialect=NAME, kind=SIGNATURE)
+        out.append(ChatEvent(choice=choice.index, reasoning=pb.ReasoningDelta(state=ended)))
+    choice.thinking = False
+    whole = pb.VendorState(dialect=NAME, kind=PART, data=jsontools.dumps(part))
+    out.append(ChatEvent(choice=choice.index, reasoning=pb.ReasoningDelta(state=whole)))

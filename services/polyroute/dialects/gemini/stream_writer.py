@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, Part, ToolCall
-from polyroute.dialects import jsontools, sse
-from polyroute.dialects.asking import object_in, objects_in, text_of
-from polyroute.dialects.gemini.answer import MESSAGE_MEMBERS, own_logprobs, write_part
-from polyroute.dialects.gemini.common import SIGNATURE, finish_word, time_of, usage_json
+from polyroute.dialects import jsontools, sse, states
+from polyroute.dialects.asking import object_in, text_of
+from polyroute.dialects.gemini.answer import own_logprobs, write_part
+from polyroute.dialects.gemini.common import MESSAGE_MEMBERS, finish_word, time_of, usage_json
 from polyroute.dialects.openai.parts import put_extras
 
-_LEVELS: Final = ("choice.", "delta.", "tool_call.")
+_LEVELS: Final = ("choice.", "delta.", "tool_call.", "part.")
 
 
 @dataclass(slots=True)
@@ -22,7 +22,6 @@ class _Choice:
     """One answer as it was written so far."""
 
     calls: dict[int, Part] = field(default_factory=dict)  # under way, by their index
-    parts: int = 0  # of unknown kinds that have been written
     audio_type: str = ""
     finish: str = ""
 
@@ -137,18 +136,11 @@ class GeminiWriter:
         out.append(chunk)
 
     def _parts(self, event: ChatEvent, kind: str, choice: _Choice) -> list[dict[str, Any]]:
-        """The parts of a step, those of kinds that the contract does not know included."""
+        """The parts of a step: one or none."""
         if "delta.audioMimeType" in event.extensions:
             choice.audio_type = text_of(jsontools.loads(event.extensions["delta.audioMimeType"]))
         value = write_part(_part_of(event, kind), choice.audio_type)
-        parts = [value] if value is not None else []
-        if parts and "delta.mediaSignature" in event.extensions:
-            parts[0][SIGNATURE] = text_of(jsontools.loads(event.extensions["delta.mediaSignature"]))
-        if "delta.parts" in event.extensions:
-            known = objects_in(jsontools.loads(event.extensions["delta.parts"]))
-            parts += known[choice.parts :]
-            choice.parts = max(choice.parts, len(known))
-        return parts
+        return [value] if value is not None else []
 
 
 def _part_of(event: ChatEvent, kind: str) -> Part:
@@ -170,6 +162,9 @@ def _part_of(event: ChatEvent, kind: str) -> Part:
                 part.audio.media.data = event.audio.data
         case "image":
             part.image.CopyFrom(event.image)
+    state = states.unpacked(event.extensions[states.OF_PART]) if states.OF_PART in event.extensions else None
+    if state:
+        part.state.CopyFrom(state)
     return part
 
 

@@ -1,6 +1,5 @@
 """`openai.chat` answers: JSON into choices, and choices into JSON."""
 
-from collections.abc import MutableMapping
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
@@ -117,7 +116,7 @@ def _read_message(value: dict[str, Any], message: Message, response: ChatRespons
         message.parts.append(Part(refusal=pb.RefusalPart(text=value["refusal"])))
     if isinstance(value.get("audio"), dict) and any(value["audio"].values()):
         message.parts.append(Part(audio=_read_audio(value["audio"])))
-    message.parts.extend(pictures_in(value.get("images"), message.extensions))
+    message.parts.extend(parts.pictures_in(value.get("images"), message.extensions))
     calls = [call for call in value.get("tool_calls") or () if isinstance(call, dict)]
     legacy = value.get("function_call")
     if isinstance(legacy, dict) and legacy.get("name") and not calls:
@@ -130,15 +129,6 @@ def _read_message(value: dict[str, Any], message: Message, response: ChatRespons
         message.parts.append(part)
     for name, raw in parts.extras(value, MESSAGE_MEMBERS).items():
         message.extensions[name] = raw
-
-
-def pictures_in(images: object, extensions: MutableMapping[str, bytes]) -> list[Part]:
-    """The pictures in `images`; what cannot be read as such becomes the extension of that name."""
-    try:
-        return parts.read_images(images, "images")
-    except MeshError:
-        extensions["images"] = jsontools.dumps(images)
-        return []
 
 
 def read_content(content: object) -> tuple[list[Part], list[Any]]:
@@ -202,11 +192,15 @@ def _write_choice(choice: Choice) -> dict[str, Any]:
 
 
 def _write_message(message: Message) -> dict[str, Any]:
+    if len(message.parts) == 1 and message.parts[0].HasField("text"):  # which most are
+        out: dict[str, Any] = {"role": "assistant", "content": message.parts[0].text.text, "refusal": None}
+        parts.put_extras(out, message.extensions)
+        return out
     texts = [part.text.text for part in message.parts if part.HasField("text")]
     refusals = [part.refusal.text for part in message.parts if part.HasField("refusal")]
     reasoning = [part for part in message.parts if part.HasField("reasoning")]
     calls = [parts.write_call(part) for part in message.parts if part.HasField("tool_call")]
-    out: dict[str, Any] = {
+    out = {
         "role": "assistant",
         "content": "".join(texts) if texts or not (calls or refusals) else None,
         "refusal": "".join(refusals) or None,
@@ -219,9 +213,12 @@ def _write_message(message: Message) -> dict[str, Any]:
         out["reasoning_details"] = details
     if calls:
         out["tool_calls"] = calls
-    pictures = [part.image for part in message.parts if part.HasField("image")]
+    pictures = [part for part in message.parts if part.HasField("image")]
     if pictures:
-        out["images"] = [parts.write_image(picture, number) for number, picture in enumerate(pictures)]
+        out["images"] = [
+            parts.write_image(part.image, number, part.state if part.HasField("state") else None)
+            for number, part in enumerate(pictures)
+        ]
     for part in message.parts:
         if part.HasField("audio"):
             out["audio"] = _write_audio(part.audio)

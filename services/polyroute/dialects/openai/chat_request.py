@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Message, Part, Tool
-from polyroute.dialects import foreign, jsontools
+from polyroute.dialects import drawn, foreign, jsontools
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai import parts
 from polyroute.dialects.openai.common import CHAT, made_call_id
@@ -25,10 +25,22 @@ _ROLE_NAMES: Final = {
     pb.ROLE_ASSISTANT: "assistant",
     pb.ROLE_TOOL: "tool",
 }
+_IMAGES: Final = "images"
 _REASONING: Final = ("reasoning_content", "reasoning", "reasoning_details")
 _ALONE: Final = 2  # members of a message that has its role and its content only
 _MESSAGE_MEMBERS: Final = frozenset(
-    {"role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "audio", *_REASONING}
+    {
+        "role",
+        "content",
+        "name",
+        "tool_calls",
+        "tool_call_id",
+        "function_call",
+        "refusal",
+        "audio",
+        "images",
+        *_REASONING,
+    }
 )
 _SAMPLING: Final = (
     "temperature",
@@ -87,7 +99,8 @@ class Options:
             Entries of `reasoning_details` go back in any case: a vendor that made them expects them.
         tool_images: It takes pictures in tool results; otherwise they follow in a message of the user.
         stream_usage: It knows `stream_options`.
-        accepts: Members beyond the standard that it takes: `top_k`, `reasoning`, `cache_control`.
+        accepts: Members beyond the standard that it takes: `top_k`, `reasoning`, `cache_control`; `images` for pictures
+            in turns of the assistant, which otherwise the user shows.
     """
 
     max_tokens_member: str = "max_tokens"
@@ -200,6 +213,8 @@ def _read_assistant(value: dict[str, Any], message: Message) -> None:
         message.parts.append(Part(refusal=pb.RefusalPart(text=value["refusal"])))
     if isinstance(value.get("audio"), dict):
         message.parts.append(Part(audio=pb.AudioPart(id=value["audio"].get("id") or "")))
+    if value.get("images"):
+        message.parts.extend(parts.pictures_in(value["images"], message.extensions))
     for call in value.get("tool_calls") or ():
         message.parts.append(parts.read_call(call))
     if isinstance(value.get("function_call"), dict):
@@ -275,6 +290,8 @@ def _read_format(value: Any, request: ChatRequest) -> None:
 
 
 def _read_reasoning(value: dict[str, Any], request: ChatRequest) -> None:
+    if "reasoning" not in value and "reasoning_effort" not in value:
+        return
     options = value.get("reasoning")
     given = dict(options) if isinstance(options, dict) else {}
     effort = value.get("reasoning_effort") or given.get("effort")
@@ -296,7 +313,8 @@ def write_request(
     dropped: list[str] = []
     if not own:
         request, dropped = foreign.stripped(request, options.accepts)
-    out: dict[str, Any] = {"model": model, "messages": _write_messages(request.messages, options, dropped)}
+    said = request.messages if _IMAGES in options.accepts else drawn.shown_by_users(request.messages, dropped)
+    out: dict[str, Any] = {"model": model, "messages": _write_messages(said, options, dropped)}
     if request.tools:
         out["tools"] = [_write_tool(tool) for tool in request.tools]
     if request.HasField("tool_choice"):
@@ -366,7 +384,8 @@ def _write_message(
     out: dict[str, Any] = {"role": role}
     if message.name:
         out["name"] = message.name
-    shown = [part for part in content if part.WhichOneof("part") in ("text", "image", "file") or _is_sound(part)]
+    kinds = ("text", "file") if message.role == pb.ROLE_ASSISTANT else ("text", "image", "file")
+    shown = [part for part in content if part.WhichOneof("part") in kinds or _is_sound(part)]
     out["content"] = _write_content(shown)
     if message.role == pb.ROLE_ASSISTANT:
         _write_assistant(content, out, options, dropped)
@@ -399,6 +418,9 @@ def _write_assistant(content: list[Part], out: dict[str, Any], options: Options,
         out[options.reasoning_member] = text
     elif reasoning and not details:
         dropped.append("messages.reasoning")
+    pictures = [part.image for part in content if part.HasField("image")]
+    if pictures:
+        out[_IMAGES] = [parts.write_image(picture, number) for number, picture in enumerate(pictures)]
     for part in content:
         if part.HasField("refusal"):
             out["refusal"] = part.refusal.text

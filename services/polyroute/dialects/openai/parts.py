@@ -1,13 +1,14 @@
 """Pieces of messages between JSON of the `openai.*` dialects and the contract."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Media, Part, ToolCall, ToolKind, VendorState
-from polyroute.dialects import jsontools
+from polyroute.dialects import jsontools, states
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai.common import CHAT
+from polyroute.mesh.errors import MeshError
 
 # How a state of another dialect travels through this one: a client that sends back what it got returns it intact.
 _CARRIED: Final = "polyroute.v1"
@@ -24,6 +25,8 @@ def extras(value: Mapping[str, Any], known: Iterable[str]) -> dict[str, bytes]:
 
 def put_extras(target: dict[str, Any], extensions: Mapping[str, bytes]) -> None:
     """Adds extensions to a JSON object, never over what it has."""
+    if not extensions:  # most have none
+        return
     for name, raw in extensions.items():
         if name not in target:
             target[name] = jsontools.loads(raw)
@@ -169,12 +172,26 @@ def read_images(value: object, where: str) -> list[Part]:
 def _picture(entry: object, where: str) -> Part:
     if not isinstance(entry, dict) or not entry.get("image_url"):
         raise invalid("an entry is no picture", where)
-    return _read_media("image_url", entry, where)
+    part = _read_media("image_url", entry, where)
+    state = carried_state(entry.get("extra_content"))
+    if state:
+        part.state.CopyFrom(state)
+    return part
 
 
-def write_image(image: pb.ImagePart, index: int) -> dict[str, Any]:
-    """An entry of `images`."""
-    return {"type": "image_url", "index": index, "image_url": {"url": media_url(image.media, "image/png")}}
+def pictures_in(images: object, extensions: MutableMapping[str, bytes]) -> list[Part]:
+    """The pictures in `images`; what cannot be read as such becomes the extension of that name."""
+    try:
+        return read_images(images, "images")
+    except MeshError:
+        extensions["images"] = jsontools.dumps(images)
+        return []
+
+
+def write_image(image: pb.ImagePart, index: int, state: VendorState | None = None) -> dict[str, Any]:
+    """An entry of `images`, with the picture's state where a client is to send it back."""
+    out = {"type": "image_url", "index": index, "image_url": {"url": media_url(image.media, "image/png")}}
+    return out | {"extra_content": carry_state(state)} if state else out
 
 
 def _file(file: pb.FilePart) -> dict[str, Any]:
@@ -239,7 +256,7 @@ def carried_state(extra_content: object) -> VendorState | None:
         return None
     ours = extra_content.get("polyroute")
     if isinstance(ours, dict):
-        return _state_from(ours)
+        return states.from_json(ours)
     return VendorState(dialect=CHAT, kind="extra_content", data=jsontools.dumps(extra_content))
 
 
@@ -247,24 +264,7 @@ def carry_state(state: VendorState) -> Any:
     """`extra_content` for a state; see `carried_state`."""
     if state.dialect == CHAT and state.kind == "extra_content":
         return jsontools.loads(state.data)
-    return {"polyroute": _state_json(state)}
-
-
-def _state_json(state: VendorState) -> dict[str, str]:
-    return {"dialect": state.dialect, "kind": state.kind, "data": jsontools.packed(state.data)}
-
-
-def _state_from(value: Mapping[str, Any]) -> VendorState | None:
-    try:
-        data = jsontools.unpacked(value.get("data") or "")
-    except (ValueError, TypeError):
-        return None
-    dialect, kind = value.get("dialect"), value.get("kind")
-    return (
-        VendorState(dialect=dialect, kind=kind, data=data)
-        if isinstance(dialect, str) and isinstance(kind, str)
-        else None
-    )
+    return {"polyroute": states.as_json(state)}
 
 
 def read_detail(detail: Mapping[str, Any]) -> Part:
@@ -274,7 +274,7 @@ def read_detail(detail: Mapping[str, Any]) -> Part:
     text = detail.get("summary" if summary else "text")
     part = Part(reasoning=pb.ReasoningPart(text=text if isinstance(text, str) else "", summary=summary))
     if detail.get("format") == _CARRIED:
-        state = _state_from(detail)
+        state = states.from_json(detail)
         part.reasoning.redacted = bool(detail.get("redacted"))
         if state:
             part.state.CopyFrom(state)
@@ -296,7 +296,7 @@ def write_detail(part: Part) -> dict[str, Any] | None:
             out["summary" if reasoning.summary else "text"] = reasoning.text
         return out
     out = {"type": "reasoning.summary" if reasoning.summary else "reasoning.text", "format": _CARRIED}
-    out |= _state_json(part.state)
+    out |= states.as_json(part.state)
     if reasoning.redacted:
         out["redacted"] = True
     if reasoning.text:

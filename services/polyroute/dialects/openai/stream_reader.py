@@ -10,7 +10,7 @@ from typing import Any, Final
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, Part, Usage
 from polyroute.api.errors.v1 import errors_pb2
-from polyroute.dialects import faults, jsontools, sse
+from polyroute.dialects import faults, jsontools, sse, states
 from polyroute.dialects.dialect import BrokenStreamError, SseEvent
 from polyroute.dialects.events import text_step
 from polyroute.dialects.openai import parts
@@ -19,7 +19,6 @@ from polyroute.dialects.openai.chat_answer import (
     MESSAGE_MEMBERS,
     audio_bytes,
     bad_answer,
-    pictures_in,
     read_content,
     says_something,
     seconds_of,
@@ -251,7 +250,11 @@ class OpenAIReader:
 
     def _images(self, value: object, choice: _Choice, out: list[ChatEvent]) -> None:
         unread: dict[str, bytes] = {}
-        out += [ChatEvent(choice=choice.index, image=part.image) for part in pictures_in(value, unread)]
+        for part in parts.pictures_in(value, unread):
+            event = ChatEvent(choice=choice.index, image=part.image)
+            if part.HasField("state"):
+                event.extensions[states.OF_PART] = states.packed(part.state)
+            out.append(event)
         for name, raw in unread.items():
             self._member(f"{choice.index}.delta.{name}", f"delta.{name}", raw, out[-1:])
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, Part
-from polyroute.dialects import jsontools, sse
+from polyroute.dialects import jsontools, sse, states
 from polyroute.dialects.openai import parts
 from polyroute.dialects.openai.common import create_time, finish_word, usage_json
 
-_LEVELS: Final = ("choice.", "delta.", "tool_call.")
+_LEVELS: Final = ("choice.", "delta.", "tool_call.", "part.")
 
 
 class OpenAIWriter:
@@ -89,7 +89,8 @@ class OpenAIWriter:
     def _image(self, event: ChatEvent) -> dict[str, Any]:
         number = self._pictures.get(event.choice, 0)
         self._pictures[event.choice] = number + 1
-        return {"images": [parts.write_image(event.image, number)]}
+        state = states.unpacked(event.extensions[states.OF_PART]) if states.OF_PART in event.extensions else None
+        return {"images": [parts.write_image(event.image, number, state)]}
 
     def _tool_call(self, event: ChatEvent) -> dict[str, Any]:
         step = event.tool_call

@@ -92,12 +92,14 @@ def state_of(kind: str, data: Mapping[str, Any]) -> VendorState:
 
 
 def carry(part: Part) -> str:
-    """`encrypted_content` that holds another dialect's state, and what it belongs to: reasoning, a text or a call."""
+    """`encrypted_content` with another dialect's state, and what that belongs to: reasoning, text, picture or call."""
     kept = Part(state=part.state)
     if part.HasField("tool_call"):
         kept.tool_call.id = part.tool_call.id
     elif part.HasField("text"):
         kept.text.SetInParent()
+    elif part.HasField("image"):
+        kept.image.SetInParent()
     else:
         kept.reasoning.redacted = part.reasoning.redacted
     return _CARRIED + jsontools.packed(kept.SerializeToString())

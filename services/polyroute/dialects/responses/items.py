@@ -30,6 +30,7 @@ REASONING: Final = "reasoning"
 IMAGE: Final = "image_generation_call"
 # Kind of a state that stands for one entry of a message's `content` instead of for an item.
 CONTENT_PART: Final = "content_part"
+SOUND: Final = "output_audio"  # kind of an entry of a message's `content`
 
 _CONTENT: Final = {"text": "text", "output_text": "text", "input_text": "text", "refusal": "refusal"}
 # Lists that say nothing when they are empty.
@@ -99,12 +100,32 @@ def read_content_part(entry: Mapping[str, Any]) -> Part:
         return Part(text=pb.TextPart(text=text_of(entry.get("text"))))
     if kind == "refusal":
         return Part(refusal=pb.RefusalPart(text=text_of(entry.get("refusal"))))
+    sound = sound_of(entry) if entry.get("type") == SOUND else None
+    if sound:
+        return Part(audio=sound)
     return Part(reasoning=pb.ReasoningPart(), state=state_of(CONTENT_PART, dict(entry)))
 
 
 def is_opaque_entry(entry: Mapping[str, Any]) -> bool:
     """Whether an entry of the `content` of a message is of a type that the contract does not model."""
     return text_of(entry.get("type")) not in {*_CONTENT, "reasoning_text"}
+
+
+def sound_of(entry: Mapping[str, Any]) -> pb.AudioPart | None:
+    """Sound that a model made, with its transcript; None when the entry holds neither."""
+    try:
+        data = jsontools.unpacked(text_of(entry.get("data")))
+    except ValueError:
+        return None
+    sound = pb.AudioPart(transcript=text_of(entry.get("transcript")))
+    if data:
+        sound.media.data = data
+    return sound if data or sound.transcript else None
+
+
+def sound_entry(sound: pb.AudioPart) -> dict[str, str]:
+    """The entry of `content` for sound."""
+    return {"type": SOUND, "data": jsontools.packed(sound.media.data), "transcript": sound.transcript}
 
 
 def read_call(item: Mapping[str, Any], seed: object) -> Part:

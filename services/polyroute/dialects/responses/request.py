@@ -159,7 +159,7 @@ def _read_turn(value: Mapping[str, Any], kind: str, number: int, out: list[Messa
 
 
 def _give_back(kept: Part, out: list[Message]) -> None:
-    """Gives a text or a call of an earlier turn its state back."""
+    """Gives a text, a picture or a call of an earlier turn its state back."""
     for message in reversed(out):
         for part in reversed(message.parts):
             if kept.HasField("tool_call") and part.tool_call.id != kept.tool_call.id:

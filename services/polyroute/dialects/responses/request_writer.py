@@ -6,13 +6,13 @@ items by ids alone (https://developers.openai.com/docs/guides/reasoning), so onl
 that came in another dialect has nothing of this one but state which that dialect carried for its client.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Message, Part
-from polyroute.dialects import jsontools
+from polyroute.dialects import drawn, jsontools
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai import parts
 from polyroute.dialects.openai.common import CHAT
@@ -103,9 +103,10 @@ def write_request(
 
 def _write(request: ChatRequest, writing: _Writing, *, model: str, stream: bool) -> dict[str, Any]:
     out: dict[str, Any] = {"model": model}
-    out["input"] = [
-        item for message in _without_instructions(request, writing, out) for item in _items(message, writing)
-    ]
+    said = _without_instructions(request, writing, out)
+    if not writing.exact:
+        said = drawn.shown_by_users(said, writing.dropped, own=RESPONSES)
+    out["input"] = [item for message in said for item in _items(message, writing)]
     listed = tools.write_tools(request, writing.dropped, foreign=writing.foreign)
     if listed:
         out["tools"] = listed
@@ -130,7 +131,7 @@ def _write(request: ChatRequest, writing: _Writing, *, model: str, stream: bool)
     return out
 
 
-def _without_instructions(request: ChatRequest, writing: _Writing, out: dict[str, Any]) -> list[Message]:
+def _without_instructions(request: ChatRequest, writing: _Writing, out: dict[str, Any]) -> Sequence[Message]:
     """The messages but for those that make `instructions`, which this sets."""
     messages = list(request.messages)
     given: list[str] = []
@@ -273,6 +274,8 @@ def _entry(part: Part, writing: _Writing) -> dict[str, Any]:
             return {"type": "refusal", "refusal": part.refusal.text}
         case "reasoning":
             return items.opaque_item(part)
+        case "audio" if writing.exact and part.audio.HasField("media"):
+            return items.sound_entry(part.audio)
         case "audio" if part.audio.transcript:
             return {"type": "output_text", "text": part.audio.transcript}
         case kind:

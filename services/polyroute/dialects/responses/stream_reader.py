@@ -99,6 +99,8 @@ class ResponsesReader:
         self._calls = 0
         self._items: dict[int, _Item] = {}
         self._cited: list[dict[str, Any]] = []
+        self._heard = False  # sound has come in pieces
+        self._heard_words = False  # and its transcript
         self._out: list[ChatEvent] = []
         self._handlers: Final[Mapping[str, Callable[[dict[str, Any]], None]]] = {
             "response.output_item.added": self._added,
@@ -106,6 +108,8 @@ class ResponsesReader:
             "response.content_part.added": self._entry,
             "response.content_part.done": self._entry_done,
             "response.output_text.annotation.added": self._annotation,
+            "response.audio.delta": self._hear,
+            "response.audio.transcript.delta": self._hear_words,
         }
 
     def feed(self, events: list[SseEvent]) -> list[ChatEvent]:
@@ -283,14 +287,43 @@ class ResponsesReader:
             self._entry(event)
 
     def _say_entry(self, item: _Item, index: int, part: Mapping[str, Any]) -> None:
-        """An entry of `content` that the contract does not model, once."""
+        """An entry of `content` that is no text: sound, or one that the contract does not model; once."""
         key = ("other", index)
         if item.kind != "message" or key in item.said:
             return
         self._seal_text(item, {"id": item.item.get("id")})
         item.said[key] = []
         item.last = key
-        self._out.append(ChatEvent(reasoning=pb.ReasoningDelta(state=items.read_content_part(part).state)))
+        told = items.read_content_part(part)
+        if told.HasField("audio"):
+            self._sound(told.audio)
+        else:
+            self._out.append(ChatEvent(reasoning=pb.ReasoningDelta(state=told.state)))
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        """A piece of sound; its events name no item."""
+        data = jsontools.unpacked(text_of(event.get("delta")))
+        if data:
+            self._heard = True
+            self._out.append(ChatEvent(audio=pb.AudioDelta(data=data)))
+
+    def _hear_words(self, event: dict[str, Any]) -> None:
+        """A piece of what is said."""
+        words = text_of(event.get("delta"))
+        if words:
+            self._heard_words = True
+            self._out.append(ChatEvent(audio=pb.AudioDelta(transcript=words)))
+
+    def _sound(self, whole: pb.AudioPart) -> None:
+        """Says of whole sound what has not come in pieces."""
+        step = pb.AudioDelta()
+        if not self._heard:
+            step.data = whole.media.data
+        if not self._heard_words:
+            step.transcript = whole.transcript
+        self._heard = self._heard_words = False
+        if step.data or step.transcript:
+            self._out.append(ChatEvent(audio=step))
 
     def _annotation(self, event: dict[str, Any]) -> None:
         item = self._find(event, "message")
@@ -336,7 +369,10 @@ class ResponsesReader:
         if isinstance(content, str):
             content = [{"type": "output_text", "text": content}]
         entries = [(items.read_content_part(entry), entry) for entry in objects(content)]
-        places = ["other" if part.HasField("state") else part.WhichOneof("part") or "" for part, _ in entries]
+        places = [
+            "other" if part.HasField("state") or part.HasField("audio") else part.WhichOneof("part") or ""
+            for part, _ in entries
+        ]
         keys = _keys(places, item)
         for key, (part, entry) in zip(keys, entries, strict=True):
             if part.HasField("text"):
@@ -426,6 +462,11 @@ class ResponsesReader:
         if (names - {None, ""}) & {_id_of(whole), whole.get("call_id")}:
             return True
         return len(alike) >= sum(_kind_of(other) == kind for other in output)
+
+
+def _place_of(part: Part) -> str:
+    """Under which place an entry of a message was said."""
+    return "other" if part.HasField("state") or part.HasField("audio") else part.WhichOneof("part") or ""
 
 
 def _keys(places: list[str], item: _Item) -> list[tuple[str, int]]:

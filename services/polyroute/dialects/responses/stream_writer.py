@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, ChatResponse, Part, VendorState
-from polyroute.dialects import jsontools
+from polyroute.dialects import jsontools, states
 from polyroute.dialects.events import take_apart
 from polyroute.dialects.openai import parts
 from polyroute.dialects.openai.common import create_time
@@ -29,7 +29,7 @@ from polyroute.dialects.responses.common import (
 from polyroute.dialects.responses.drafts import ENTRIES, Call, Entry, OpenItem, call_event, index_of, part_event
 from polyroute.dialects.responses.envelope import envelope
 
-_LEVELS: Final = ("choice.", "delta.", "tool_call.")
+_LEVELS: Final = ("choice.", "delta.", "tool_call.", "part.")
 _PREFIXES: Final = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
 
 
@@ -98,6 +98,7 @@ class ResponsesWriter:
                 self._hear(event.audio)
             case "image":
                 self._draw(event.image)
+                self._carry_state(event)
             case "usage":
                 self._usage = event.usage
             case "finished":
@@ -371,6 +372,11 @@ class ResponsesWriter:
         }
         index = self._announce(whole)
         self._emit("response.output_item.done", output_index=index, item=whole)
+
+    def _carry_state(self, event: ChatEvent) -> None:
+        state = states.unpacked(event.extensions[states.OF_PART]) if states.OF_PART in event.extensions else None
+        if state:
+            self._carry(Part(image=pb.ImagePart(), state=state))
 
     def _close_open(self) -> None:
         opened, self._open = self._open, None

@@ -8,7 +8,7 @@ from google.protobuf.message import Message as Proto
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Part
-from polyroute.dialects import jsontools
+from polyroute.dialects import drawn, jsontools
 from polyroute.dialects.asking import Calls, json_of_callers, said, unsupported
 from polyroute.dialects.openai.parts import media_url
 from polyroute.dialects.xai.common import NAME, SEALED, SERVER_CALLS
@@ -64,7 +64,7 @@ class Writer:
         """The request, and the parameters that were left out."""
         request, out = self._request, self._out
         out.model, out.user = model, request.user
-        for message in request.messages:
+        for message in drawn.shown_by_users(request.messages, self._dropped):
             self._message(message)
         for tool in request.tools:
             self._tool(tool)

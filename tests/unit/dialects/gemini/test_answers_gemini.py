@@ -113,12 +113,13 @@ def test_sound_is_read_and_written() -> None:
 
 
 def test_pictures_of_thoughts_are_no_pictures_of_the_answer() -> None:
-    """They stay among the parts that the contract does not know."""
+    """They stay among the parts that the contract does not know, where they were."""
     thought = {"inlineData": {"mimeType": "image/png", "data": PIXEL}, "thought": True}
 
     response = DIALECT.read_answer(answer(thought, {"text": "x"}))
 
-    assert [thought] == json.loads(response.choices[0].message.extensions["parts"])
+    sealed = response.choices[0].message.parts[0]
+    assert ("part", thought) == (sealed.state.kind, json.loads(sealed.state.data))
     assert not any(part.HasField("image") for part in response.choices[0].message.parts)
 
 

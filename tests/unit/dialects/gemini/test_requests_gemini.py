@@ -352,18 +352,15 @@ def test_the_lowest_level_that_is_taken() -> None:
 
 
 def test_parts_of_an_answer_go_back() -> None:
-    """What the contract does not know of an answer returns with it, when the vendor speaks this format."""
-    answer = {
-        "candidates": [
-            {"content": {"parts": [{"text": "See"}, {"executableCode": {"code": "1"}}]}, "finishReason": "STOP"}
-        ]
-    }
+    """What the contract does not know of an answer returns with it, whatever the client's format was, in its place."""
+    parts = [{"text": "See"}, {"executableCode": {"code": "1"}}]
+    answer = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}
     message = DIALECT.read_answer(json.dumps(answer).encode()).choices[0].message
     chat = pb.ChatRequest(model="m", messages=[message])
 
     own, _ = DIALECT.write_request(chat, model="m", stream=False)
     foreign, dropped = DIALECT.write_request(chat, model="m", stream=False, source="openai.chat")
 
-    assert [{"text": "See"}, {"executableCode": {"code": "1"}}] == json.loads(own)["contents"][0]["parts"]
-    assert [{"text": "See"}] == json.loads(foreign)["contents"][0]["parts"]
+    assert parts == json.loads(own)["contents"][0]["parts"]
+    assert parts == json.loads(foreign)["contents"][0]["parts"]
     assert not dropped

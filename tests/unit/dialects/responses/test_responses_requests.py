@@ -415,13 +415,12 @@ def test_a_typed_callers_bytes_may_be_no_json() -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        pb.Part(image=pb.ImagePart(media=pb.Media(url="https://example.com/a.png"))),
         pb.Part(audio=pb.AudioPart(id="audio_1")),
         pb.Part(file=pb.FilePart(media=pb.Media(data=b"x"))),
     ],
 )
 def test_what_cannot_be_said_is_refused(part: pb.Part) -> None:
-    """Pictures, files and sound of the assistant have no place in this format: another deployment may know one."""
+    """Files and sound of the assistant have no place in this format: another deployment may know one."""
     request = pb.ChatRequest(model="m", messages=[pb.Message(role=pb.ROLE_ASSISTANT, parts=[part])])
 
     with pytest.raises(MeshError) as caught:

@@ -23,7 +23,7 @@ BODY: Final = {"model": "pair", "messages": [{"role": "user", "content": "hi"}]}
 
 @dataclass
 class Pair:
-    """The model `pair` is on `a` first and on `b` after that."""
+    """The model `pair` is on `a` first and on `b` after that, and so is `both`, which is asked for completions too."""
 
     gateway: Gateway
     a: Vendor
@@ -36,7 +36,13 @@ async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Pair]
     async with AsyncExitStack() as stack:
         a = await stack.enter_async_context(Vendor())
         b = await stack.enter_async_context(Vendor())
-        models = {"pair": {"deployments": [deployment("a", priority=1), deployment("b", priority=2)]}}
+        models = {
+            "pair": {"deployments": [deployment("a", priority=1), deployment("b", priority=2)]},
+            "both": {
+                "deployments": [deployment("a", "up-both", priority=1), deployment("b", "up-both", priority=2)],
+                "operations": ["chat", "completion"],
+            },
+        }
         gateway = await stack.enter_async_context(
             running(tmp_path_factory.mktemp("gateway"), {"a": a.url, "b": b.url}, models, router={"health": True})
         )
@@ -60,6 +66,18 @@ async def test_a_vendor_that_fails_is_left_out_and_comes_back(pair: Pair) -> Non
     async with asyncio.timeout(SOON):
         while (await pair.gateway.chat(model="pair")).headers["x-polyroute-provider"] != "a":
             await asyncio.sleep(0.1)
+
+
+async def test_a_model_that_is_missing_for_completions_is_there_for_conversations(pair: Pair) -> None:
+    """A vendor answers 404 to what a model cannot do, and who asked for that takes nothing from the others."""
+    completion = {"model": "both", "prompt": "hi"}
+    refused = [await pair.gateway.post("/v1/completions", completion) for _ in range(3)]
+    chats = [await pair.gateway.chat(model="both") for _ in range(5)]
+    records = [await pair.gateway.recorded(one) for one in refused]
+
+    assert [404] * 3 == [one.status for one in refused]
+    assert [["a/up-both", "b/up-both"], [], []] == [[tried.deployment for tried in one.attempts] for one in records]
+    assert [(200, "a")] * 5 == [(one.status, one.headers["x-polyroute-provider"]) for one in chats]
 
 
 @asynccontextmanager

@@ -12,7 +12,13 @@ from typing import Any, Final
 import grpc
 import structlog
 
-from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_COUNT_TOKENS, EncodedRequest, RequestFacts
+from polyroute.api.chat.v1.chat_pb2 import (
+    OPERATION_CHAT,
+    OPERATION_COUNT_TOKENS,
+    OPERATION_UNSPECIFIED,
+    EncodedRequest,
+    RequestFacts,
+)
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.router.v1.router_pb2 import Attempt, AttemptReport, DecideRequest, DecideResponse
 from polyroute.edge.call import Call, Relayed, time_left
@@ -144,6 +150,7 @@ def _reports(trail: Trail) -> Iterator[AttemptReport]:
             prompt_tokens=trail.facts.input_tokens_estimate if trail.facts else 0,
             other_keys=number in trail.other_keys,
             hedged=record.hedged,
+            operation=trail.facts.operation if trail.facts else OPERATION_UNSPECIFIED,
         )
         if number in trail.waits:
             report.retry_after_milliseconds = int(trail.waits[number] * 1000)

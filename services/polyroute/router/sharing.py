@@ -13,6 +13,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_UNSPECIFIED, Operation
 from polyroute.api.errors.v1.errors_pb2 import Fault
 from polyroute.mesh import redis
 from polyroute.router.health.tracker import Health, Resting
@@ -101,13 +102,18 @@ def connect(url: str) -> Redis:
 
 
 def _member(one: Resting) -> str:
-    return f"{'provider' if one.provider else 'deployment'} {Fault.Name(one.fault)} {one.name}"
+    kind = "provider" if one.provider else Operation.Name(one.operation) if one.operation else "deployment"
+    return f"{kind} {Fault.Name(one.fault)} {one.name}"
 
 
 def _resting(member: str, seconds: float) -> Resting | None:
     """What a member says; None for one of a newer version."""
     kind, _, rest = member.partition(" ")
     fault, _, name = rest.partition(" ")
-    if kind not in ("provider", "deployment") or fault not in Fault.keys() or not name:  # noqa: SIM118 - a wrapper
+    if fault not in Fault.keys() or not name:  # noqa: SIM118 - a wrapper
         return None
-    return Resting(name, kind == "provider", Fault.Value(fault), seconds)
+    if kind in ("provider", "deployment"):
+        return Resting(name, kind == "provider", Fault.Value(fault), seconds, OPERATION_UNSPECIFIED)
+    if kind not in Operation.keys():  # noqa: SIM118 - a wrapper
+        return None
+    return Resting(name, False, Fault.Value(fault), seconds, Operation.Value(kind))

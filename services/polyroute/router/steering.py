@@ -83,7 +83,7 @@ class Steering:
             return None
         names = [attempt.deployment for attempt in plan.attempts]
         able = self._in_time(names, request, record) if request.HasField("left") else names
-        found = self._health.steer(able, request.request_id)
+        found = self._health.steer(able, request.request_id, request.facts.operation)
         if found.refusal is not None:
             refused = _refusal(plan.model, found.refusal)
             record.refusal = refused.message
@@ -155,5 +155,6 @@ def _outcome(report: pb.AttemptReport) -> Outcome:
         # one key's trouble is the providers' to remember while another one works
         cancelled=report.cancelled or (report.other_keys and report.fault in RESTS),
         status=report.upstream_status,
+        operation=report.operation,
         retry_after=report.retry_after_milliseconds / _MS if waits else None,
     )

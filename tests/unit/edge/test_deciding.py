@@ -4,7 +4,13 @@ import asyncio
 
 import pytest
 
-from polyroute.api.chat.v1.chat_pb2 import CAPABILITY_VISION, OPERATION_CHAT, RequestFacts
+from polyroute.api.chat.v1.chat_pb2 import (
+    CAPABILITY_VISION,
+    OPERATION_CHAT,
+    OPERATION_COUNT_TOKENS,
+    OPERATION_EMBEDDING,
+    RequestFacts,
+)
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord
 from polyroute.api.router.v1.router_pb2 import DecideRequest, DecideResponse, Preferences
@@ -192,3 +198,17 @@ async def test_what_was_seen_of_vendors_waits_for_the_router(clock: Clock) -> No
     await asks.decide(call())
 
     assert ["a/x", "b/y"] == [one.deployment for one in router.requests[-1].reports]
+
+
+async def test_reports_say_what_was_asked_for() -> None:
+    """Counting tokens too, which goes where conversations go: a vendor that cannot count goes on with those."""
+    router = FakeRouter("a/x")  # type: ignore[abstract] # has what the edge calls
+    asks = decider(router)
+    for operation in (OPERATION_EMBEDDING, OPERATION_COUNT_TOKENS):
+        seen = Trail("r-1")
+        seen.facts = RequestFacts(operation=operation, model="m")
+        seen.attempts.append(AttemptRecord(deployment="a/x", fault=pb.FAULT_MODEL_GONE))
+        asks.report(seen)
+    await asks.decide(call())
+
+    assert [OPERATION_EMBEDDING, OPERATION_COUNT_TOKENS] == [one.operation for one in router.requests[-1].reports]

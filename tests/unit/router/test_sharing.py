@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING, Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.router.health.outcomes import Outcome
 from polyroute.router.health.tracker import Health, Resting
@@ -23,9 +24,10 @@ def health(clock: Clock) -> Health:
     return made
 
 
-def resting(one: Health) -> set[str]:
+def resting(one: Health, operation: Operation.ValueType = OPERATION_CHAT) -> set[str]:
     state = one.state()
-    return {member.deployment for member in MEMBERS if state.of(member.deployment).verdict is Verdict.COOLING}
+    names = [member.deployment for member in MEMBERS]
+    return {name for name in names if state.of(name, operation).verdict is Verdict.COOLING}
 
 
 class MemoryBoard:
@@ -56,6 +58,17 @@ async def test_a_limit_met_by_one_router_rests_for_all() -> None:
 
     assert (set(), {"p/a", "p/b", "q/c"}) == (before, resting(there))
     assert [] == there.take_rests()  # what was heard is not told on
+
+
+async def test_missing_model_rests_for_what_was_asked() -> None:
+    """At every router; conversations go on at all of them."""
+    clock, board = Clock(), MemoryBoard()
+    here, there = health(clock), health(clock)
+    here.end("q/c", "r-1", Outcome(fault=pb.FAULT_MODEL_GONE, operation=OPERATION_EMBEDDING))
+    await Sharing(here, board, clock).look()
+    await Sharing(there, board, clock).look()
+
+    assert [{"q/c"}, set()] == [resting(there, one) for one in (OPERATION_EMBEDDING, OPERATION_CHAT)]
 
 
 async def test_board_that_is_away_is_asked_again_later() -> None:
@@ -93,11 +106,13 @@ async def test_over_a_real_server(redis_server: RedisServer) -> None:
             [Resting("p/a", False, pb.FAULT_RATE, 30.0), Resting("p", True, pb.FAULT_QUOTA, 0.1)]
         )
         await RedisBoard(one).exchange([Resting("p/a", False, pb.FAULT_RATE, 10.0)])  # the longer one stays
+        await RedisBoard(one).exchange([Resting("p/a", False, pb.FAULT_MODEL_GONE, 60.0, OPERATION_EMBEDDING)])
         await asyncio.sleep(0.15)
-        [found] = await RedisBoard(two).exchange([])
+        found, gone = await RedisBoard(two).exchange([])
 
         assert ("p/a", False, pb.FAULT_RATE) == found[:3]
         assert 29 < found.seconds <= 30
+        assert ("p/a", pb.FAULT_MODEL_GONE, OPERATION_EMBEDDING) == (gone.name, gone.fault, gone.operation)
     finally:
         await one.aclose()
         await two.aclose()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_EMBEDDING
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST, REASON_NO_DEPLOYMENT, REASON_UPSTREAM
 from polyroute.api.metrics.v1.metrics_pb2 import DeploymentStats, WatchStatsResponse
@@ -191,6 +192,24 @@ class TestRefusal:
 
         assert {"p/a", "q/b"} == with_others
         assert {"q/b"} == {name for _ in range(20) for name in house.order()}
+
+
+class TestMissingModel:
+    def test_is_missing_for_what_was_asked(self) -> None:
+        """What an edge reports of embeddings moves their order alone, and the record replays to it."""
+        house = House()
+        operation = house.asked().facts.operation
+        report = AttemptReport(request_id="x", attempt=1, deployment="p/a", fault=errors_pb2.FAULT_MODEL_GONE)
+        report.operation = OPERATION_EMBEDDING
+        house.steering.report([report])
+        others = {house.order()[0] for _ in range(20)}
+        report.operation = operation
+        house.steering.report([report])
+        same = [house.decide() for _ in range(20)]
+
+        assert {"p/a", "q/b"} == others
+        assert {"q/b"} == {one.plan.attempts[0].deployment for one in same}
+        assert all(one.plan == replay(one.record).plan for one in same)
 
 
 class TestNobodyIsWell:

@@ -1,13 +1,15 @@
 """Leaving alone what has asked for it: a limit of rate, a spent quota, a refused credential, a model that is gone.
 
 Each rests for as long as the vendor says, or else for a time that doubles with each refusal in a row. A key that rests
-is no reason to leave its deployment alone while another key is left.
+is no reason to leave its deployment alone while another key is left, and a model that is gone for embeddings none to
+leave it alone with conversations: vendors answer with the same 404 whoever asks a model for what it cannot do.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_UNSPECIFIED, Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.errors.v1.errors_pb2 import Fault
 from polyroute.router.health.outcomes import Outcome
@@ -49,8 +51,13 @@ def of_provider(outcome: Outcome) -> bool:
     return outcome.fault == pb.FAULT_QUOTA
 
 
+def of_operation(fault: int, operation: Operation.ValueType) -> Operation.ValueType:
+    """The one operation that a fault is about; OPERATION_UNSPECIFIED when it is about all of them."""
+    return operation if fault == pb.FAULT_MODEL_GONE else OPERATION_UNSPECIFIED
+
+
 class Cooldown:
-    """The rests of one deployment or provider.
+    """The rests of one deployment, of one operation of it, or of a provider.
 
     Args:
         keys: How many keys there are; at least 1.

@@ -7,6 +7,7 @@ fault: waiting helps, trying does not), or is the caller's (any deployment would
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_UNSPECIFIED, Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.errors.v1.errors_pb2 import Fault
 
@@ -44,6 +45,7 @@ class Outcome(NamedTuple):
         retry_after: Seconds that the vendor asked to wait; None when it did not say.
         key: Which key of the provider was used, from 1; 0 stands for all of them, or for the only one.
         prompt_tokens: Of the request, by estimate; 0 when unknown.
+        operation: What was asked for; OPERATION_UNSPECIFIED when nobody said.
     """
 
     fault: Fault.ValueType = pb.FAULT_UNSPECIFIED
@@ -55,6 +57,7 @@ class Outcome(NamedTuple):
     retry_after: float | None = None
     key: int = 0
     prompt_tokens: int = 0
+    operation: Operation.ValueType = OPERATION_UNSPECIFIED
 
 
 def failure_weight(fault: Fault.ValueType, status: int = 0) -> float:

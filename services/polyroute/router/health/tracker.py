@@ -2,7 +2,7 @@
 
 Time is passed in or read from the clock; nothing here waits, sends or starts anything. A call's way through it:
 
-    steering = health.steer(order, request_id)      # once per call: who may be tried, in which order, or why nobody
+    steering = health.steer(order, id, operation)   # once per call: who may be tried, in which order, or why nobody
     health.begin(deployment, request_id)            # before an attempt is sent
     health.answered(request_id)                     # when its first content comes, where that is known
     health.end(deployment, request_id, outcome)     # when it is over
@@ -13,16 +13,17 @@ Memory grows with the number of deployments and of attempts under way, never wit
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_UNSPECIFIED, Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.errors.v1.errors_pb2 import Fault
 from polyroute.api.metrics.v1.metrics_pb2 import WatchStatsResponse
 from polyroute.router.health.breaker import Phase
 from polyroute.router.health.chance import chance
-from polyroute.router.health.cooldown import Cooldown, of_provider
+from polyroute.router.health.cooldown import Cooldown, of_operation, of_provider
 from polyroute.router.health.hedge import Delays, HedgeBudget, HedgeRules
 from polyroute.router.health.outcomes import CALLERS, RESTS, Outcome, failure_weight
 from polyroute.router.health.scores import UNKNOWN
@@ -73,12 +74,14 @@ class Resting(NamedTuple):
         provider: It is a provider's.
         fault: Why.
         seconds: How long from now.
+        operation: The only one that rests; OPERATION_UNSPECIFIED stands for all.
     """
 
     name: str
     provider: bool
     fault: Fault.ValueType
     seconds: float
+    operation: Operation.ValueType = OPERATION_UNSPECIFIED
 
 
 class State:
@@ -98,16 +101,19 @@ class State:
         self.at = at
         self.troubled = troubled
         self._units = units
-        self._standings: dict[str, Standing] = {}
+        self._standings: dict[tuple[str, int], Standing] = {}
 
-    def of(self, deployment: str) -> Standing:
-        """How a deployment stands."""
-        found = self._standings.get(deployment)
+    def of(self, deployment: str, operation: Operation.ValueType = OPERATION_UNSPECIFIED) -> Standing:
+        """How a deployment stands, for an operation or as a whole."""
+        key = (deployment, operation)
+        found = self._standings.get(key)
         if found is None:
             unit = self._units.get(deployment)
             if unit is None:
                 return _NEW
-            found = self._standings[deployment] = unit.standing(self.at)
+            if operation and operation not in unit.gone:
+                return self.of(deployment)
+            found = self._standings[key] = unit.standing(self.at, operation)
         return found
 
     def stale(self, deployments: Iterable[str]) -> list[str]:
@@ -189,6 +195,7 @@ class Health:
         unit.group.members.append(unit)
         if unit.member.provider != member.provider or unit.member.keys != member.keys:
             unit.cooldown = Cooldown(member.keys)
+            unit.gone.clear()
             unit.house = self._house(member)
         unit.member = member
 
@@ -225,7 +232,7 @@ class Health:
             house.forget()
         for unit in self._units.values():
             if unit.member.provider == provider:
-                unit.cooldown.forget()
+                unit.forgive()
                 self._touch((unit,))
         self._changed = True
 
@@ -333,9 +340,7 @@ class Health:
             unit.throttle.accepted(flight.began, now)
         if unit.delays is not None and outcome.first_token_ms > 0:
             unit.delays.add(outcome.prompt_tokens, outcome.first_token_ms)
-        if unit.cooldown.any or unit.house.any:
-            unit.cooldown.worked(outcome.key, now)
-            unit.house.worked(outcome.key, now)
+        unit.worked(outcome.key, outcome.operation, now)
         breaker = unit.breaker
         if flight.epoch != breaker.epoch:
             return  # it began before the breaker opened, when the vendor may still have been well
@@ -380,25 +385,29 @@ class Health:
     def rest(self, told: Resting) -> None:
         """Another router says what rests; nothing shorter than what is known here changes anything."""
         now = self._clock()
+        if told.fault not in RESTS:
+            return
         unit = self._units.get(told.name)
-        place = self._houses.get(told.name) if told.provider else unit.cooldown if unit else None
-        if place is None or told.fault not in RESTS:
+        own = unit.place(told.fault, told.operation) if unit else None
+        place = self._houses.get(told.name) if told.provider else own
+        if place is None:
             return
         known = place.current(now)
         if known is None or known.until < now + told.seconds - 1:
             place.rest(Outcome(fault=told.fault, retry_after=told.seconds), now)
             self._changed = True
-            self._touch(one for one in self._units.values() if place in (one.house, one.cooldown))
+            self._touch(one for one in self._units.values() if one is unit or one.house is place)
 
     def _rest(self, unit: Unit, outcome: Outcome, now: float) -> None:
-        rested = unit.resting(now) is not None
+        operation = of_operation(outcome.fault, outcome.operation)
+        rested = unit.resting(now, operation) is not None
         whole = of_provider(outcome)
-        place = unit.house if whole else unit.cooldown
+        place = unit.house if whole else unit.place(outcome.fault, operation)
         place.rest(outcome, now)
         current = place.current(now)
         if current is not None and len(self._rests) < STRANGERS:
             name = unit.member.provider if whole else unit.name
-            self._rests.append(Resting(name, whole, outcome.fault, current.until - now))
+            self._rests.append(Resting(name, whole, outcome.fault, current.until - now, operation))
         if not rested:
             self._changed = True
             self._touch(one for one in self._units.values() if one.house is unit.house)
@@ -456,7 +465,9 @@ class Health:
 
     # ---- what follows
 
-    def steer(self, order: Sequence[str], request_id: str, others: Collection[str] = ()) -> Steering:
+    def steer(
+        self, order: Sequence[str], request_id: str, operation: Operation.ValueType = OPERATION_UNSPECIFIED
+    ) -> Steering:
         """The order in which a call may try deployments.
 
         A deployment that waits for a probe comes first for one call at a time; one that gets a share of its calls only
@@ -466,7 +477,7 @@ class Health:
         Args:
             order: Names, the first to be tried first; at least one.
             request_id: The call.
-            others: Further deployments that may serve it, if they wait for a probe.
+            operation: What it asks for.
         """
         state = self.state()
         first = self._units.get(order[0])
@@ -474,18 +485,17 @@ class Health:
             first.group.budget.call(state.at)
             if first.group.hedges is not None:
                 first.group.hedges.call()
-        troubled = state.troubled
-        if not troubled or (troubled.isdisjoint(order) and troubled.isdisjoint(others)):
+        if state.troubled.isdisjoint(order):
             return Steering(order)
-        return self._steered(order, request_id, others, state)
+        return self._steered(order, request_id, operation, state)
 
-    def _steered(self, order: Sequence[str], request_id: str, others: Collection[str], state: State) -> Steering:
+    def _steered(self, order: Sequence[str], request_id: str, operation: Operation.ValueType, state: State) -> Steering:
         now = self._clock()
         fine: list[str] = []
         later: list[str] = []
         passed: list[tuple[str, Standing]] = []
         for name in order:
-            standing = state.of(name)
+            standing = state.of(name, operation)
             if standing.verdict is not Verdict.ALLOWED:
                 passed.append((name, standing))
             elif standing.share >= 1 or chance(request_id, name) < standing.share:
@@ -494,28 +504,27 @@ class Health:
                 later.append(name)
                 passed.append((name, standing))
         able = fine + later
-        candidates = [name for name, _ in passed] + [name for name in others if name in state.troubled]
-        probe = self._claimed(candidates, request_id, state, now)
+        probe = self._claimed(passed, request_id, now)
         if probe:  # nobody knows whether it works: another one follows, if only the least bad
             behind = able or [name for name in self._least_bad(passed) if name != probe]
             return Steering([probe, *behind], probe, tuple(one for one in passed if one[0] != probe))
         if able:
             return Steering(able, "", tuple(passed))
-        return self._panic(tuple(passed), now)
+        return self._panic(tuple(passed), operation, now)
 
     def _least_bad(self, passed: Iterable[tuple[str, Standing]]) -> list[str]:
         """Those that do not rest, the least bad one first."""
         down = [self._units[name] for name, standing in passed if standing.verdict is not Verdict.COOLING]
         return [unit.name for unit in least_bad(down)]
 
-    def _claimed(self, names: Iterable[str], request_id: str, state: State, now: float) -> str:
+    def _claimed(self, passed: Iterable[tuple[str, Standing]], request_id: str, now: float) -> str:
         """The first that waits for a probe, which this call now is."""
-        for name in names:
-            if state.of(name).verdict is Verdict.PROBE and self._units[name].breaker.claim(request_id, now):
+        for name, standing in passed:
+            if standing.verdict is Verdict.PROBE and self._units[name].breaker.claim(request_id, now):
                 return name
         return ""
 
-    def _panic(self, passed: tuple[tuple[str, Standing], ...], now: float) -> Steering:
+    def _panic(self, passed: tuple[tuple[str, Standing], ...], operation: Operation.ValueType, now: float) -> Steering:
         """Nobody is left: the least bad ones, or nobody."""
         down = self._least_bad(passed)
         if down and (budget := self._units[down[0]].group.budget).balance(now) >= 1:
@@ -523,7 +532,7 @@ class Health:
             return Steering(down, "", passed)
         if down:
             return Steering((), "", passed, Refusal(pb.FAULT_UNSPECIFIED, COME_BACK))
-        rests = [rest for name, _ in passed if (rest := self._units[name].resting(now)) is not None]
+        rests = [rest for name, _ in passed if (rest := self._units[name].resting(now, operation)) is not None]
         if not rests:  # the last rest ended since the state was made
             return Steering([name for name, _ in passed], "", passed)
         soonest = min(rests, key=lambda rest: rest.until)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_UNSPECIFIED, Operation
+from polyroute.api.errors.v1.errors_pb2 import Fault
 from polyroute.api.metrics.v1.metrics_pb2 import DeploymentStats
 from polyroute.router.health import ejection
 from polyroute.router.health.breaker import Breaker, BreakerRules, Phase
-from polyroute.router.health.cooldown import Cooldown, Rest
+from polyroute.router.health.cooldown import Cooldown, Rest, of_operation
 from polyroute.router.health.hedge import Delays, HedgeBudget, HedgeRules
 from polyroute.router.health.outcomes import word_of
 from polyroute.router.health.retry_budget import RetryBudget, RetryRules
@@ -153,6 +155,8 @@ class Unit:
         now: The time.
 
     Attributes:
+        cooldown: The rests of all that it does.
+        gone: Operation -> the rests of that one alone.
         known: Its figures as last worked out.
         touched: Something came in since the last review.
         heard: When anything came of it last.
@@ -170,6 +174,7 @@ class Unit:
         "breaker",
         "cooldown",
         "delays",
+        "gone",
         "group",
         "heard",
         "house",
@@ -195,6 +200,7 @@ class Unit:
         self.breaker = Breaker(rules.breaker, chance)
         self.throttle = Throttle(rules.throttle)
         self.cooldown = Cooldown(member.keys)
+        self.gone: dict[int, Cooldown] = {}
         self.recent = Recent(now)
         self.delays = Delays(rules.hedging) if rules.hedging else None
         self.known = UNKNOWN
@@ -231,12 +237,33 @@ class Unit:
         """An attempt ended: figures have to be worked out again."""
         self._fresh = False
 
-    def resting(self, now: float) -> Rest | None:
-        """What keeps its keys from being used; the longer one of its own and its provider's."""
-        own, house = self.cooldown.current(now), self.house.current(now)
-        if own is None or house is None:
-            return own or house
-        return max(own, house, key=lambda rest: rest.until)
+    def place(self, fault: Fault.ValueType, operation: Operation.ValueType) -> Cooldown:
+        """Where a refusal that is not the whole provider's belongs."""
+        only = of_operation(fault, operation)
+        return self.gone.setdefault(only, Cooldown(self.member.keys)) if only else self.cooldown
+
+    def resting(self, now: float, operation: Operation.ValueType = OPERATION_UNSPECIFIED) -> Rest | None:
+        """What keeps its keys from being used, for an operation or at all; the longest of those there are."""
+        places = [self.cooldown, self.house]
+        if (gone := self.gone.get(operation)) is not None:
+            places.append(gone)
+        rests = [rest for place in places if (rest := place.current(now)) is not None]
+        return max(rests, key=lambda rest: rest.until, default=None)
+
+    def worked(self, key: int, operation: Operation.ValueType, now: float) -> None:
+        """An attempt went well: refusals that are over no longer count."""
+        if self.cooldown.any or self.house.any:
+            self.cooldown.worked(key, now)
+            self.house.worked(key, now)
+        if (gone := self.gone.get(operation)) is not None:
+            gone.worked(key, now)
+            if not gone.any:
+                del self.gone[operation]
+
+    def forgive(self) -> None:
+        """Nothing of its own rests any more."""
+        self.cooldown.forget()
+        self.gone.clear()
 
     def review(self, now: float, out: bool, slow: float) -> None:
         """Takes in what the comparison with the others says."""
@@ -257,7 +284,9 @@ class Unit:
 
     def troubled(self, now: float) -> bool:
         """Whether anything keeps calls from it."""
-        return self.out or not self.closed or self.share(now) < 1 or self.resting(now) is not None
+        if self.out or not self.closed or self.share(now) < 1 or self.resting(now) is not None:
+            return True
+        return any(place.current(now) is not None for place in self.gone.values())
 
     def figures(self, now: float) -> Figures:
         """Its live figures, worked out again when something came in or they have become old."""
@@ -267,10 +296,10 @@ class Unit:
             self._fresh = True
         return self.known
 
-    def standing(self, now: float) -> Standing:
-        """How it stands."""
+    def standing(self, now: float, operation: Operation.ValueType = OPERATION_UNSPECIFIED) -> Standing:
+        """How it stands, for an operation or as a whole."""
         figures = self.figures(now)._replace(in_flight=self.in_flight)
-        rest = self.resting(now)
+        rest = self.resting(now, operation)
         if rest is not None:
             figures = figures._replace(retry_after=rest.until - now)
             return Standing(Verdict.COOLING, word_of(rest.fault), rest.until - now, 0.0, figures)

@@ -8,38 +8,16 @@ from hypothesis import seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING, Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.router.health.hedge import HedgeRules
 from polyroute.router.health.outcomes import Outcome
 from polyroute.router.health.scores import FEW
-from polyroute.router.health.tracker import LEASE, STRANGERS, Health, Refusal
+from polyroute.router.health.tracker import LEASE, STRANGERS, Refusal
 from polyroute.router.health.unit import Member, Rules, Verdict
-from tests.unit.router.health.helpers import BAD, GOOD, Clock, push, stats, window
+from tests.unit.router.health.helpers import BAD, GONE, GOOD, NO_VECTORS, House, push, stats, window
 
 RATE = Outcome(pb.FAULT_RATE, status=429, retry_after=20.0)
-
-
-class House:
-    """Health of a few deployments of one model, and short words for what happens to it."""
-
-    def __init__(self, *names: str, rules: Rules | None = None) -> None:
-        self.clock = Clock()
-        self.health = Health(rules, clock=self.clock, seed=1)
-        self.names = list(names)
-        self.health.arrange(Member(name, "model", f"{name}-vendor") for name in names)
-        self.calls = 0
-
-    def attempt(self, name: str, outcome: Outcome = GOOD, count: int = 1, *, attempt: int = 1) -> None:
-        for _ in range(count):
-            self.calls += 1
-            self.health.begin(name, f"call-{self.calls}", attempt=attempt)
-            self.health.end(name, f"call-{self.calls}", outcome, attempt=attempt)
-
-    def order(self, request_id: str = "call") -> list[str]:
-        return list(self.health.steer(self.names, request_id).order)
-
-    def verdict(self, name: str) -> Verdict:
-        return self.health.state().of(name).verdict
 
 
 class TestEjection:
@@ -115,7 +93,7 @@ class TestEjection:
         house = House("a", "b", "c")
         house.attempt("c", BAD, 5)
         house.clock.now += 40.0
-        steering = house.health.steer(["a", "b"], "call", others=["c"])
+        steering = house.health.steer(house.names, "call")
 
         assert ("c", ["c", "a", "b"]) == (steering.probe, list(steering.order))
 
@@ -491,7 +469,8 @@ OUTCOMES = [
     Outcome(pb.FAULT_STALL, total_ms=60_000.0),
     Outcome(pb.FAULT_CLIENT, status=400),
     Outcome(pb.FAULT_CREDENTIAL, status=401),
-    Outcome(pb.FAULT_MODEL_GONE, status=404),
+    GONE,
+    NO_VECTORS,
     RATE,
     Outcome(cancelled=True),
 ]
@@ -516,17 +495,17 @@ class Traffic(RuleBasedStateMachine):
     def attempts(self, name: str, outcome: Outcome, count: int) -> None:
         self.house.attempt(name, outcome, count)
 
-    @rule(begins=st.booleans())
-    def call(self, begins: bool) -> None:
+    @rule(begins=st.booleans(), operation=st.sampled_from([OPERATION_CHAT, OPERATION_EMBEDDING]))
+    def call(self, begins: bool, operation: Operation.ValueType) -> None:
         self.number += 1
         request_id = f"flight-{self.number}"
-        steering = self.house.health.steer(self.house.names, request_id)
+        steering = self.house.health.steer(self.house.names, request_id, operation)
         assert bool(steering.order) == (steering.refusal is None)
         assert len(set(steering.order)) == len(steering.order)
         assert set(steering.order) | {name for name, _ in steering.passed} == set(self.house.names)
         state = self.house.health.state()
         for name in steering.order:
-            assert state.of(name).verdict is not Verdict.COOLING
+            assert state.of(name, operation).verdict is not Verdict.COOLING
         if steering.refusal is not None:
             assert 0 <= steering.refusal.retry_after <= 3600
         if steering.order and begins:

@@ -775,6 +775,7 @@ class AttemptReport(_message.Message):
     HEDGED_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     OTHER_KEYS_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call."""
     attempt: _builtins.int
@@ -801,6 +802,10 @@ class AttemptReport(_message.Message):
     """Tokens of the request, estimated; 0 when unknown."""
     other_keys: _builtins.bool
     """The fault is one key's, and its account has others that may be used: the deployment need not rest."""
+    operation: _chat_pb2.Operation.ValueType
+    """What the call asked for: a vendor that has no such model for embeddings may still have it for conversations. Unset
+    when unknown: a missing model is then missing for everything.
+    """
     def __init__(
         self,
         *,
@@ -817,10 +822,11 @@ class AttemptReport(_message.Message):
         hedged: _builtins.bool = ...,
         prompt_tokens: _builtins.int = ...,
         other_keys: _builtins.bool = ...,
+        operation: _chat_pb2.Operation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds", "retry_after_milliseconds", b"retry_after_milliseconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds", "attempt", b"attempt", "cancelled", b"cancelled", "deployment", b"deployment", "fault", b"fault", "first_token_microseconds", b"first_token_microseconds", "hedged", b"hedged", "other_keys", b"other_keys", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "request_id", b"request_id", "retry_after_milliseconds", b"retry_after_milliseconds", "total_microseconds", b"total_microseconds", "upstream_status", b"upstream_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds", "attempt", b"attempt", "cancelled", b"cancelled", "deployment", b"deployment", "fault", b"fault", "first_token_microseconds", b"first_token_microseconds", "hedged", b"hedged", "operation", b"operation", "other_keys", b"other_keys", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "request_id", b"request_id", "retry_after_milliseconds", b"retry_after_milliseconds", "total_microseconds", b"total_microseconds", "upstream_status", b"upstream_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__retry_after_milliseconds: _TypeAlias = _typing.Literal["retry_after_milliseconds"]  # noqa: Y015
     _WhichOneofArgType__retry_after_milliseconds: _TypeAlias = _typing.Literal["_retry_after_milliseconds", b"_retry_after_milliseconds"]  # noqa: Y015

@@ -20,7 +20,13 @@ from polyroute.api.chat.v1.chat_pb2 import (
     RequestFacts,
 )
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.api.router.v1.router_pb2 import Attempt, AttemptReport, DecideRequest, DecideResponse
+from polyroute.api.router.v1.router_pb2 import (
+    Attempt,
+    AttemptAnswering,
+    AttemptReport,
+    DecideRequest,
+    DecideResponse,
+)
 from polyroute.edge.call import Call, Relayed, time_left
 from polyroute.edge.plans import Plans, kind_of
 from polyroute.edge.trail import Trail
@@ -45,12 +51,17 @@ class Decider:
         self._router = router
         self._seconds = seconds
         self._reports: deque[AttemptReport] = deque(maxlen=MOST_REPORTS)
+        self._answering: deque[AttemptAnswering] = deque(maxlen=MOST_REPORTS)
         self._plans = Plans()
         self._away_until = 0.0
 
     def report(self, trail: Trail) -> None:
         """A call is over: what its attempts say of their deployments goes with the next question."""
         self._reports.extend(_reports(trail))
+
+    def answering(self, trail: Trail) -> None:
+        """The attempt that goes on has content: whoever waits long for its end does not wait for its vendor."""
+        self._answering.append(AttemptAnswering(request_id=trail.request_id, attempt=len(trail.attempts) + 1))
 
     async def decide(self, call: Call) -> DecideResponse:
         """The plan for a call.
@@ -62,6 +73,9 @@ class Decider:
         if self._reports:
             request.reports.extend(self._reports)
             self._reports.clear()
+        if self._answering:
+            request.answering.extend(self._answering)
+            self._answering.clear()
         kind, now = kind_of(request), monotonic()
         known = self._plans.has(kind)
         if known and now < self._away_until and (remembered := self._plans.find(kind, request, now)):

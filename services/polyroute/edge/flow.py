@@ -282,6 +282,8 @@ class Flow:
                         return
                     trail = call.trail
                     trail.handed_out()
+                    if not finished:
+                        self._decider.answering(trail)
                 if finished:
                     self._recorder.keep(trail)  # before the last bytes go out: whoever has the answer is on record
                 for kept in held:

@@ -63,6 +63,7 @@ class RouterService(RouterServiceServicer):
 
     async def Decide(self, request: pb.DecideRequest, context: Context) -> pb.DecideResponse:  # noqa: N802
         """Orders the deployments that may serve a call."""
+        self._steering.answering(request.answering)
         self._steering.report(request.reports)
         self._steering.look()
         now = self._clock()

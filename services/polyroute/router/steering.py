@@ -54,6 +54,11 @@ class Steering:
                 self._health.begin(one.deployment, one.request_id, attempt=one.attempt, hedged=True)
             self._health.end(one.deployment, one.request_id, _outcome(one), attempt=one.attempt)
 
+    def answering(self, attempts: Iterable[pb.AttemptAnswering]) -> None:
+        """Takes which attempts have content by now."""
+        for one in attempts:
+            self._health.answered(one.request_id, attempt=one.attempt)
+
     def look(self) -> None:
         """Brings the view up to what is known of the deployments."""
         if not self._enabled:

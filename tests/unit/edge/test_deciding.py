@@ -212,3 +212,17 @@ async def test_reports_say_what_was_asked_for() -> None:
     await asks.decide(call())
 
     assert [OPERATION_EMBEDDING, OPERATION_COUNT_TOKENS] == [one.operation for one in router.requests[-1].reports]
+
+
+async def test_the_router_hears_which_attempts_have_content() -> None:
+    """With the next question, once: a stream that lasts is no vendor that hangs."""
+    router = FakeRouter("a/x")  # type: ignore[abstract] # has what the edge calls
+    asks = decider(router)
+    seen = Trail("r-1")
+    seen.attempts.append(AttemptRecord(deployment="a/x", fault=pb.FAULT_SERVER))
+    asks.answering(seen)
+    await asks.decide(call())
+    await asks.decide(call())
+    told = [[(one.request_id, one.attempt) for one in request.answering] for request in router.requests]
+
+    assert [[("r-1", 2)], []] == told

@@ -188,6 +188,19 @@ class TestEjection:
         assert ["b"] == house.order()
         assert "silent" == house.health.state().of("a").reason
 
+    def test_long_answers_are_no_silence(self) -> None:
+        """Their content came, and nothing else is waited for."""
+        house = House("a", "b")
+        house.attempt("a", GOOD, 50)
+        for number in range(20):
+            house.health.begin("a", f"long-{number}")
+        house.clock.now += 1.0
+        for number in range(20):
+            house.health.answered(f"long-{number}")
+        house.clock.now += 30.0
+
+        assert ["a", "b"] == house.order()
+
     def test_less_for_those_that_accept_less(self) -> None:
         """Four of five refused, never five in a row: it gets what it can bear."""
         house = House("a", "b")

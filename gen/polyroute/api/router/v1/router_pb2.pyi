@@ -305,6 +305,7 @@ class DecideRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     PERMITTED_REGIONS_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
+    ANSWERING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7; the same id gives the same choice among equals (weights, canaries)."""
     dialect: _builtins.str
@@ -363,6 +364,10 @@ class DecideRequest(_message.Message):
         that there is enough.
         """
 
+    @_builtins.property
+    def answering(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptAnswering]:
+        """Attempts whose first content came since the caller's last request, and which go on: a long stream is no silent vendor."""
+
     def __init__(
         self,
         *,
@@ -381,10 +386,11 @@ class DecideRequest(_message.Message):
         policy: _builtins.str = ...,
         permitted_regions: _abc.Iterable[_builtins.str] | None = ...,
         left: _duration_pb2.Duration | None = ...,
+        answering: _abc.Iterable[Global___AttemptAnswering] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "facts", b"facts", "hints", b"hints", "left", b"left", "preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "dialect", b"dialect", "dry_run", b"dry_run", "explain", b"explain", "facts", b"facts", "hints", b"hints", "left", b"left", "permitted_models", b"permitted_models", "permitted_regions", b"permitted_regions", "policy", b"policy", "preferences", b"preferences", "reports", b"reports", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answering", b"answering", "caller", b"caller", "dialect", b"dialect", "dry_run", b"dry_run", "explain", b"explain", "facts", b"facts", "hints", b"hints", "left", b"left", "permitted_models", b"permitted_models", "permitted_regions", b"permitted_regions", "policy", b"policy", "preferences", b"preferences", "reports", b"reports", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -833,6 +839,32 @@ class AttemptReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_after_milliseconds) -> _WhichOneofReturnType__retry_after_milliseconds | None: ...
 
 Global___AttemptReport: _TypeAlias = AttemptReport  # noqa: Y015
+
+@_typing.final
+class AttemptAnswering(_message.Message):
+    """An attempt that has content and is not over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The call."""
+    attempt: _builtins.int
+    """Which try of it; counts from 1."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptAnswering: _TypeAlias = AttemptAnswering  # noqa: Y015
 
 @_typing.final
 class DecideResponse(_message.Message):

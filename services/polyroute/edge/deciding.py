@@ -70,24 +70,19 @@ class Decider:
             MeshError: It may go nowhere, or nobody can say where.
         """
         request = _question(call)
-        if self._reports:
-            request.reports.extend(self._reports)
-            self._reports.clear()
-        if self._answering:
-            request.answering.extend(self._answering)
-            self._answering.clear()
         kind, now = kind_of(request), monotonic()
         known = self._plans.has(kind)
         if known and now < self._away_until and (remembered := self._plans.find(kind, request, now)):
             return remembered
+        self._tell(request)
         try:
             decision: DecideResponse = await self._router.Decide(
                 request, timeout=min(PATIENCE, self._seconds) if known else self._seconds
             )
         except grpc.aio.AioRpcError as error:
             failure = from_rpc(error)
-            if _away(failure):  # nobody heard them
-                self._reports.extendleft(reversed(request.reports))
+            if _away(failure):
+                self._take_back(request)
             remembered = self._plans.find(kind, request, now) if _away(failure) else None
             if remembered is None:
                 raise _unheard(call, failure) from None
@@ -96,6 +91,20 @@ class Decider:
             return remembered
         self._plans.keep(kind, decision, now)
         return decision
+
+    def _tell(self, request: DecideRequest) -> None:
+        """What was seen of vendors goes with a question that is asked."""
+        if self._reports:
+            request.reports.extend(self._reports)
+            self._reports.clear()
+        if self._answering:
+            request.answering.extend(self._answering)
+            self._answering.clear()
+
+    def _take_back(self, request: DecideRequest) -> None:
+        """Nobody heard it: it goes with the next one."""
+        self._reports.extendleft(reversed(request.reports))
+        self._answering.extendleft(reversed(request.answering))
 
     async def priced(self, call: Relayed) -> Attempt:
         """The deployment that a relayed request would be one of, for its price; without a price where there is none."""

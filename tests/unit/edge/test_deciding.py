@@ -200,6 +200,34 @@ async def test_what_was_seen_of_vendors_waits_for_the_router(clock: Clock) -> No
     assert ["a/x", "b/y"] == [one.deployment for one in router.requests[-1].reports]
 
 
+async def test_what_is_seen_while_nobody_is_asked_waits_too(clock: Clock) -> None:
+    """Calls that go by a remembered plan, between two questions whether the router is back, take nothing with them."""
+    router = FakeRouter("a/x")  # type: ignore[abstract] # has what the edge calls
+    asks = decider(router)
+    await asks.decide(call())
+    router.failure = AWAY
+    await asks.decide(call())
+    seen = Trail("r-1")
+    seen.attempts.append(AttemptRecord(deployment="a/x"))
+    asks.answering(Trail("r-2"))
+    asks.report(seen)
+    asked = len(router.requests)
+    await asks.decide(call())
+    unasked = len(router.requests) == asked
+    clock.advance(deciding.ASK_AGAIN + 0.1)
+    await asks.decide(call())
+    clock.advance(deciding.ASK_AGAIN + 0.1)
+    router.failure = None
+    await asks.decide(call())
+    told = router.requests[-1]
+
+    assert unasked
+    assert (["r-1"], ["r-2"]) == (
+        [one.request_id for one in told.reports],
+        [one.request_id for one in told.answering],
+    )
+
+
 async def test_reports_say_what_was_asked_for() -> None:
     """Counting tokens too, which goes where conversations go: a vendor that cannot count goes on with those."""
     router = FakeRouter("a/x")  # type: ignore[abstract] # has what the edge calls

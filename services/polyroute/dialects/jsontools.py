@@ -7,6 +7,7 @@ is decided.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from json.decoder import JSONDecoder
 from typing import Any, Final, NamedTuple, NoReturn
@@ -32,6 +33,8 @@ _STEP: Final = {ord("["): 1, ord("]"): -1}
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _COLON: Final = re.compile(rb"[ \t\n\r:]*")
 _PATH: Final = re.compile(r" - at `\$\.?(.*)`$")
+_WINDOW: Final = 4096  # bytes that are searched before the next quote is looked for
+_LONGEST_NAME: Final = 64
 
 
 class _Long(msgspec.Struct):
@@ -125,6 +128,25 @@ def members_of(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 _decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+@lru_cache(maxsize=256)
+def quoted(names: frozenset[str]) -> re.Pattern[bytes]:
+    """What `holds` looks for: one of these names as a JSON text, none longer than 62 bytes."""
+    return re.compile(b'"(?:%b)"' % b"|".join(sorted(re.escape(name).encode() for name in names)))
+
+
+def holds(body: bytes, pattern: re.Pattern[bytes]) -> bool:
+    """Whether what begins with a quote stands anywhere in JSON: a cheap way to know that a member does not.
+
+    A picture of a megabyte holds no quotes: it is stepped over ten times faster than it is searched.
+    """
+    place = 0
+    while place >= 0:
+        if pattern.search(body, place, place + _WINDOW) is not None:
+            return True
+        place = body.find(b'"', place + _WINDOW - _LONGEST_NAME)
+    return False
 
 
 def check_depth(body: bytes) -> None:

@@ -24,8 +24,8 @@ VALUE_CHARS: Final = 512
 ID_CHARS: Final = 128
 USER_BYTES: Final = 512  # as the contract bounds it
 
-# One search: a prompt that only says `user` in the roles of its messages is not parsed for it.
-_SAID: Final = re.compile(rb'"(?:metadata|user|safety_identifier)"[ \t\r\n]*:')
+# A prompt that only says `user` in the roles of its messages is not parsed for it.
+_SAID: Final = re.compile(rb'"(?:metadata|user|safety_identifier)"[ \t\r\n]*(?::|\Z)')
 
 
 def from_headers(trail: Trail, headers: Mapping[str, str]) -> None:
@@ -53,7 +53,7 @@ def from_body(trail: Trail, body: bytes) -> None:
     Raises:
         MeshError: REASON_INVALID_REQUEST; metadata `param` names the member.
     """
-    if _SAID.search(body) is None:
+    if not jsontools.holds(body, _SAID):
         return
     members = jsontools.members_of(body)
     metadata = _metadata(_value(members, "metadata"))

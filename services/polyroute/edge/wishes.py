@@ -4,7 +4,6 @@
 through a client's extra-body option can use the forms of the model's name instead.
 """
 
-import re
 from typing import Final, NamedTuple
 
 from polyroute.api.chat.v1.chat_pb2 import CAPABILITY_TOOLS, ChatRequest, RequestFacts
@@ -24,8 +23,7 @@ from polyroute.mesh.errors import MeshError
 
 AUTO: Final = "auto"
 _MEMBERS: Final = ("provider", "models", "region", "max_latency_ms")
-# one search: a long picture holds no quotes, and is stepped over
-_QUOTED: Final = re.compile(b'"(?:%b)"' % "|".join(_MEMBERS).encode())
+_QUOTED: Final = jsontools.quoted(frozenset(_MEMBERS))
 _CODE: Final = (b"```", b"def ", b"function ", b"#include", b"public class", b"SELECT ", b"import ", b"</")
 _LEAST_CODE: Final = 2  # of these in a body that holds program code; any text may hold one
 _LONGEST_REGION: Final = 64
@@ -53,7 +51,7 @@ def taken(body: bytes) -> Wishes:
     Raises:
         MeshError: REASON_INVALID_REQUEST; metadata `param` names what is wrong.
     """
-    if _QUOTED.search(body) is None:
+    if not jsontools.holds(body, _QUOTED):
         return Wishes(body)
     members = jsontools.members_of(body)
     said = {name: bytes(members[name]) for name in _MEMBERS if name in members}

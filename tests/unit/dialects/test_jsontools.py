@@ -41,6 +41,17 @@ def test_members_stand_where_the_scanner_says(case: tuple[dict[str, Any], bytes]
     assert list(value.values()) == list(found.values())
 
 
+# where a search's first window ends, and the next one begins
+@given(st.integers(0, 9000), st.integers(0, 9000), st.sampled_from([b"x", b'"', b'x"', b" "]))
+def test_a_name_is_found_wherever_it_stands(before: int, after: int, filling: bytes) -> None:
+    """A search that steps over what holds no quotes misses nothing, and finds only what is there."""
+    pattern = jsontools.quoted(frozenset({"user", "safety_identifier"}))
+    body = (filling * before)[:before] + b"%b" + (filling * after)[:after]
+
+    assert jsontools.holds(body.replace(b"%b", b'"safety_identifier"'), pattern)
+    assert not jsontools.holds(body.replace(b"%b", b'"safety_identifie"'), pattern)
+
+
 @given(written(), st.sets(st.sampled_from(["model", "a", "stream", "nothing"])), st.booleans())
 def test_rewrite_changes_what_it_is_told_and_no_more(
     case: tuple[dict[str, Any], bytes], drop: set[str], change: bool

@@ -41,7 +41,10 @@ def patch_request(
     value, end = place
     if ask:
         name += b',"stream_options":' + _USAGE
-    return body[:value] + name + body[end:]
+    if len(body) < _SMALL:
+        return body[:value] + name + body[end:]
+    whole = memoryview(body)  # one copy of what is large
+    return b"".join((whole[:value], name, whole[end:]))
 
 
 def _may_hold(body: bytes, names: frozenset[str]) -> bool:

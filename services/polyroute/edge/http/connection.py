@@ -15,6 +15,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 SEND_BUFFER: Final = 128 * 1024  # bytes in the kernel; the default grows to megabytes for a reader that stopped
+GATHERED: Final = 1024 * 1024  # bytes of a body that wait for its end; the server hands on and pauses at each 64 KiB
 JOINED: Final = 64 * 1024  # bytes up to which one copy is cheaper than a second write
 SCOPE_KEY: Final = "polyroute.reply"
 
@@ -92,6 +93,16 @@ class BoundedConnection(HttpToolsProtocol):
             self._clear()
         super().on_headers_complete()
         self.scope[SCOPE_KEY] = Reply(self, self.cycle)  # type: ignore[typeddict-unknown-key] # for the door
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body, whose reader is woken for all of it or for much."""
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > GATHERED:
+            self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """The request is here."""

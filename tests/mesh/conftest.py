@@ -14,7 +14,7 @@ from bench.vendor import Vendor
 from tests.mesh.gateway import Gateway, deployment, running
 from tests.mesh.raw import RawVendor
 
-QUICK = {"connect": 2, "first_token": 0.5, "inter_token": 0.5}
+QUICK = {"connect": 1, "first_token": 0.3, "inter_token": 0.3}
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,9 @@ import pytest_asyncio
 
 from bench.script import Script, marker
 from bench.vendor import Vendor
+from polyroute.cli.config import load
+from polyroute.cli.roles import Process
+from polyroute.mesh import lifecycle
 from tests.mesh.gateway import Gateway, deployment, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -145,6 +148,36 @@ async def test_an_outage_of_everybody(tmp_path: Path) -> None:
     assert sorted(seconds for _, seconds, _ in out[-50:])[-3] < 1  # some are tried again, after a wait
     assert stormed <= 1.2 * len(out)
     assert back.count(200) >= 99
+
+
+async def test_long_streams_of_a_quiet_edge_are_no_silence(tmp_path: Path) -> None:
+    """The router hears that they have content though their edge asks nothing more, and lets other edges' calls pass."""
+    async with AsyncExitStack() as stack:
+        a = await stack.enter_async_context(Vendor())
+        b = await stack.enter_async_context(Vendor())
+        models = {"m": {"deployments": [deployment("a", priority=1), deployment("b", priority=2)]}}
+        gateway = await stack.enter_async_context(
+            running(tmp_path, {"a": a.url, "b": b.url}, models, router={"health": True})
+        )
+        edge = Process(load(gateway.config), gateway.config, {}, frozenset({"edge"}), "second", lambda _: None)
+        node = edge.node()
+        stack.push_async_callback(node.close)
+        await stack.enter_async_context(lifecycle.running(edge.table(node)))
+        for _ in range(60):  # the router learns how soon this vendor begins
+            await gateway.chat(model="m", stream=True)
+        slow = marker(chunks=12, gap=500)
+        streams = [asyncio.create_task(gateway.chat(slow, model="m", stream=True)) for _ in range(12)]
+        await asyncio.sleep(4)
+        other = replace(gateway, node=node)
+        calls = []
+        for _ in range(20):  # most while no answer to another has come
+            calls.append(asyncio.create_task(other.chat(marker(first=1800), model="m")))
+            await asyncio.sleep(0.1)
+        meanwhile = [await call for call in calls]
+        ends = [await stream for stream in streams]
+
+    assert [(200, "a")] * 20 == [(answer.status, answer.headers["x-polyroute-provider"]) for answer in meanwhile]
+    assert [b"[DONE]"] * 12 == [answer.events[-1] for answer in ends]
 
 
 async def test_a_late_first_token_is_hedged(tmp_path: Path) -> None:

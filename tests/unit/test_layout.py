@@ -46,6 +46,7 @@ DIALECTS_MAY_IMPORT: Final = "polyroute.mesh.errors"
 GRPC: Final = {
     "edge/flow.py": "calls the stubs of the path of a call, and turns their failures into the mesh's errors",
     "edge/deciding.py": "calls the router's stub, and tells a refusal from a router that is away",
+    "edge/sightings.py": "calls the router's stub, and keeps what it did not hear",
     "edge/authorizer.py": "calls auth's stub, and tells a refusal from an auth that is away",
     "edge/admin/gateway.py": "calls the stubs of administration, whichever the contract gives a path",
     "edge/http/pages.py": "calls the stub of metrics for /metrics",

@@ -1,38 +1,23 @@
-"""Asks the router where a call may go, and tells it what became of those before.
+"""Asks the router where a call may go, and tells it what was seen of vendors before.
 
 A router that is away does not stop calls whose like it has decided before: they go as those went, until it is back.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator
 from time import monotonic
 from typing import Any, Final
 
 import grpc
 import structlog
 
-from polyroute.api.chat.v1.chat_pb2 import (
-    OPERATION_CHAT,
-    OPERATION_COUNT_TOKENS,
-    OPERATION_UNSPECIFIED,
-    EncodedRequest,
-    RequestFacts,
-)
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_COUNT_TOKENS, EncodedRequest, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.api.router.v1.router_pb2 import (
-    Attempt,
-    AttemptAnswering,
-    AttemptReport,
-    DecideRequest,
-    DecideResponse,
-)
+from polyroute.api.router.v1.router_pb2 import Attempt, DecideRequest, DecideResponse
 from polyroute.edge.call import Call, Relayed, time_left
 from polyroute.edge.plans import Plans, kind_of
-from polyroute.edge.trail import Trail
+from polyroute.edge.sightings import Sightings
 from polyroute.mesh.errors import MeshError, from_rpc
 
-MOST_REPORTS: Final = 4096  # on their way to the router; of more only the newest say anything of how vendors are
 PATIENCE: Final = 1.0  # s to wait for the router where an earlier plan would do
 ASK_AGAIN: Final = 1.0  # s after which it is asked again whether the router is back
 
@@ -45,23 +30,17 @@ class Decider:
     Args:
         router: RouterService.
         seconds: To wait for it.
+
+    Attributes:
+        sightings: What the router does not know yet of vendors.
     """
 
     def __init__(self, router: Any, seconds: float) -> None:
         self._router = router
         self._seconds = seconds
-        self._reports: deque[AttemptReport] = deque(maxlen=MOST_REPORTS)
-        self._answering: deque[AttemptAnswering] = deque(maxlen=MOST_REPORTS)
         self._plans = Plans()
         self._away_until = 0.0
-
-    def report(self, trail: Trail) -> None:
-        """A call is over: what its attempts say of their deployments goes with the next question."""
-        self._reports.extend(_reports(trail))
-
-    def answering(self, trail: Trail) -> None:
-        """The attempt that goes on has content: whoever waits long for its end does not wait for its vendor."""
-        self._answering.append(AttemptAnswering(request_id=trail.request_id, attempt=len(trail.attempts) + 1))
+        self.sightings = Sightings(router, seconds)
 
     async def decide(self, call: Call) -> DecideResponse:
         """The plan for a call.
@@ -74,7 +53,7 @@ class Decider:
         known = self._plans.has(kind)
         if known and now < self._away_until and (remembered := self._plans.find(kind, request, now)):
             return remembered
-        self._tell(request)
+        self.sightings.tell(request)
         try:
             decision: DecideResponse = await self._router.Decide(
                 request, timeout=min(PATIENCE, self._seconds) if known else self._seconds
@@ -82,7 +61,7 @@ class Decider:
         except grpc.aio.AioRpcError as error:
             failure = from_rpc(error)
             if _away(failure):
-                self._take_back(request)
+                self.sightings.take_back(request)
             remembered = self._plans.find(kind, request, now) if _away(failure) else None
             if remembered is None:
                 raise _unheard(call, failure) from None
@@ -91,20 +70,6 @@ class Decider:
             return remembered
         self._plans.keep(kind, decision, now)
         return decision
-
-    def _tell(self, request: DecideRequest) -> None:
-        """What was seen of vendors goes with a question that is asked."""
-        if self._reports:
-            request.reports.extend(self._reports)
-            self._reports.clear()
-        if self._answering:
-            request.answering.extend(self._answering)
-            self._answering.clear()
-
-    def _take_back(self, request: DecideRequest) -> None:
-        """Nobody heard it: it goes with the next one."""
-        self._reports.extendleft(reversed(request.reports))
-        self._answering.extendleft(reversed(request.answering))
 
     async def priced(self, call: Relayed) -> Attempt:
         """The deployment that a relayed request would be one of, for its price; without a price where there is none."""
@@ -155,26 +120,3 @@ def _unheard(call: Call, error: MeshError) -> MeshError:
     if error.reason == pb.REASON_DEADLINE and call.deadline > asyncio.get_running_loop().time():
         return MeshError(pb.REASON_SERVICE_UNAVAILABLE, "the router does not answer", retry_after=1.0)
     return error
-
-
-def _reports(trail: Trail) -> Iterator[AttemptReport]:
-    """What a call's attempts say of their deployments."""
-    for number, record in enumerate(trail.attempts, 1):
-        report = AttemptReport(
-            request_id=trail.request_id,
-            attempt=number,
-            deployment=record.deployment,
-            fault=record.fault,
-            upstream_status=record.upstream_status,
-            first_token_microseconds=record.first_token_microseconds,
-            total_microseconds=record.total_microseconds,
-            output_tokens=record.output_tokens,
-            cancelled=record.cancelled,
-            prompt_tokens=trail.facts.input_tokens_estimate if trail.facts else 0,
-            other_keys=number in trail.other_keys,
-            hedged=record.hedged,
-            operation=trail.facts.operation if trail.facts else OPERATION_UNSPECIFIED,
-        )
-        if number in trail.waits:
-            report.retry_after_milliseconds = int(trail.waits[number] * 1000)
-        yield report

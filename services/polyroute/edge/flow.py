@@ -51,6 +51,9 @@ class Flow:
         recorder: Where records go.
         allowances: Limits and money.
         reach: Returns once the providers role can be reached; raises REASON_SERVICE_UNAVAILABLE when it cannot.
+
+    Attributes:
+        sightings: What the router does not know yet of vendors; to be run beside the calls.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Flow:
         self._recorder = recorder
         self._allowances = allowances
         self._decider = Decider(router, config.decide_seconds)
+        self.sightings = self._decider.sightings
 
     async def generate(self, call: Call) -> AsyncGenerator[GenerateResponse]:
         """Answers a conversation or completion.
@@ -283,7 +287,7 @@ class Flow:
                     trail = call.trail
                     trail.handed_out()
                     if not finished:
-                        self._decider.answering(trail)
+                        self.sightings.answering(trail)
                 if finished:
                     self._recorder.keep(trail)  # before the last bytes go out: whoever has the answer is on record
                 for kept in held:
@@ -325,7 +329,7 @@ class Flow:
         if not trail.over:
             trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
         self._recorder.keep(trail)
-        self._decider.report(trail)
+        self.sightings.ended(trail)
         if call.rooms is not None:
             call.rooms.close(trail.usage)
         if call.admission is not None:

@@ -111,6 +111,7 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
     try:
         async with books.shipped(), Background() as tasks:
             _start(tasks, authorizer, allowances, books)
+            tasks.start("sightings", flow.sightings.run)
             tasks.start("idempotency", once.claims.run)
             if config.max_calls == "auto" and allowances.turnstile is not None:
                 tasks.start("pressure", Sampler(allowances.turnstile, Pressure(), clock).run)

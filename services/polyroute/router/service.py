@@ -72,6 +72,12 @@ class RouterService(RouterServiceServicer):
             return decide(request, view, now)
         return decide(request, view, now, self._journal.note, self._steering.steer)
 
+    async def Report(self, request: pb.ReportRequest, context: Context) -> pb.ReportResponse:  # noqa: N802
+        """Takes what an edge has seen."""
+        self._steering.answering(request.answering)
+        self._steering.report(request.reports)
+        return pb.ReportResponse()
+
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:  # noqa: N802
         """Gives the record of a decision that was made."""
         decided = await self._journal.explain(request.request_id)

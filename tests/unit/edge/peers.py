@@ -148,6 +148,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         )
         self.failure: Exception | None = None
         self.requests: list[router_pb2.DecideRequest] = []
+        self.reports: list[router_pb2.ReportRequest] = []
 
     def stub(self) -> router_pb2_grpc.RouterServiceStub:
         return router_pb2_grpc.RouterServiceStub(local(router_pb2_grpc.add_RouterServiceServicer_to_server, self))
@@ -158,6 +159,12 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         if self.failure is not None:
             raise self.failure
         return router_pb2.DecideResponse(plan=self.plan, record=DecisionRecord(catalog_version="c1"))
+
+    async def Report(self, request: router_pb2.ReportRequest, context: Context) -> router_pb2.ReportResponse:
+        self.reports.append(request)
+        if self.failure is not None:
+            raise self.failure
+        return router_pb2.ReportResponse()
 
     async def ListModels(
         self, request: router_pb2.ListModelsRequest, context: Context

@@ -191,7 +191,7 @@ async def test_what_was_seen_of_vendors_waits_for_the_router(clock: Clock) -> No
     for name in ("a/x", "b/y"):
         seen = Trail(name)
         seen.attempts.append(AttemptRecord(deployment=name))
-        asks.report(seen)
+        asks.sightings.ended(seen)
         await asks.decide(call())
         clock.advance(deciding.ASK_AGAIN + 0.1)
     router.failure = None
@@ -209,8 +209,8 @@ async def test_what_is_seen_while_nobody_is_asked_waits_too(clock: Clock) -> Non
     await asks.decide(call())
     seen = Trail("r-1")
     seen.attempts.append(AttemptRecord(deployment="a/x"))
-    asks.answering(Trail("r-2"))
-    asks.report(seen)
+    asks.sightings.answering(Trail("r-2"))
+    asks.sightings.ended(seen)
     asked = len(router.requests)
     await asks.decide(call())
     unasked = len(router.requests) == asked
@@ -236,7 +236,7 @@ async def test_reports_say_what_was_asked_for() -> None:
         seen = Trail("r-1")
         seen.facts = RequestFacts(operation=operation, model="m")
         seen.attempts.append(AttemptRecord(deployment="a/x", fault=pb.FAULT_MODEL_GONE))
-        asks.report(seen)
+        asks.sightings.ended(seen)
     await asks.decide(call())
 
     assert [OPERATION_EMBEDDING, OPERATION_COUNT_TOKENS] == [one.operation for one in router.requests[-1].reports]
@@ -248,7 +248,7 @@ async def test_the_router_hears_which_attempts_have_content() -> None:
     asks = decider(router)
     seen = Trail("r-1")
     seen.attempts.append(AttemptRecord(deployment="a/x", fault=pb.FAULT_SERVER))
-    asks.answering(seen)
+    asks.sightings.answering(seen)
     await asks.decide(call())
     await asks.decide(call())
     told = [[(one.request_id, one.attempt) for one in request.answering] for request in router.requests]

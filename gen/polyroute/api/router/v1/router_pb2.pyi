@@ -841,6 +841,53 @@ class AttemptReport(_message.Message):
 Global___AttemptReport: _TypeAlias = AttemptReport  # noqa: Y015
 
 @_typing.final
+class ReportRequest(_message.Message):
+    """Tells what was seen of deployments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORTS_FIELD_NUMBER: _builtins.int
+    ANSWERING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptReport]:
+        """What became of attempts."""
+
+    @_builtins.property
+    def answering(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptAnswering]:
+        """Attempts that have content and go on."""
+
+    def __init__(
+        self,
+        *,
+        reports: _abc.Iterable[Global___AttemptReport] | None = ...,
+        answering: _abc.Iterable[Global___AttemptAnswering] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answering", b"answering", "reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportRequest: _TypeAlias = ReportRequest  # noqa: Y015
+
+@_typing.final
+class ReportResponse(_message.Message):
+    """It is known now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportResponse: _TypeAlias = ReportResponse  # noqa: Y015
+
+@_typing.final
 class AttemptAnswering(_message.Message):
     """An attempt that has content and is not over."""
 

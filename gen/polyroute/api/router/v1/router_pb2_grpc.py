@@ -40,6 +40,11 @@ class RouterServiceStub:
                 request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.DecideRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.DecideResponse.FromString,
                 _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/polyroute.api.router.v1.RouterService/Report',
+                request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ReportRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ReportResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/polyroute.api.router.v1.RouterService/ListModels',
                 request_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.SerializeToString,
@@ -96,6 +101,14 @@ class RouterServiceServicer:
         deployment of it can serve the call, UNAVAILABLE when all of them are out of order. Deterministic in its inputs, the
         versions and the order by health named in the record. It takes reports on attempts as well; when it is repeated they
         count twice, which moves a figure by one attempt and no more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Report(self, request, context):
+        """Takes what an edge has seen of deployments and has had no question to send it with. Called by the edge within a
+        second. Repeated, it counts twice, as in Decide.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +189,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.DecideRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.DecideResponse.SerializeToString,
             ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ReportRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ReportResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ListModelsRequest.FromString,
@@ -250,6 +268,33 @@ class RouterService:
             '/polyroute.api.router.v1.RouterService/Decide',
             polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.DecideRequest.SerializeToString,
             polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.DecideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.router.v1.RouterService/Report',
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ReportRequest.SerializeToString,
+            polyroute_dot_api_dot_router_dot_v1_dot_router__pb2.ReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,10 @@ class RouterServiceStub:
     versions and the order by health named in the record. It takes reports on attempts as well; when it is repeated they
     count twice, which moves a figure by one attempt and no more.
     """
+    Report: _aio.UnaryUnaryMultiCallable[_router_pb2.ReportRequest, _router_pb2.ReportResponse]
+    """Takes what an edge has seen of deployments and has had no question to send it with. Called by the edge within a
+    second. Repeated, it counts twice, as in Decide.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]
     """Lists the models and aliases a caller may name. Called by the edge for GET /v1/models and by gateway.v1."""
     PreviewPolicy: _aio.UnaryUnaryMultiCallable[_router_pb2.PreviewPolicyRequest, _router_pb2.PreviewPolicyResponse]
@@ -61,6 +65,16 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         deployment of it can serve the call, UNAVAILABLE when all of them are out of order. Deterministic in its inputs, the
         versions and the order by health named in the record. It takes reports on attempts as well; when it is repeated they
         count twice, which moves a figure by one attempt and no more.
+        """
+
+    @_abc_1.abstractmethod
+    def Report(
+        self,
+        request: _router_pb2.ReportRequest,
+        context: _aio.ServicerContext[_router_pb2.ReportRequest, _abc.Awaitable[_router_pb2.ReportResponse]],
+    ) -> _abc.Awaitable[_router_pb2.ReportResponse]:
+        """Takes what an edge has seen of deployments and has had no question to send it with. Called by the edge within a
+        second. Repeated, it counts twice, as in Decide.
         """
 
     @_abc_1.abstractmethod

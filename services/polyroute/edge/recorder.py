@@ -90,8 +90,11 @@ class Recorder:
 
     async def send(self, payloads: list[bytes]) -> None:
         """Hands a batch to metrics, which knows the records it already has."""
-        records = [CallRecord.FromString(payload) for payload in payloads]
-        self._charge([record for record in records if record.request_id not in self._charged])
-        self._charged.update(record.request_id for record in records)
-        await self._stub.Append(AppendRequest(records=records), timeout=SEND_SECONDS)
+        request = AppendRequest()
+        for payload in payloads:
+            request.records.add().MergeFromString(payload)
+        self._charge([record for record in request.records if record.request_id not in self._charged])
+        self._charged.update(record.request_id for record in request.records)
+        request.sent_time.GetCurrentTime()
+        await self._stub.Append(request, timeout=SEND_SECONDS)
         self._charged.clear()

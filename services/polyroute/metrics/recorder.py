@@ -24,6 +24,7 @@ class _Batch:
     """What one sender waits for."""
 
     records: Sequence[CallRecord]
+    sent: float | None
     stored: asyncio.Future[int]
 
 
@@ -37,7 +38,7 @@ class Recorder:
         insert: Stores rows in one transaction and names those that were new; see `Store.insert`.
         stats: Live figures of deployments.
         exposition: Figures for Prometheus.
-        clock: Seconds since 1970, to know how long ago an attempt ended.
+        clock: Seconds since 1970, to know how long ago an attempt ended where the sender does not say when it sent it.
     """
 
     def __init__(
@@ -50,13 +51,17 @@ class Recorder:
         self._waiting: deque[_Batch] = deque()
         self._arrived = asyncio.Event()
 
-    async def append(self, records: Sequence[CallRecord]) -> int:
+    async def append(self, records: Sequence[CallRecord], sent: float | None = None) -> int:
         """Returns once the records are on disk: how many of them were new.
+
+        Args:
+            records: In the order they were made.
+            sent: When, by the clock that their times are of; None when that is the own one.
 
         Raises:
             MeshError: REASON_USAGE_UNAVAILABLE when they could not be stored; none of them was.
         """
-        batch = _Batch(records, asyncio.get_running_loop().create_future())
+        batch = _Batch(records, sent, asyncio.get_running_loop().create_future())
         self._waiting.append(batch)
         self._arrived.set()
         return await batch.stored
@@ -88,19 +93,19 @@ class Recorder:
         new = set(await self._insert(await _rows_of(group)))
         for batch in group:
             stored = 0
+            now = self._clock() if batch.sent is None else batch.sent
             for index, record in enumerate(batch.records):
                 if record.request_id in new:
                     new.remove(record.request_id)  # it may stand in the group twice
                     stored += 1
-                    self._feed(record)
+                    self._feed(record, now)
                 if index % BREATH == BREATH - 1:
                     await asyncio.sleep(0)
             if not batch.stored.done():  # the sender may have gone away
                 batch.stored.set_result(stored)
 
-    def _feed(self, record: CallRecord) -> None:
+    def _feed(self, record: CallRecord, now: float) -> None:
         self._exposition.observe(record)
-        now = self._clock()
         for attempt in record.attempts:
             sample = sample_of(attempt, stream=record.stream)
             if sample is not None and attempt.deployment:

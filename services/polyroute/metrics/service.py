@@ -83,7 +83,7 @@ class MetricsService(metrics_pb2_grpc.MetricsServiceServicer):
                 raise _malformed(
                     f"records[{index}].start_time", "must lie in the years 1970 to 9999, and no amount beyond 2^50"
                 )
-        return pb.AppendResponse(stored=await self._recorder.append(request.records))
+        return pb.AppendResponse(stored=await self._recorder.append(request.records, _sent(request)))
 
     async def WatchStats(  # noqa: N802
         self, request: pb.WatchStatsRequest, context: Context
@@ -129,6 +129,10 @@ def _filter(request: pb.QueryUsageRequest | pb.ListCallsRequest, fault: int = 0,
         fault=fault,
         request_id=request_id,
     )
+
+
+def _sent(request: pb.AppendRequest) -> float | None:
+    return request.sent_time.ToMicroseconds() / 1e6 if request.HasField("sent_time") else None
 
 
 def _dimensions(request: pb.QueryUsageRequest) -> Iterator[By]:

@@ -151,6 +151,16 @@ async def test_attempts_count_when_they_ended(bench: Bench) -> None:
     assert [2, 3, 4] == bench.attempts()
 
 
+@pytest.mark.parametrize("wrong", [-7200, -70, 0, 70, 7200])
+async def test_a_clock_that_goes_wrong(bench: Bench, wrong: int) -> None:
+    """How old a record is, its sender's clock says alone: windows stay right, whatever time it believes it is."""
+    sent = NOON + 100 + wrong
+    records = [call("new", attempts=[attempt(at=sent - 3)]), call("old", attempts=[attempt(at=sent - 200)])]
+    await bench.recorder.append(records, sent)
+
+    assert [1, 2, 2] == bench.attempts()
+
+
 async def test_attempts_without_a_time(bench: Bench) -> None:
     """They ended when their call did."""
     timeless = attempt()

@@ -1,25 +1,24 @@
 """Which fault a vendor's error is, for every vendor that answers in the manner of the OpenAI API.
 
 The status alone does not say: one vendor refuses a bad key with 400, another reports an empty account as a rate limit,
-and gateways wrap a third vendor's error in their own. So an error is first read out of whichever envelope it came in,
-then matched against one table of markers, then classed by its status. Nothing here knows a vendor by name.
+and gateways wrap a third vendor's error in their own. So an error is first read out of whichever envelope it came in
+(`vendor_error`), then matched against one table of markers, then classed by its status. Nothing here knows a vendor by
+name.
 """
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.errors.v1.errors_pb2 import Fault
+from polyroute.dialects.retry_after import retry_after
+from polyroute.dialects.vendor_error import MAX_WORDS_CHARS, VendorError, error_of, read_error
 from polyroute.mesh.errors import MeshError
 
 MAX_MESSAGE_CHARS: Final = 500
-MAX_WORDS_CHARS: Final = 8192  # of an error that are searched for markers
 
 # Status -> fault, where no marker says better. Others: 5xx SERVER, 4xx CLIENT, anything else BAD_ANSWER.
 _BY_STATUS: Final[Mapping[int, Fault.ValueType]] = {
@@ -216,31 +215,6 @@ _SECRET: Final = re.compile(
     r"|(?<=bearer )\S+|(?<=key provided: )[^\s.]+",
     re.IGNORECASE,
 )
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s|d)")
-_SECONDS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_HINT: Final = re.compile(
-    r"(?:try again|retry)(?: after| in) ((?:\d+(?:\.\d+)?(?:ms|h|m|s|d))+|\d+(?:\.\d+)? ?(?:milli)?seconds?)",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class VendorError:
-    """An error as read out of its envelope.
-
-    Attributes:
-        message: The vendor's words; empty when it had none.
-        codes: Its code, type and inner codes, lower case.
-        code: The first of them, as the vendor wrote it; empty when none.
-        status: HTTP status that the error itself names; 0 when it names none.
-        param: The parameter it complains about; empty when it names none.
-    """
-
-    message: str = ""
-    codes: frozenset[str] = frozenset()
-    code: str = ""
-    status: int = 0
-    param: str = ""
 
 
 def fault_of(
@@ -258,7 +232,7 @@ def fault_of(
         REASON_UPSTREAM with the fault, the vendor's words in at most 500 characters, metadata `upstream_status`,
         `vendor_code`, `param`, `should_retry` (as the vendor said) where known, and when to come back.
     """
-    return classified(status, _read(body), headers, now=now)
+    return classified(status, read_error(body), headers, now=now)
 
 
 def fault_in(value: object) -> MeshError:
@@ -295,8 +269,8 @@ def classified(
         metadata["should_retry"] = lower["x-should-retry"]
     message = _SECRET.sub("***", " ".join(error.message.split()))[:MAX_MESSAGE_CHARS]
     fault = _class_of(effective, error)
-    retry_after = _retry_after(lower, error.message, fault, now)
-    return MeshError.upstream(fault, message or f"the provider answered {status}", retry_after=retry_after, **metadata)
+    wait = retry_after(lower, error.message, fault, now)
+    return MeshError.upstream(fault, message or f"the provider answered {status}", retry_after=wait, **metadata)
 
 
 def _class_of(status: int, error: VendorError) -> Fault.ValueType:
@@ -309,163 +283,3 @@ def _class_of(status: int, error: VendorError) -> Fault.ValueType:
     if 500 <= status < 600:
         return pb.FAULT_SERVER
     return pb.FAULT_CLIENT if 400 <= status < 500 else pb.FAULT_BAD_ANSWER
-
-
-def _read(body: bytes) -> VendorError:
-    try:
-        value = orjson.loads(body)
-    except ValueError:
-        text = body[:MAX_WORDS_CHARS].decode("utf-8", "replace").strip()
-        # a page is for browsers: its markup says nothing to a caller
-        return VendorError() if text.startswith("<") else VendorError(message=text)
-    return error_of(value)
-
-
-def error_of(value: object) -> VendorError:
-    """Reads an error out of any of the envelopes in use.
-
-    They are `{error: {...}}`, `{error: "..."}`, `{message}`, `{detail}`, `{errors: [...]}`, and those inside a list.
-    """
-    if isinstance(value, list):
-        value = value[0] if value else {}
-    if not isinstance(value, dict):
-        return VendorError(message=value if isinstance(value, str) else "")
-    levels = list(_levels(value))
-    message = next((text for level in levels if (text := _message(level))), "")
-    codes = [code for level in levels for code in _codes(level)]
-    inner = _inner(levels)
-    if inner and inner.message and inner.message not in message:
-        message = f"{message}: {inner.message}" if message else inner.message
-    words = [code for code in codes if not code.isdigit() or len(code) != 3]
-    return VendorError(
-        message=message,
-        codes=frozenset(code.lower() for code in codes) | (inner.codes if inner else frozenset()),
-        code=words[0] if words else "",
-        status=next((number for level in levels for number in _statuses(level)), 0),
-        param=next((level["param"] for level in levels if isinstance(level.get("param"), str)), ""),
-    )
-
-
-def _levels(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The object that holds the error, innermost first."""
-    error = value.get("error")
-    if isinstance(error, dict):
-        yield error
-        for name in ("innererror", "inner_error"):
-            if isinstance(error.get(name), dict):
-                yield error[name]
-    elif isinstance(value.get("errors"), list) and value["errors"] and isinstance(value["errors"][0], dict):
-        yield value["errors"][0]
-    yield value
-
-
-def _message(level: dict[str, Any]) -> str:
-    for name in ("message", "msg", "detail", "error", "error_message"):
-        text = level.get(name)
-        if isinstance(text, str) and text.strip():
-            return text
-        if name == "detail" and isinstance(text, list | dict) and text:
-            return orjson.dumps(text).decode()[:MAX_WORDS_CHARS]
-    return ""
-
-
-def _codes(level: dict[str, Any]) -> Iterator[str]:
-    for name in ("code", "type", "status", "error_type", "error_code"):
-        code = level.get(name)
-        if isinstance(code, str) and code and code != "error":
-            yield code
-        elif isinstance(code, int) and not isinstance(code, bool):
-            yield str(code)
-
-
-def _statuses(level: dict[str, Any]) -> Iterator[int]:
-    for name in ("status_code", "raw_status_code", "status", "code"):
-        number = level.get(name)
-        if isinstance(number, str) and number.isdigit() and len(number) == 3:
-            number = int(number)
-        if isinstance(number, int) and 400 <= number < 600:
-            yield number
-
-
-def _inner(levels: list[dict[str, Any]]) -> VendorError | None:
-    """The error of the vendor behind a vendor: as text or JSON in `metadata.raw`."""
-    for level in levels:
-        metadata = level.get("metadata")
-        raw = metadata.get("raw") if isinstance(metadata, dict) else None
-        if isinstance(raw, str) and raw:
-            return _read(raw.encode("utf-8", "replace")[:MAX_WORDS_CHARS])
-        if isinstance(raw, dict):
-            return error_of({name: value for name, value in raw.items() if name != "metadata"})
-    return None
-
-
-def _retry_after(
-    headers: Mapping[str, str], message: str, fault: Fault.ValueType, now: Callable[[], float]
-) -> float | None:
-    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
-        number = _number(headers.get(name, ""))
-        if number is not None:
-            return number / 1000
-    stated = headers.get("retry-after", "")
-    seconds = _number(stated)
-    if seconds is None and stated:
-        seconds = _until(stated, headers.get("date", ""), now)
-    if seconds is not None or fault not in (pb.FAULT_RATE, pb.FAULT_QUOTA):
-        return seconds
-    return _reset(headers, now) if _reset(headers, now) is not None else _hint(message)
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e10 else None
-
-
-def _until(stated: str, date: str, now: Callable[[], float]) -> float | None:
-    try:
-        until = parsedate_to_datetime(stated).timestamp()
-    except ValueError:
-        return None
-    try:
-        since = parsedate_to_datetime(date).timestamp()  # the vendor's own clock, when it tells
-    except ValueError:
-        since = now()
-    return max(0.0, until - since)
-
-
-def _reset(headers: Mapping[str, str], now: Callable[[], float]) -> float | None:
-    """When the limits that are used up refill; of all limits when none says that it is."""
-    resets = {
-        name.removeprefix("x-ratelimit-reset").lstrip("-"): seconds
-        for name, value in headers.items()
-        if name.startswith("x-ratelimit-reset") and (seconds := _seconds(value, now)) is not None
-    }
-    used_up = [
-        seconds
-        for kind, seconds in resets.items()
-        if headers.get(f"x-ratelimit-remaining-{kind}".rstrip("-"), "") == "0"
-    ]
-    return max(used_up or resets.values(), default=None)
-
-
-def _seconds(value: str, now: Callable[[], float]) -> float | None:
-    """A duration (`6m0s`, `7.66`) or a point in time (epoch seconds or milliseconds)."""
-    number = _number(value) if len(value) < 12 else None
-    if number is None and value.isdigit() and len(value) == 13:
-        return max(0.0, int(value) / 1000 - now())
-    if number is not None:
-        return max(0.0, number - now()) if number > 5e8 else number
-    found = _DURATION.findall(value)
-    return sum(float(amount) * _SECONDS[unit] for amount, unit in found) if found else None
-
-
-def _hint(message: str) -> float | None:
-    found = _HINT.search(message[:MAX_WORDS_CHARS])
-    if not found:
-        return None
-    text = found.group(1).lower()
-    if "second" in text:
-        return float(text.split("m")[0].split("s")[0].strip()) * (1e-3 if "milli" in text else 1.0)
-    return sum(float(amount) * _SECONDS[unit] for amount, unit in _DURATION.findall(text))

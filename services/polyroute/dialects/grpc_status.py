@@ -16,8 +16,8 @@ from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.errors.v1.errors_pb2 import Fault
 from polyroute.dialects import faults
 from polyroute.dialects.asking import reclassed
-from polyroute.dialects.faults import VendorError
 from polyroute.dialects.grpc_frames import MESSAGE_KEY, STATUS_KEY
+from polyroute.dialects.vendor_error import VendorError
 from polyroute.mesh.errors import MeshError
 
 DETAILS_KEY: Final = "grpc-status-details-bin"  # a `google.rpc.Status`, in base64

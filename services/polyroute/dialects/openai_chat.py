@@ -10,9 +10,9 @@ from typing import Final
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, ChatResponse, RequestFacts
 from polyroute.dialects import faults, sse
 from polyroute.dialects.dialect import NOTHING, AnswerFacts, Dialect, Framer, Meter, StreamReader, StreamWriter
-from polyroute.dialects.openai import chat_answer, chat_request, facts, meter, patch
-from polyroute.dialects.openai.chat_request import Options
+from polyroute.dialects.openai import chat_answer, facts, meter, patch, request_reader, request_writer
 from polyroute.dialects.openai.common import CHAT
+from polyroute.dialects.openai.request_writer import Options
 from polyroute.dialects.openai.stream_reader import OpenAIReader
 from polyroute.dialects.openai.stream_writer import OpenAIWriter
 from polyroute.mesh.errors import MeshError
@@ -55,13 +55,13 @@ class OpenAIChat:
 
     def read_request(self, body: bytes) -> ChatRequest:
         """A client's request as a conversation."""
-        return chat_request.read_request(body)
+        return request_reader.read_request(body)
 
     def write_request(
         self, request: ChatRequest, *, model: str, stream: bool, source: str = ""
     ) -> tuple[bytes, list[str]]:
         """A conversation as a request to a vendor, and the parameters that were left out."""
-        return chat_request.write_request(request, model=model, stream=stream, source=source, options=self.options)
+        return request_writer.write_request(request, model=model, stream=stream, source=source, options=self.options)
 
     def read_answer(self, body: bytes) -> ChatResponse:
         """A vendor's whole answer."""

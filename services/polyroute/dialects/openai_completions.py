@@ -14,9 +14,9 @@ from polyroute.api.chat.v1.chat_pb2 import ChatRequest, ChatResponse, Choice, Me
 from polyroute.dialects import faults, jsontools, sse
 from polyroute.dialects.dialect import NOTHING, AnswerFacts, Dialect, Framer, Meter, StreamReader, StreamWriter
 from polyroute.dialects.jsontools import invalid
-from polyroute.dialects.openai import chat_answer, chat_request, facts, meter, parts, patch
-from polyroute.dialects.openai.chat_request import Options
+from polyroute.dialects.openai import chat_answer, facts, meter, parts, patch, request_reader, request_writer
 from polyroute.dialects.openai.common import COMPLETIONS, create_time, finish_word, usage_json
+from polyroute.dialects.openai.request_writer import Options
 from polyroute.dialects.openai.stream_reader import OpenAIReader
 from polyroute.dialects.openai.stream_writer import OpenAIWriter
 from polyroute.dialects.openai_chat import END_MARKER
@@ -159,7 +159,7 @@ def _read_request(body: bytes) -> ChatRequest:
         )
     logprobs = jsontools.loads(value.pop(_LOGPROBS, b"null"))
     value["messages"] = jsontools.dumps([{"role": "user", "content": prompt}])
-    request = chat_request.read_request(
+    request = request_reader.read_request(
         b"{" + b",".join(jsontools.dumps(k) + b":" + v for k, v in value.items()) + b"}"
     )
     if isinstance(logprobs, int) and logprobs:
@@ -178,7 +178,7 @@ def _write_request(
     for name in ("tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning"):
         plain.ClearField(name)
     dropped = [name for name in ("tools", "tool_choice", "response_format", "reasoning") if _given(request, name)]
-    body, more = chat_request.write_request(plain, model=model, stream=stream, source=source, options=options)
+    body, more = request_writer.write_request(plain, model=model, stream=stream, source=source, options=options)
     out = jsontools.loads(body)
     del out["messages"]
     if out.pop(_LOGPROBS, None):

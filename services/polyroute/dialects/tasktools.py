@@ -18,6 +18,7 @@ from polyroute.dialects.openai.parts import extras as extras
 from polyroute.dialects.openai.parts import media_of as media_of
 from polyroute.dialects.openai.parts import put_extras as put_extras
 from polyroute.dialects.task import JSON, Body
+from polyroute.dialects.vendor_error import error_of
 from polyroute.mesh.errors import MeshError
 
 MAX_TEXT_BYTES: Final = 1 << 20
@@ -207,7 +208,7 @@ def answer_of(body: bytes) -> dict[str, Any]:
 
 def no_answer(value: Mapping[str, Any], what: str) -> MeshError:
     """What is wrong with an answer that lacks its content: the error it holds in any envelope, or nonsense."""
-    error = faults.error_of(value)
+    error = error_of(value)
     return (
         faults.fault_in(value) if error.message or error.code else bad_answer(f"the provider's answer holds no {what}")
     )

@@ -11,7 +11,7 @@ from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.dialects import foreign
 from polyroute.dialects.dialect import Dialect, Outbound
 from polyroute.dialects.events import assemble
-from polyroute.dialects.openai.chat_request import Options
+from polyroute.dialects.openai.request_writer import Options
 from polyroute.dialects.openai_chat import OpenAIChat
 from polyroute.dialects.registry import DIALECTS, OUTBOUND
 from polyroute.dialects.sse import Framer

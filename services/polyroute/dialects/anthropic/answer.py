@@ -19,6 +19,7 @@ from polyroute.dialects.anthropic.common import (
 )
 from polyroute.dialects.anthropic.faults import fault_in
 from polyroute.dialects.dialect import AnswerFacts
+from polyroute.dialects.vendor_error import error_of
 from polyroute.mesh.errors import MeshError
 
 ANSWER_MEMBERS: Final = frozenset({"id", "type", "role", "model", "content", "stop_reason", "usage"})
@@ -49,7 +50,7 @@ def check_answer(answer: dict[str, Any]) -> None:
     if answer.get("error") or answer.get("type") == "error":
         raise fault_in(answer)
     if not isinstance(answer.get("content"), list | str):
-        error = faults.error_of(answer)
+        error = error_of(answer)
         if error.message and error.codes:
             raise faults.classified(200, error, {})
         raise bad_answer("the provider's answer has no content")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from polyroute.dialects import faults, jsontools
-from polyroute.dialects.faults import VendorError
+from polyroute.dialects.vendor_error import MAX_WORDS_CHARS, VendorError, error_of
 from polyroute.mesh.errors import MeshError
 
 # Name of an exception, lower case and without its ending -> a code that the general table knows.
@@ -117,8 +117,8 @@ def _classified(status: int, value: object, name: str, headers: Mapping[str, str
         stated = value.get("__type")
         name = name or (stated if isinstance(stated, str) else "")
     name = _bare(name)
-    error = faults.error_of(value)
-    words = error.message[: faults.MAX_WORDS_CHARS].lower()
+    error = error_of(value)
+    words = error.message[:MAX_WORDS_CHARS].lower()
     told = next((code for pattern, code in _WORDS if pattern.search(words)), "")
     code = told or _CODES.get(_stem(name), "")
     error = replace(

@@ -1,34 +1,30 @@
-"""Conversations as requests of `bedrock.converse`. The model and the wish for a stream stand in the path, not here.
+"""Conversations as requests of `bedrock.converse`: members and tools; `turns` writes the messages.
 
+The model and the wish for a stream stand in the path, not here.
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
-from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Message, Part, Tool
-from polyroute.dialects import drawn, jsontools
+from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Tool
+from polyroute.dialects import jsontools
 from polyroute.dialects.asking import leave_out, unsupported
-from polyroute.dialects.bedrock import blocks
-from polyroute.dialects.bedrock.blocks import Block, Names
-from polyroute.dialects.bedrock.common import BLOCKS, CONVERSE
+from polyroute.dialects.bedrock.blocks import Block
+from polyroute.dialects.bedrock.cache_points import CACHE_MARK, CachePoints
+from polyroute.dialects.bedrock.common import CONVERSE
 from polyroute.dialects.bedrock.families import FAMILIES, Family, family_of, think
-from polyroute.dialects.openai.common import made_call_id
+from polyroute.dialects.bedrock.turns import Turns
 
-_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_SYSTEM: Final = (pb.ROLE_SYSTEM, pb.ROLE_DEVELOPER)
 _FIELDS: Final = "additionalModelRequestFields"
 _DROPPED: Final = ("frequency_penalty", "presence_penalty", "seed", "logprobs", "top_logprobs")
 _TAG_NAME: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 _TAG_VALUE: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
 _MAX_TAGS: Final = 16
 _ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
-# What a client marks for caching in the manner of other APIs: a member of a part, a message or a tool.
-_CACHE_MARK: Final = "cache_control"
-_LIFETIMES: Final = ("5m", "1h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +36,6 @@ class Options:
     """
 
     families: tuple[Family, ...] = FAMILIES
-
-
-class CallIds:
-    """The ids of tool calls in one request: each once, in the letters that this API takes, found again by results."""
-
-    def __init__(self) -> None:
-        self._used: set[str] = set()
-        self._latest: dict[str, str] = {}
-        self._waiting: list[tuple[str, str]] = []  # calls without an id of their own: (name, id that was made)
-
-    def of_call(self, call: pb.ToolCall, number: int) -> str:
-        """The id under which a call is sent; `number` is its place among the calls."""
-        given = call.id
-        made = given
-        if not _ID.fullmatch(given) or given in self._used:
-            made = made_call_id(given, call.name, call.arguments, number)
-        self._used.add(made)
-        if given:
-            self._latest[given] = made
-        else:
-            self._waiting.append((call.name, made))
-        return made
-
-    def of_result(self, result: pb.ToolResult) -> str:
-        """The id under which a result is sent: that of its call, by id, else by name, else in order."""
-        given = result.tool_call_id
-        if given:
-            return self._latest.get(given) or (given if _ID.fullmatch(given) else made_call_id(given))
-        waiting = self._waiting
-        found = next((pair for pair in waiting if pair[0] == result.name), waiting[0] if waiting else None)
-        if found is None:
-            return made_call_id(result.name)
-        waiting.remove(found)
-        return found[1]
 
 
 class RequestWriter:
@@ -89,16 +51,14 @@ class RequestWriter:
         self._request = request
         self._family = family
         self._own = own
-        self._names = Names()
-        self._ids = CallIds()
-        self._calls: dict[str, None] = {}  # names of tools that were called or answered, in order
-        self._number = 0
         self.dropped: list[str] = []
+        self._cache = CachePoints(family, self.dropped, own=own)
+        self._turns = Turns(self._cache, self.dropped, own=own)
 
     def write(self) -> dict[str, Any]:
         """The body."""
         request = self._request
-        system, messages = self._conversation()
+        system, messages = self._turns.write(request.messages)
         out: dict[str, Any] = {"messages": messages}
         if system:
             out["system"] = system
@@ -122,104 +82,6 @@ class RequestWriter:
         self._leave_out()
         self._extend(out)
         return out
-
-    def _conversation(self) -> tuple[list[Block], list[dict[str, Any]]]:
-        """System blocks, and messages in which the two roles alternate."""
-        system: list[Block] = []
-        turns: list[tuple[str, list[Block]]] = []
-        for number, message in enumerate(drawn.shown_by_users(self._request.messages, self.dropped)):
-            where = f"messages[{number}]"
-            if message.role in _SYSTEM:
-                system += self._system(message, where)
-                continue
-            role = "assistant" if message.role == pb.ROLE_ASSISTANT else "user"
-            content = self._assistant(message, where) if role == "assistant" else self._user(message, where)
-            if turns and turns[-1][0] == role:
-                turns[-1][1].extend(content)
-            elif content:
-                turns.append((role, content))
-        return system, [{"role": role, "content": _results_first(content)} for role, content in turns]
-
-    def _system(self, message: Message, where: str) -> list[Block]:
-        out: list[Block] = []
-        for number, part in enumerate(message.parts):
-            place = f"{where}.content[{number}]"
-            if part.WhichOneof("part") != "text":
-                raise unsupported("a system message can hold text only", place)
-            out += self._marked(part, blocks.write_block(part, place, self._names, own=self._own), "system")
-        return out + self._cache(message.extensions, "system", out)
-
-    def _user(self, message: Message, where: str) -> list[Block]:
-        out: list[Block] = []
-        for number, part in enumerate(message.parts):
-            place = f"{where}.content[{number}]"
-            if part.HasField("tool_result"):
-                result = part.tool_result
-                self._calls.setdefault(result.name)
-                call_id = self._ids.of_result(result)
-                block: Block | None = blocks.write_result(result, call_id, place, self._names, own=self._own)
-            else:
-                block = blocks.write_block(part, place, self._names, own=self._own)
-            out += self._marked(part, block, "messages")
-        return out + self._cache(message.extensions, "messages", out)
-
-    def _assistant(self, message: Message, where: str) -> list[Block]:
-        held = _held_blocks(message) if self._own else []
-        out: list[Block] = []
-        offset = 0
-        for number, part in enumerate(_fused(message.parts) if held else message.parts):
-            place = f"{where}.content[{number}]"
-            match part.WhichOneof("part"):
-                case "text" if held:
-                    out += _woven(part.text.text, offset, held)
-                    offset += len(part.text.text)
-                case "reasoning":
-                    out += self._reasoning(part)
-                case "tool_call":
-                    out += [block for _, _, block in held]
-                    held = []
-                    out += self._marked(part, self._call(part), "messages")
-                case "audio" if not part.audio.HasField("media"):
-                    self.dropped.append("messages.audio")
-                case _:
-                    block = blocks.write_block(part, place, self._names, own=self._own)
-                    out += self._marked(part, block, "messages")
-        out += [block for _, _, block in held]
-        return out + self._cache(message.extensions, "messages", out)
-
-    def _reasoning(self, part: Part) -> list[Block]:
-        block = blocks.write_reasoning(part)
-        if block is None:
-            self.dropped.append("messages.reasoning")
-        return [block] if block else []
-
-    def _call(self, part: Part) -> Block:
-        call = part.tool_call
-        self._calls.setdefault(call.name)
-        self._number += 1
-        call_id = self._ids.of_call(call, self._number)
-        return {"toolUse": {"toolUseId": call_id, "name": call.name, "input": blocks.write_input(call)}}
-
-    def _marked(self, part: Part, block: Block | None, where: str) -> list[Block]:
-        """A block, and the cache point that its part asks for after it."""
-        out = [block] if block else []
-        return out + self._cache(part.extensions, where, out)
-
-    def _cache(self, extensions: Mapping[str, bytes], where: str, before: Sequence[Block]) -> list[Block]:
-        """The cache point that extensions ask for, in this API's manner or in that of others."""
-        point: Any = None
-        if self._own and "cachePoint" in extensions:
-            point = jsontools.loads(extensions["cachePoint"])
-        elif _CACHE_MARK in extensions:
-            mark = jsontools.loads(extensions[_CACHE_MARK])
-            lifetime = mark.get("ttl") if isinstance(mark, dict) else None
-            point = {"type": "default"} | ({"ttl": lifetime} if lifetime in _LIFETIMES else {})
-        if point is None or not before:
-            return []
-        if where not in self._family.cache and not self._own:
-            self.dropped.append(_CACHE_MARK)
-            return []
-        return [{"cachePoint": point}]
 
     def _inference(self, displaced: frozenset[str]) -> dict[str, Any]:
         request, sampling = self._request, self._request.sampling
@@ -255,13 +117,13 @@ class RequestWriter:
         tools: list[Block] = []
         for number, tool in enumerate(request.tools):
             tools.append(self._tool(tool, f"tools[{number}]"))
-            tools += self._cache(tool.extensions, "tools", tools)
-        choice = self._choice(self._calls)
+            tools += self._cache.after(tool.extensions, "tools", tools)
+        choice = self._choice(self._turns.called)
         if choice is None:
             return {}
         if not tools:
             # a conversation that holds calls and results is refused without the tools they belong to
-            tools = [_spec(name, _ANY_OBJECT) for name in self._calls if name]
+            tools = [_spec(name, _ANY_OBJECT) for name in self._turns.called if name]
             choice = {}
         return {"tools": tools} | ({"toolChoice": choice} if choice else {}) if tools else {}
 
@@ -332,7 +194,7 @@ class RequestWriter:
     def _extend(self, out: dict[str, Any]) -> None:
         """Members that the contract does not model; those for the model itself join what was made of the others."""
         if not self._own:
-            self.dropped += sorted(name for name in self._request.extensions if name != _CACHE_MARK)
+            self.dropped += sorted(name for name in self._request.extensions if name != CACHE_MARK)
             return
         for name, raw in self._request.extensions.items():
             value = jsontools.loads(raw)
@@ -376,68 +238,3 @@ def _wish_name(name: str) -> str:
 
 def _spec(name: str, schema: Any) -> Block:
     return {"toolSpec": {"name": name, "inputSchema": {"json": schema}}}
-
-
-def _results_first(content: list[Block]) -> list[Block]:
-    """Results of tools before anything else that the user says, as the models want them."""
-    if not any("toolResult" in block for block in content):
-        return content
-    place = max(number for number, block in enumerate(content) if "toolResult" in block)
-    head, tail = content[: place + 1], content[place + 1 :]
-    results: list[Block] = []
-    others: list[Block] = []
-    target = others
-    for block in head:
-        if "cachePoint" not in block:  # which stays with what it marks
-            target = results if "toolResult" in block else others
-        target.append(block)
-    return results + others + tail
-
-
-def _held_blocks(message: Message) -> list[tuple[int, int, Block]]:
-    """The blocks that `reader` put aside, as (from, to, block) in characters of the text."""
-    raw = message.extensions.get(BLOCKS)
-    value = jsontools.loads(raw) if raw else []
-    out: list[tuple[int, int, Block]] = []
-    for entry in value if isinstance(value, list) else ():
-        if not isinstance(entry, dict) or not isinstance(entry.get("from"), int):
-            continue
-        rest = {name: item for name, item in entry.items() if name not in ("from", "to")}
-        if len(rest) == 1 and isinstance(next(iter(rest.values())), dict):
-            end = entry.get("to")
-            out.append((entry["from"], end if isinstance(end, int) else entry["from"], rest))
-    return sorted(out, key=lambda held: held[:2])
-
-
-def _fused(parts: Iterable[Part]) -> list[Part]:
-    """The parts with neighbouring texts as one, so that a block may span them."""
-    out: list[Part] = []
-    for part in parts:
-        if out and part.HasField("text") and out[-1].HasField("text"):
-            out[-1] = Part(text=pb.TextPart(text=out[-1].text.text + part.text.text))
-        else:
-            out.append(part)
-    return out
-
-
-def _woven(text: str, offset: int, held: list[tuple[int, int, Block]]) -> list[Block]:
-    """A text with the blocks that stood in it, which are taken out of `held`; it begins `offset` characters in."""
-    out: list[Block] = []
-    done = 0
-    while held and held[0][0] <= offset + len(text):
-        start, end, block = held.pop(0)
-        first = max(start - offset, done)
-        last = min(max(end - offset, first), len(text))
-        if text[done:first].strip():
-            out.append({"text": text[done:first]})
-        cited = block.get("citationsContent")
-        if isinstance(cited, dict):
-            content = {"content": [{"text": text[first:last]}]} if first < last else {}
-            block = {"citationsContent": {**content, **cited}}
-            done = last
-        else:
-            done = first
-        out.append(block)
-    if text[done:].strip():
-        out.append({"text": text[done:]})
-    return out

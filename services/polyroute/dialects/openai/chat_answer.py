@@ -7,7 +7,6 @@ from polyroute.api.chat.v1.chat_pb2 import ChatResponse, Choice, Message, Part
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects import jsontools
 from polyroute.dialects.openai import parts
-from polyroute.dialects.openai.chat_request import read_reasoning
 from polyroute.dialects.openai.common import (
     create_time,
     finish_of,
@@ -18,6 +17,7 @@ from polyroute.dialects.openai.common import (
     usage_json,
 )
 from polyroute.dialects.openai.meter import check_answer, object_of
+from polyroute.dialects.openai.parts import read_reasoning
 from polyroute.mesh.errors import MeshError
 
 ANSWER_MEMBERS: Final = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})

@@ -1,4 +1,4 @@
-"""What the `openai.*` dialects share: finish reasons, usage, and the odd corners of both.
+"""What the `openai.*` dialects share: parameters, finish reasons, usage, and the odd corners of both.
 
 Vendors that follow this API count differently. The buckets of `Usage` never overlap, so each way is told apart by
 arithmetic on `total_tokens`, never by who the vendor is.
@@ -16,6 +16,17 @@ from polyroute.api.chat.v1.chat_pb2 import FinishReason, Usage
 
 CHAT: Final = "openai.chat"
 COMPLETIONS: Final = "openai.completions"
+# How the next token is drawn: parameters that have the contract's own names.
+SAMPLING: Final = (
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "logprobs",
+    "top_logprobs",
+    "top_k",
+)
 
 _FINISH: Final[Mapping[str, FinishReason.ValueType]] = {
     "stop": pb.FINISH_REASON_STOP,

@@ -14,6 +14,7 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects import faults, jsontools, sse
 from polyroute.dialects.dialect import AnswerFacts, BrokenStreamError, Metered, SseEvent
 from polyroute.dialects.openai.common import WireUsage, better_finish, finish_of, is_finish, usage_from, usage_of
+from polyroute.dialects.vendor_error import error_of
 from polyroute.mesh.errors import MeshError
 
 _USAGE: Final = b'"usage"'
@@ -363,7 +364,7 @@ def check_answer(answer: dict[str, Any]) -> None:
         raise faults.fault_in(answer)
     if not any(True for _ in _objects(answer.get("choices"))):
         faults.check_status(answer)
-        error = faults.error_of(answer)
+        error = error_of(answer)
         if error.message and error.codes:
             raise faults.classified(200, error, {})
         raise MeshError.upstream(errors_pb2.FAULT_BAD_ANSWER, "the provider's answer has no choices")

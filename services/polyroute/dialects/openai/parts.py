@@ -285,6 +285,15 @@ def read_detail(detail: Mapping[str, Any]) -> Part:
     return part
 
 
+def read_reasoning(value: dict[str, Any]) -> list[Part]:
+    """The reasoning of a message, by whichever member it stands in; details carry the vendor's seals."""
+    details = value.get("reasoning_details")
+    if isinstance(details, list) and details:
+        return [read_detail(detail) for detail in details if isinstance(detail, dict)]
+    text = value.get("reasoning_content") or value.get("reasoning")
+    return [Part(reasoning=pb.ReasoningPart(text=text))] if isinstance(text, str) and text else []
+
+
 def write_detail(part: Part) -> dict[str, Any] | None:
     """The entry of `reasoning_details` for a reasoning part; None for a part without state."""
     if not part.HasField("state"):

@@ -23,8 +23,8 @@ from polyroute.dialects.openai.chat_answer import (
     says_something,
     seconds_of,
 )
-from polyroute.dialects.openai.chat_request import read_reasoning
 from polyroute.dialects.openai.common import better_finish, finish_of, is_finish, made_call_id, usage_from
+from polyroute.dialects.openai.parts import read_reasoning
 from polyroute.mesh.errors import MeshError
 
 # Padding against traffic analysis; random, and new with every event.

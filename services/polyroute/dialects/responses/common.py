@@ -11,6 +11,7 @@ from polyroute.api.chat.v1.chat_pb2 import FinishReason, Part, Usage, VendorStat
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects import faults, jsontools
 from polyroute.dialects.openai import common
+from polyroute.dialects.vendor_error import error_of
 from polyroute.mesh.errors import MeshError
 
 RESPONSES: Final = "openai.responses"
@@ -129,7 +130,7 @@ def check_answer(value: Mapping[str, Any]) -> None:
     if status == "cancelled":
         raise MeshError.upstream(errors_pb2.FAULT_SERVER, "the provider cancelled the answer")
     if not isinstance(value.get("output"), list) and status not in UNFINISHED:
-        error = faults.error_of(value)
+        error = error_of(value)
         if error.message and error.codes:
             raise faults.classified(200, error, {})
         raise bad_answer("the provider's answer has no output")

@@ -15,6 +15,7 @@ from polyroute.dialects.openai import parts
 from polyroute.dialects.openai.common import create_time
 from polyroute.dialects.responses import items
 from polyroute.dialects.responses.answer import flat_annotation
+from polyroute.dialects.responses.batch import Batch, tokens_of
 from polyroute.dialects.responses.common import (
     ECHO,
     RESPONSES,
@@ -26,11 +27,12 @@ from polyroute.dialects.responses.common import (
     text_of,
     usage_json,
 )
-from polyroute.dialects.responses.drafts import ENTRIES, Call, Entry, OpenItem, call_event, index_of, part_event
+from polyroute.dialects.responses.drafts import ENTRIES, Entry, OpenItem, index_of
 from polyroute.dialects.responses.envelope import envelope
+from polyroute.dialects.responses.open_calls import OpenCalls
+from polyroute.dialects.responses.output import Output
 
 _LEVELS: Final = ("choice.", "delta.", "tool_call.", "part.")
-_PREFIXES: Final = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
 
 
 class ResponsesWriter:
@@ -44,15 +46,11 @@ class ResponsesWriter:
     def __init__(self, *, request_id: str, model: str) -> None:
         self._request_id = request_id
         self._model = model
-        self._id = ""
         self._created = create_time(0, request_id)
-        self._sequence = 0
-        self._out: list[bytes] = []
-        self._batch: list[ChatEvent] = []
-        self._place = 0
-        self._output: list[dict[str, Any]] = []
+        self._batch = Batch()
+        self._output = Output()
         self._open: OpenItem | None = None
-        self._calls: dict[int, Call] = {}
+        self._calls = OpenCalls(self._output, self._batch)
         self._drawn: dict[str, Any] | None = None  # an image generation call whose picture comes next
         self._text: dict[str, Any] | None = None  # the entry with the last text
         self._own = False  # the texts bring their annotations in a state of this dialect
@@ -66,20 +64,21 @@ class ResponsesWriter:
 
     def feed(self, events: list[ChatEvent]) -> bytes:
         """Whole SSE events for these steps; see `dialect.StreamWriter`."""
-        self._batch = [event for event in events if not event.choice]  # this format has one answer
-        for place, event in enumerate(self._batch):
-            self._place = place
+        batch = self._batch
+        batch.events = [event for event in events if not event.choice]  # this format has one answer
+        for place, event in enumerate(batch.events):
+            batch.place = place
             if not self._ended:
                 self._step(event)
         if self._finished and not self._ended:
             self._end(self._finished)
-        out = b"".join(self._out)
-        self._out.clear()
+        out = b"".join(self._output.events)
+        self._output.events.clear()
         return out
 
     def _step(self, event: ChatEvent) -> None:
         kind = event.WhichOneof("event") or ""
-        if not self._id:
+        if not self._output.answer_id:
             self._begin(event.start)
         if self._drawn is not None and kind not in ("image", "usage", "logprobs"):
             self._add_whole(self._take_drawn())
@@ -91,7 +90,9 @@ class ResponsesWriter:
             case "reasoning":
                 self._think(event.reasoning)
             case "tool_call":
-                self._call(event.tool_call)
+                if event.tool_call.index not in self._calls.begun:
+                    self._close_open()
+                self._calls.say(event.tool_call)
             case "logprobs":
                 self._weigh(event.logprobs)
             case "audio":
@@ -105,125 +106,59 @@ class ResponsesWriter:
                 self._finished = event.finished
         self._note(event)
 
-    def _emit(self, kind: str, **members: Any) -> None:
-        members = {"type": kind, "sequence_number": self._sequence, **members}
-        self._sequence += 1
-        self._out.append(b"event: " + kind.encode() + b"\ndata: " + jsontools.dumps(members) + b"\n\n")
-
     def _begin(self, start: pb.AnswerStart) -> None:
         vendors = start.id if start.id.startswith("resp_") or not self._request_id else ""
-        self._id = vendors or f"resp_{self._request_id or made_id('answer', self._model)}"
+        self._output.answer_id = vendors or f"resp_{self._request_id or made_id('answer', self._model)}"
         self._created = start.create_time or self._created
         begun = self._answer("in_progress")
-        self._emit("response.created", response=begun)
-        self._emit("response.in_progress", response=begun)
+        self._output.emit("response.created", response=begun)
+        self._output.emit("response.in_progress", response=begun)
 
     def _answer(self, status: str) -> dict[str, Any]:
         """The answer as far as it has come."""
         usage = usage_json(self._usage) if self._usage else None
-        told = {"created_at": self._created, "model": self._model, "output": list(self._output), "usage": usage}
-        return envelope(self._id, status, told)
-
-    def _state_ahead(self, kind: str) -> VendorState | None:
-        """The state that ends what begins with this step, when it has come already; ids are told before anything."""
-        index = self._batch[self._place].tool_call.index
-        for event in self._batch[self._place :]:
-            found = event.WhichOneof("event")
-            if found == "logprobs" or (kind == found == "tool_call" and event.tool_call.index != index):
-                continue
-            if found != kind:
-                return None
-            step: Any = getattr(event, kind)
-            if step.HasField("state"):
-                state: VendorState = step.state
-                return state
-        return None
-
-    def _own_ahead(self, kind: str) -> dict[str, Any]:
-        """The same, decoded, if it is of this dialect."""
-        state = self._state_ahead(kind)
-        return own_state(Part(state=state)) or {} if state else {}
-
-    def _item_ahead(self) -> dict[str, Any]:
-        item = self._own_ahead("text").get("item")
-        return item if isinstance(item, dict) else {}
-
-    def _new_id(self, kind: str, known: object) -> str:
-        return text_of(known) or made_id(_PREFIXES.get(kind, "item"), self._id, len(self._output))
-
-    def _announce(self, whole: dict[str, Any]) -> int:
-        """Tells of a new item; its place."""
-        self._output.append(whole)
-        index = len(self._output) - 1
-        self._emit("response.output_item.added", output_index=index, item=dict(whole))
-        return index
+        told = {"created_at": self._created, "model": self._model, "output": list(self._output.items), "usage": usage}
+        return envelope(self._output.answer_id, status, told)
 
     def _say(self, kind: str, text: str, step: pb.TextDelta | None) -> None:
         opened = self._message()
         entry = opened.entry
         if entry is None or entry.kind != kind:
-            entry = self._open_entry(opened, kind)
-        tokens = self._tokens_ahead() if kind == "output_text" else []
+            entry = self._output.open_entry(opened, kind)
+            if kind == "output_text":
+                self._text = entry.whole
+        tokens = self._batch.tokens_ahead() if kind == "output_text" else []
         if text:
             entry.pieces.append(text)
             told: dict[str, Any] = {"content_index": entry.index, "delta": text}
             if kind == "output_text":
                 told["logprobs"] = tokens
                 entry.whole["logprobs"] += tokens
-            self._about(opened, f"{ENTRIES[kind][1]}.delta", **told)
+            self._output.about(opened, f"{ENTRIES[kind][1]}.delta", **told)
         if step is not None and step.HasField("state"):
             self._seal_text(opened, entry, step.state)
-
-    def _about(self, opened: OpenItem | Call, kind: str, **members: Any) -> None:
-        self._emit(kind, item_id=opened.whole["id"], output_index=opened.index, **members)
 
     def _message(self) -> OpenItem:
         """The message that is open, or a new one."""
         opened = self._open
         if opened is not None and opened.kind == "message":
-            ahead = self._item_ahead() if opened.sealed else {}
-            is_text = self._batch[self._place].HasField("text")
+            ahead = self._batch.item_ahead() if opened.sealed else {}
+            is_text = self._batch.events[self._batch.place].HasField("text")
             if not (opened.sealed and is_text) or ahead.get("id") == opened.whole["id"]:
                 return opened
         self._close_all()
-        state = self._item_ahead()
+        state = self._batch.item_ahead()
         whole = {
             **state,
-            "id": self._new_id("message", state.get("id")),
+            "id": self._output.new_id("message", state.get("id")),
             "type": "message",
             "status": "in_progress",
             "role": "assistant",
             "content": [],
         }
-        index = self._announce(whole)
+        index = self._output.announce(whole)
         self._open = OpenItem("message", index, whole)
         return self._open
-
-    def _open_entry(self, opened: OpenItem, kind: str) -> Entry:
-        self._close_entry(opened)
-        place = "summary" if kind == "summary_text" else "content"
-        listed = opened.whole.setdefault(place, [])
-        whole: dict[str, Any] = {"type": kind, ENTRIES[kind][0]: ""}
-        if kind == "output_text":
-            whole |= {"annotations": [], "logprobs": []}
-            self._text = whole
-        entry = Entry(kind, len(listed), whole)
-        listed.append(whole)
-        opened.entry, opened.sealed = entry, False
-        self._about(opened, f"{part_event(kind)}.added", **{index_of(kind): entry.index}, part=dict(whole))
-        return entry
-
-    def _close_entry(self, opened: OpenItem) -> None:
-        entry = opened.entry
-        if entry is None:
-            return
-        opened.entry = None
-        member, name = ENTRIES[entry.kind]
-        entry.whole[member] = text = "".join(entry.pieces)
-        place = {index_of(entry.kind): entry.index}
-        tokens = {"logprobs": entry.whole["logprobs"]} if entry.kind == "output_text" else {}
-        self._about(opened, f"{name}.done", **place, **{member: text}, **tokens)
-        self._about(opened, f"{part_event(entry.kind)}.done", **place, part=entry.whole)
 
     def _seal_text(self, opened: OpenItem, entry: Entry, state: VendorState) -> None:
         """Ends a text with its state; another dialect's follows in an item of its own."""
@@ -239,7 +174,7 @@ class ResponsesWriter:
         if isinstance(own.get("item"), dict):
             opened.whole |= {name: item for name, item in own["item"].items() if name not in opened.whole}
             opened.whole["status"] = text_of(own["item"].get("status")) or "in_progress"
-        self._close_entry(opened)
+        self._output.close_entry(opened)
 
     def _think(self, step: pb.ReasoningDelta) -> None:
         state = step.state if step.HasField("state") else None
@@ -251,9 +186,9 @@ class ResponsesWriter:
         opened = self._open
         if opened is None or opened.kind != "reasoning":
             self._close_all()
-            whole: dict[str, Any] = {"id": self._new_id("reasoning", self._own_ahead("reasoning").get("id"))}
-            whole |= {"type": "reasoning", "summary": []}
-            opened = self._open = OpenItem("reasoning", self._announce(whole), whole)
+            known = self._batch.own_ahead("reasoning").get("id")
+            whole = {"id": self._output.new_id("reasoning", known), "type": "reasoning", "summary": []}
+            opened = self._open = OpenItem("reasoning", self._output.announce(whole), whole)
         if step.text:
             self._say_thought(opened, step)
         if state is not None:
@@ -261,18 +196,18 @@ class ResponsesWriter:
 
     def _say_thought(self, opened: OpenItem, step: pb.ReasoningDelta) -> None:
         kind, place = ("summary_text", "summary") if step.summary else ("reasoning_text", "content")
-        lengths = self._own_ahead("reasoning").get("lengths")
+        lengths = self._batch.own_ahead("reasoning").get("lengths")
         known = lengths.get(place) if isinstance(lengths, dict) else None
         for number, text in enumerate(items.paragraphs(step.text, known)):
             entry = opened.entry
             if number or entry is None or entry.kind != kind:
-                entry = self._open_entry(opened, kind)
+                entry = self._output.open_entry(opened, kind)
             if text:
                 entry.pieces.append(text)
-                self._about(opened, f"{ENTRIES[kind][1]}.delta", **{index_of(kind): entry.index}, delta=text)
+                self._output.about(opened, f"{ENTRIES[kind][1]}.delta", **{index_of(kind): entry.index}, delta=text)
 
     def _seal_reasoning(self, opened: OpenItem, part: Part) -> None:
-        self._close_entry(opened)
+        self._output.close_entry(opened)
         own = own_state(part)
         if own is None or own.get("id", opened.whole["id"]) != opened.whole["id"]:
             # encrypted content holds for its own id only, which is not the one that was told
@@ -285,13 +220,7 @@ class ResponsesWriter:
     def _opaque(self, part: Part) -> None:
         whole = items.opaque_item(part)
         if part.state.kind == items.CONTENT_PART:
-            opened = self._message()
-            self._close_entry(opened)
-            listed = opened.whole["content"]
-            place = len(listed)
-            listed.append(whole)
-            for event in ("added", "done"):
-                self._about(opened, f"response.content_part.{event}", content_index=place, part=whole)
+            self._output.add_entry(self._message(), whole)
             return
         if part.state.kind == items.IMAGE and "result" not in whole:
             self._close_all()
@@ -306,9 +235,9 @@ class ResponsesWriter:
     def _add_whole(self, whole: dict[str, Any]) -> None:
         """An item that comes all at once."""
         self._close_all()
-        whole.setdefault("id", self._new_id(text_of(whole.get("type")), ""))
-        index = self._announce(whole)
-        self._emit("response.output_item.done", output_index=index, item=whole)
+        whole.setdefault("id", self._output.new_id(text_of(whole.get("type")), ""))
+        index = self._output.announce(whole)
+        self._output.emit("response.output_item.done", output_index=index, item=whole)
 
     def _draw(self, image: pb.ImagePart) -> None:
         form = image.media.media_type.partition("/")[2] if self._drawn is None else ""
@@ -321,113 +250,49 @@ class ResponsesWriter:
             whole["result"] = image.media.url
         self._add_whole(whole)
 
-    def _call(self, step: pb.ToolCallDelta) -> None:
-        call = self._calls.get(step.index)
-        if call is None:
-            self._close_open()
-            call = self._calls[step.index] = self._open_call(step)
-        if step.arguments:
-            call.pieces.append(step.arguments)
-            self._about(call, f"{call_event(call.whole)}.delta", delta=step.arguments)
-            if call.done:  # too late for the event that closed it, not for the whole answer
-                call.whole[items.CALLS[call.whole["type"]]] = "".join(call.pieces)
-        if step.HasField("state"):
-            call.state = step.state
-
-    def _open_call(self, step: pb.ToolCallDelta) -> Call:
-        kind = "custom_tool_call" if step.kind == pb.TOOL_KIND_CUSTOM else "function_call"
-        state = self._own_ahead("tool_call")
-        whole: dict[str, Any] = {
-            **state,
-            "id": self._new_id(kind, state.get("id")),
-            "type": kind,
-            "status": "in_progress",
-            "call_id": step.id,
-            "name": step.name,
-            items.CALLS[kind]: "",
-        }
-        return Call(self._announce(whole), whole)
-
-    def _close_call(self, call: Call) -> None:
-        call.done = True
-        member = items.CALLS[call.whole["type"]]
-        call.whole[member] = said = "".join(call.pieces)
-        call.whole["status"] = "completed"
-        part = Part(tool_call=pb.ToolCall(id=call.whole["call_id"]), state=call.state)
-        own = own_state(part)
-        if own is not None:
-            call.whole |= {name: item for name, item in own.items() if name != "id"}
-        self._about(call, f"{call_event(call.whole)}.done", **{member: said})
-        self._emit("response.output_item.done", output_index=call.index, item=call.whole)
-        if call.state is not None and own is None:
-            self._carry(part)
-
-    def _carry(self, part: Part) -> None:
-        """A state of another dialect, in an item of its own that clients send back as they got it."""
-        whole = {
-            "id": self._new_id("reasoning", ""),
-            "type": "reasoning",
-            "summary": [],
-            "encrypted_content": carry(part),
-        }
-        index = self._announce(whole)
-        self._emit("response.output_item.done", output_index=index, item=whole)
-
     def _carry_state(self, event: ChatEvent) -> None:
         state = states.unpacked(event.extensions[states.OF_PART]) if states.OF_PART in event.extensions else None
         if state:
-            self._carry(Part(image=pb.ImagePart(), state=state))
+            self._output.carry(Part(image=pb.ImagePart(), state=state))
 
     def _close_open(self) -> None:
         opened, self._open = self._open, None
         if opened is None:
             return
-        self._close_entry(opened)
+        self._output.close_entry(opened)
         if opened.whole.get("status") == "in_progress":
             opened.whole["status"] = "completed"
-        self._emit("response.output_item.done", output_index=opened.index, item=opened.whole)
+        self._output.emit("response.output_item.done", output_index=opened.index, item=opened.whole)
         for part in opened.carriers:
-            self._carry(part)
+            self._output.carry(part)
 
     def _close_all(self) -> None:
         self._close_open()
-        for call in list(self._calls.values()):
-            if not call.done:
-                self._close_call(call)
-
-    def _tokens_ahead(self) -> list[Any]:
-        """The log probabilities of the text at hand, which follow it."""
-        following = self._batch[self._place + 1 : self._place + 2]
-        return _tokens(following[0].logprobs) if following and following[0].HasField("logprobs") else []
+        self._calls.close()
 
     def _weigh(self, logprobs: bytes) -> None:
-        before = self._batch[self._place - 1] if self._place else None
+        before = self._batch.events[self._batch.place - 1] if self._batch.place else None
         if before is not None and before.HasField("text") and before.text.text:
             return  # they went out with it
         if self._text is not None:
-            self._text["logprobs"] = [*self._text["logprobs"], *_tokens(logprobs)]
+            self._text["logprobs"] = [*self._text["logprobs"], *tokens_of(logprobs)]
 
     def _hear(self, step: pb.AudioDelta) -> None:
         if step.data:
             self._sound += step.data
-            self._emit("response.audio.delta", delta=jsontools.packed(step.data))
+            self._output.emit("response.audio.delta", delta=jsontools.packed(step.data))
         if step.transcript:
             self._transcript.append(step.transcript)
-            self._emit("response.audio.transcript.delta", delta=step.transcript)
+            self._output.emit("response.audio.transcript.delta", delta=step.transcript)
 
     def _end_sound(self) -> None:
         if not self._sound and not self._transcript:
             return
         sound, transcript = jsontools.packed(self._sound), "".join(self._transcript)
         opened = self._open if self._open and self._open.kind == "message" else self._message()
-        self._close_entry(opened)
-        part = {"type": "output_audio", "data": sound, "transcript": transcript}
-        place = len(opened.whole["content"])
-        opened.whole["content"].append(part)
-        for event in ("added", "done"):
-            self._about(opened, f"response.content_part.{event}", content_index=place, part=part)
-        self._emit("response.audio.done")
-        self._emit("response.audio.transcript.done")
+        self._output.add_entry(opened, {"type": items.SOUND, "data": sound, "transcript": transcript})
+        self._output.emit("response.audio.done")
+        self._output.emit("response.audio.transcript.done")
 
     def _note(self, event: ChatEvent) -> None:
         for name, raw in event.extensions.items():
@@ -445,7 +310,7 @@ class ResponsesWriter:
             listed.append(flat_annotation(note))
             entry = self._open.entry if self._open else None
             if self._open and entry and entry.whole is self._text:
-                self._about(
+                self._output.about(
                     self._open,
                     "response.output_text.annotation.added",
                     content_index=entry.index,
@@ -472,13 +337,7 @@ class ResponsesWriter:
         self.answer = out
         if f"response.{status}" in ("response.queued", "response.in_progress"):
             status = "incomplete"
-        self._emit(f"response.{status}", response=out)
-
-
-def _tokens(logprobs: bytes) -> list[Any]:
-    value = jsontools.loads(logprobs) if logprobs else None
-    content = value.get("content") if isinstance(value, dict) else None
-    return content if isinstance(content, list) else []
+        self._output.emit(f"response.{status}", response=out)
 
 
 def write_answer(response: ChatResponse, *, request_id: str, model: str) -> bytes:

@@ -31,16 +31,18 @@ from polyroute.auth.config import AuthConfig
 from polyroute.auth.money.periods import Period
 from polyroute.auth.wiring import Auth, assembled
 from polyroute.cli.serve import GC_THRESHOLD
-from polyroute.edge.allowance import Admission, Allowances
+from polyroute.edge.admission import Admission
+from polyroute.edge.allowance import Allowances
 from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.charging import Attempted, ChargeRow, Ending, charge
+from polyroute.edge.costs import cost_of
 from polyroute.edge.intents import Intents
 from polyroute.edge.settler import Settler
-from polyroute.edge.trail import cost_of
 from polyroute.mesh.background import Background
 from polyroute.mesh.config import MeshConfig
 from polyroute.mesh.node import Node, Service
-from polyroute.mesh.spool import Shipper, Spool
+from polyroute.mesh.shipper import Shipper
+from polyroute.mesh.spool import Spool
 
 KEYS: Final = (10, 1_000, 100_000)
 ROUNDS: Final = 12

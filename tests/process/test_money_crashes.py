@@ -23,7 +23,8 @@ from polyroute.auth.migrations.history import HISTORY
 from polyroute.auth.money import audit
 from polyroute.auth.money.charges import Charge
 from polyroute.auth.money.entries import Payer
-from polyroute.auth.money.ledger import Ledger, Wanted
+from polyroute.auth.money.holds import Wanted
+from polyroute.auth.money.ledger import Ledger
 from polyroute.cli.client import connected
 from polyroute.cli.config import load
 from polyroute.edge.settler import CHECKPOINT_SECONDS

@@ -9,7 +9,7 @@ from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.modality.v1.modality_pb2 import Task
 from polyroute.api.providers.v1.providers_pb2 import EmbedInput, RelayRequest
 from polyroute.api.router.v1.router_pb2 import Hints, Plan, Preferences
-from polyroute.edge.allowance import Admission
+from polyroute.edge.admission import Admission
 from polyroute.edge.capacity import Rooms
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError

@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from polyroute.api.metrics.v1.metrics_pb2 import AppendRequest, CallRecord
+from polyroute.edge.record import record_of
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.spool import Spool
@@ -78,7 +79,7 @@ class Recorder:
         if trail.kept or trail.caller is None:
             return
         trail.kept = True
-        payload = trail.record().SerializeToString()
+        payload = record_of(trail).SerializeToString()
         try:
             self._write()
             self._spool.append(payload)

@@ -1,4 +1,4 @@
-"""What becomes known of a call on its way, and the record that is made of it at the end."""
+"""What becomes known of a call on its way: who calls, where it may go, and how each of its attempts went."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +14,11 @@ from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1 import metrics_pb2
-from polyroute.api.metrics.v1.metrics_pb2 import AttemptCharge, AttemptRecord, CallRecord
+from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord
 from polyroute.api.providers.v1.providers_pb2 import Finished, RelayResponse, Started
 from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, Price
-from polyroute.edge.allowance import Admission
+from polyroute.edge.admission import Admission
 from polyroute.edge.charging import (
-    COUNTS,
-    MOST_COST,
     MOST_COUNTED,
     USUAL,
     Attempted,
@@ -29,16 +27,13 @@ from polyroute.edge.charging import (
     bills_of,
     charges,
     ending_of,
-    plainly,
     plausible,
-    total,
 )
+from polyroute.edge.costs import cost_of
 from polyroute.edge.errors import shape_of
 from polyroute.mesh.errors import MeshError
-from polyroute.mesh.pricing import in_force
 
 MILLION: Final = 1_000_000
-_COUNTED: Final = frozenset({"images", "audio_milliseconds"})  # units that usage has fields of their own for
 NANO: Final = 1_000_000_000
 
 
@@ -170,7 +165,7 @@ class Trail:
             deployment=self.attempt.deployment,
             model=self.attempt.model,
         )
-        return self.admission.head or self.admission.house.caller(self.caller), settlement
+        return self.admission.head or self.admission.house.settler.heads.caller(self.caller), settlement
 
     def opened(self, started: Started) -> None:
         """The attempt's vendor began to answer."""
@@ -327,7 +322,7 @@ class Trail:
             fault=fault,
             upstream_status=int(error.metadata.get("upstream_status") or 0) if error else 0,
             total_microseconds=int((perf_counter() - self.attempt_began) * MILLION),
-            start_time=_timestamp(self.attempt_ns),
+            start_time=timestamp(self.attempt_ns),
             hedged=number == self.hedged,
         )
         self.attempts.append(record)
@@ -340,99 +335,7 @@ class Trail:
             (attempted, None if price is None else partial(cost_of, price=price)) for attempted, price in self.tried
         )
 
-    def _charge(self, row: ChargeRow) -> AttemptCharge:
-        price = next((price for attempted, price in self.tried if attempted.number == row.attempt), None)
-        version = price.version if price is not None else ""
-        charge = AttemptCharge(attempt=row.attempt, usage=row.usage, rule=row.rule, price_version=version)
-        if row.cost is not None:
-            charge.cost_nanos = row.cost
-        return charge
 
-    def cost(self) -> int | None:
-        """What the answer cost, nano-USD; None when that is unknown or cannot be true, 0 when nothing was used."""
-        if self.usage is None:
-            return 0
-        if self.attempt is None or not self.attempt.HasField("price"):
-            return None
-        cost = cost_of(self.usage, self.attempt.price)
-        return cost if 0 <= cost <= MOST_COST else None
-
-    def record(self) -> CallRecord:
-        """The wide row of the call."""
-        plain = len(self.tried) == 1 and self.outcome == metrics_pb2.OUTCOME_COMPLETED
-        rows = [] if plain else self.rows()
-        record = CallRecord(
-            request_id=self.request_id,
-            start_time=_timestamp(self.wall_ns),
-            caller=self.caller,
-            outcome=self.outcome,
-            reason=self.reason,
-            http_status=self.status if self.http else 0,
-            usage=_together(rows) if rows else self.usage,
-            cost_nanos=self.cost() if plain else total(rows),
-            total_microseconds=int((perf_counter() - self.began) * MILLION),
-            first_token_microseconds=int(self.first_token * MILLION),
-            overhead_microseconds=int(self.overhead * MILLION),
-            attempts=self.attempts,
-            user=self.user,
-            tags=self.tags or None,
-            workflow_id=self.workflow,
-            node_id=self.node,
-            finish_reason=self.finish,
-            held=self.admission is not None and self.admission.paid is not None,
-            noted=self.noted,
-            charges=[self._charge(row) for row in rows],
-        )
-        if self.facts is not None:
-            record.operation = self.facts.operation
-            record.requested_model = self.facts.model
-            record.stream = self.facts.stream
-        if self.decision is not None:
-            record.model = self.model
-            decided = self.decision.record
-            record.catalog_version = decided.catalog_version
-            record.policy, record.policy_version = decided.policy, decided.policy_version
-        if self.attempt is not None:
-            record.deployment = self.attempt.deployment
-            record.provider = self.attempt.provider
-            record.price_version = self.attempt.price.version
-        return record
-
-
-def cost_of(usage: Usage, price: Price) -> int:
-    """What a call costs, nano-USD, rounded to the nearest: each bucket by its own price, once."""
-    if not price.tiers and not price.other:
-        return plainly(usage, price)  # as nearly every price is
-    prompt = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
-    price = in_force(price, prompt, usage.output_tokens + usage.reasoning_tokens, usage.reasoning_tokens)
-    read = price.cache_read if price.HasField("cache_read") else price.input
-    write = price.cache_write if price.HasField("cache_write") else price.input
-    reasoning = price.reasoning if price.HasField("reasoning") else price.output
-    total = (
-        usage.input_tokens * price.input
-        + usage.cache_read_tokens * read
-        + usage.cache_write_tokens * write
-        + usage.output_tokens * price.output
-        + usage.reasoning_tokens * reasoning
-        + price.request
-    )
-    for name, rate in price.other.items():
-        total += rate * (getattr(usage, name) if name in _COUNTED else usage.other.get(name, 0))
-    return (total + MILLION // 2) // MILLION
-
-
-def _together(rows: Sequence[ChargeRow]) -> Usage:
-    """What several attempts are charged for."""
-    if len(rows) == 1:
-        return rows[0].usage
-    usage = Usage(estimated=any(row.usage.estimated for row in rows))
-    for row in filter(lambda row: plausible(row.usage), rows):
-        for name in COUNTS:
-            setattr(usage, name, getattr(usage, name) + getattr(row.usage, name))
-        for name, count in row.usage.other.items():
-            usage.other[name] += count
-    return usage
-
-
-def _timestamp(nanoseconds: int) -> Timestamp:
+def timestamp(nanoseconds: int) -> Timestamp:
+    """A moment, given in nanoseconds since the Unix epoch."""
     return Timestamp(seconds=nanoseconds // NANO, nanos=nanoseconds % NANO)

@@ -39,7 +39,8 @@ from polyroute.edge.turnstile import Turnstile
 from polyroute.mesh import life
 from polyroute.mesh.background import Background
 from polyroute.mesh.node import Node, Service
-from polyroute.mesh.spool import Shipper, Spool
+from polyroute.mesh.shipper import Shipper
+from polyroute.mesh.spool import Spool
 
 AUTO_WAITING: Final = 1024  # calls that may wait where the bound of those under way moves
 SHIP_SECONDS: Final = 0.25  # that a record waits for company: a batch costs metrics far less than its records alone

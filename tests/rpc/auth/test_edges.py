@@ -25,7 +25,8 @@ from polyroute.edge.intents import Intents
 from polyroute.edge.settler import Settler
 from polyroute.mesh.background import Background
 from polyroute.mesh.errors import MeshError
-from polyroute.mesh.spool import Shipper, Spool
+from polyroute.mesh.shipper import Shipper
+from polyroute.mesh.spool import Spool
 
 T = 5.0
 COST = 5_000_000  # nano-USD: what each call costs, which is also the most that it can cost

@@ -16,7 +16,8 @@ from polyroute.edge.recorder import Recorder
 from polyroute.edge.trail import Trail
 from polyroute.mesh.background import Background
 from polyroute.mesh.errors import MeshError
-from polyroute.mesh.spool import Shipper, Spool
+from polyroute.mesh.shipper import Shipper
+from polyroute.mesh.spool import Spool
 from polyroute.metrics.config import MetricsConfig
 from polyroute.metrics.service import MetricsService
 from polyroute.metrics.wiring import assembled

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from polyroute.api.metrics.v1 import metrics_pb2 as pb
-from polyroute.mesh.spool import Shipper, Spool
+from polyroute.mesh.shipper import Shipper
+from polyroute.mesh.spool import Spool
 from polyroute.metrics import schema
 from polyroute.metrics.config import MetricsConfig
 from polyroute.metrics.partitions import Family

@@ -15,7 +15,8 @@ from polyroute.auth.money import audit as auditing
 from polyroute.auth.money.audit import Audit
 from polyroute.auth.money.charges import Charge
 from polyroute.auth.money.entries import Payer
-from polyroute.auth.money.ledger import Ledger, Wanted
+from polyroute.auth.money.holds import Wanted
+from polyroute.auth.money.ledger import Ledger
 from polyroute.auth.money.periods import Period, window, zone
 from polyroute.mesh.config import DatabaseConfig
 from polyroute.mesh.database import locate

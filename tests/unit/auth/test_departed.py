@@ -9,7 +9,8 @@ import pytest
 from polyroute.api.auth.v1.auth_pb2 import Caller
 from polyroute.api.auth.v1.ledger_pb2 import AllotRequest
 from polyroute.api.errors.v1 import errors_pb2
-from polyroute.auth.money.ledger import ALLOWANCE_SECONDS, ARRIVAL_SECONDS, DEAD_SECONDS, Ledger, Wanted
+from polyroute.auth.money.holds import ALLOWANCE_SECONDS, ARRIVAL_SECONDS, Wanted
+from polyroute.auth.money.ledger import DEAD_SECONDS, Ledger
 from polyroute.auth.money.service import LedgerService
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.installation import Clock

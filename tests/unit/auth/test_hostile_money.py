@@ -14,7 +14,8 @@ from polyroute.auth.money import multipliers
 from polyroute.auth.money.bills import Bills
 from polyroute.auth.money.charges import MOST_COST, QUARANTINED_RULE
 from polyroute.auth.money.entries import MOST, Payer
-from polyroute.auth.money.ledger import Ledger, Wanted
+from polyroute.auth.money.holds import Wanted
+from polyroute.auth.money.ledger import Ledger
 from polyroute.auth.money.periods import Period
 from polyroute.auth.money.plans import Plan
 from polyroute.mesh.config import DatabaseConfig

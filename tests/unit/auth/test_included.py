@@ -10,7 +10,7 @@ from polyroute.api.auth.v1.auth_pb2 import SPEND_CLASS_INCLUDED
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.money.entries import Payer
-from polyroute.auth.money.ledger import Wanted
+from polyroute.auth.money.holds import Wanted
 from polyroute.auth.money.periods import Period
 from polyroute.auth.money.plans import Plan
 from polyroute.auth.scopes import Scope

@@ -12,7 +12,7 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.money.charges import Charge
 from polyroute.auth.money.entries import Payer
-from polyroute.auth.money.ledger import ALLOWANCE_SECONDS, HOLD_SECONDS, SLICE_LEAST, Wanted
+from polyroute.auth.money.holds import ALLOWANCE_SECONDS, HOLD_SECONDS, SLICE_LEAST, Wanted
 from polyroute.auth.money.periods import Period
 from polyroute.mesh.config import DatabaseConfig
 from polyroute.mesh.errors import MeshError

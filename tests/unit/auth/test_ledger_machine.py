@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from polyroute.auth.money import multipliers
 from polyroute.auth.money.charges import AS_SET, ONCE, Charge, multiplied
 from polyroute.auth.money.entries import Payer
-from polyroute.auth.money.ledger import HOLD_SECONDS, Wanted
+from polyroute.auth.money.holds import HOLD_SECONDS, Wanted
 from polyroute.auth.money.periods import Period
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.money import ACCOUNT, PROJECT, Treasury, treasury

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from polyroute.api.auth.v1 import auth_pb2, auth_pb2_grpc, ledger_pb2, ledger_pb2_grpc
 from polyroute.api.auth.v1.auth_pb2 import Caller, LimitShare, Verdict
@@ -19,7 +17,7 @@ from polyroute.api.auth.v1.limits_pb2 import (
     Limit,
     LimitKind,
 )
-from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING, OPERATION_IMAGE, RequestFacts, Usage
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1.metrics_pb2 import (
     OUTCOME_CANCELLED,
@@ -29,17 +27,10 @@ from polyroute.api.metrics.v1.metrics_pb2 import (
     CallRecord,
 )
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
-from polyroute.edge.allowance import (
-    ANSWER_TOKENS,
-    LEAST_ANSWER,
-    MILLION,
-    Admission,
-    Allowances,
-    Bill,
-    bill_of,
-    figures_of_refusal,
-)
-from polyroute.edge.charging import ChargeRow, multiplied
+from polyroute.edge.admission import Admission, figures_of_refusal
+from polyroute.edge.allowance import Allowances
+from polyroute.edge.bill import bill_of
+from polyroute.edge.charging import ChargeRow
 from polyroute.edge.purse import IDLE_SECONDS
 from polyroute.edge.settler import LOST_SECONDS, Settler, latest
 from polyroute.edge.shares import AWAY_SECONDS
@@ -292,19 +283,6 @@ async def test_what_is_over_is_given_back(counter: Counter) -> None:
     assert tokens_of(facts()) - 1 == counter.limits.claims[-1].returned
 
 
-def test_bill_is_by_the_dearest_attempt() -> None:
-    """Each part by its own; what the caller bounds is bounded."""
-    bill = bill_of([CHEAP, DEAR], facts(max_output_tokens=100))
-    free = bill_of([CHEAP], facts())
-
-    assert (40 + 500, 40 + 500) == (bill.needed, bill.least)
-    assert (10 + 2 * ANSWER_TOKENS, 10 + 2 * LEAST_ANSWER) == (free.needed, free.least)
-    assert 10 == bill_of([CHEAP], facts(operation=OPERATION_EMBEDDING)).needed
-    pictures = Attempt(price=Price(input=1_000_000, other={"images": 30_000_000, "web_search_requests": 5_000_000}))
-    assert 10 + 4 * 30 + 5 == bill_of([pictures], facts(operation=OPERATION_IMAGE, choices=4)).needed
-    assert 40 + 1500 == bill_of([CHEAP, DEAR], facts(max_output_tokens=100, choices=3)).needed
-
-
 async def test_money_is_held_here_while_an_allowance_lasts(counter: Counter) -> None:
     """What a call did not cost is free for the next."""
     counter.ledger.money, counter.ledger.slice = 10_000, 1000
@@ -538,21 +516,3 @@ async def test_a_multiplier_is_in_the_hold_and_in_the_charge(counter: Counter) -
     assert -(-bill_of([CHEAP], facts(max_output_tokens=5)).needed * 3 // 2) == held
     assert [1_500_000] * len(counter.written) == [one.multiplier_millionths for one in counter.written]
     assert 3 == counter.written[-1].cost_nanos
-
-
-def test_who_pays_nothing_needs_nothing() -> None:
-    """And gets as long an answer as anybody."""
-    bill = bill_of([CHEAP], facts(), 0)
-
-    assert (0, ANSWER_TOKENS) == (bill.needed, bill.affordable(0))
-
-
-@given(st.integers(0, 10**7), st.integers(1, 10**9), st.integers(0, 10**5), st.integers(1, 10**8))
-def test_what_is_held_covers_what_is_charged(prompt: int, token: int, answer: int, millionths: int) -> None:
-    """For every multiplier, and for an answer that was cut to what can be paid."""
-    bill = Bill(prompt, token, answer, bounded=False, multiplier=millionths)
-    cost = prompt + (answer * token + MILLION // 2) // MILLION
-    affordable = bill.affordable(bill.least)
-
-    assert multiplied(cost, millionths) <= bill.needed
-    assert bill.with_answer(min(answer, affordable)) <= max(bill.least, bill.with_answer(0))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.edge.attribution import TAGS, from_body, from_headers, take
+from polyroute.edge.record import record_of
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 
@@ -139,6 +140,6 @@ def test_they_are_on_the_record() -> None:
     """And the contract's fields of RPCs are taken the same way."""
     trail = of_headers(x_polyroute_node="n")
     take(trail, {"workflow_id": "w", "team": "a"}, "ann")
-    record = trail.record()
+    record = record_of(trail)
 
     assert ("ann", "w", "n", {"team": "a"}) == (record.user, record.workflow_id, record.node_id, dict(record.tags))

@@ -13,6 +13,7 @@ from polyroute.api.metrics.v1.metrics_pb2 import OUTCOME_COMPLETED, AppendReques
 from polyroute.api.providers.v1.providers_pb2 import Finished
 from polyroute.api.router.v1.router_pb2 import BILLED_PART_NOTHING, Attempt, Billing, Price
 from polyroute.edge.allowance import Allowances
+from polyroute.edge.record import record_of
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.settler import LOST_SECONDS, UNCHARGED_RULE, Settler, succeed
 from polyroute.edge.trail import Trail
@@ -97,7 +98,7 @@ async def test_what_a_vendor_reported_of_one_attempt_is_not_charged_for_the_next
     trail.failed(MeshError.upstream(pb.FAULT_SERVER, "down"))
     trail.trying(HERE)
     trail.completed(Usage(input_tokens=5), Finished())
-    record = trail.record()
+    record = record_of(trail)
 
     assert [(1, 6, "failed/2"), (2, 5, "completed/2")] == [
         (row.attempt, row.cost_nanos, row.rule) for row in record.charges
@@ -110,7 +111,7 @@ async def test_a_plain_call_has_no_rows_in_its_record() -> None:
     edge = Edge()
     trail = await edge.call()
     trail.completed(Usage(input_tokens=5), Finished())
-    record = trail.record()
+    record = record_of(trail)
 
     assert ([], False, 5) == (list(record.charges), record.held, record.cost_nanos)
 
@@ -159,5 +160,7 @@ async def test_a_call_that_costs_nothing_takes_its_checkpoint_back() -> None:
     edge.allowances.checkpoints.note()
     free.completed(Usage(input_tokens=3, output_tokens=2), Finished())
 
-    assert [(1, 0, UNCHARGED_RULE)] == [(one.attempt, one.cost_nanos, one.rule) for one in charges_of([free.record()])]
-    assert [] == list(charges_of([quick.record()]))
+    assert [(1, 0, UNCHARGED_RULE)] == [
+        (one.attempt, one.cost_nanos, one.rule) for one in charges_of([record_of(free)])
+    ]
+    assert [] == list(charges_of([record_of(quick)]))

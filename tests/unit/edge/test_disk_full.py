@@ -13,7 +13,8 @@ from polyroute.api.auth.v1.ledger_pb2 import Settlement
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
-from polyroute.edge.allowance import Admission, Allowances
+from polyroute.edge.admission import Admission
+from polyroute.edge.allowance import Allowances
 from polyroute.edge.charging import ChargeRow
 from polyroute.edge.intents import Intents
 from polyroute.edge.purse import Allowance, Hold

@@ -16,6 +16,7 @@ from polyroute.api.providers.v1.providers_pb2 import Finished
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
 from polyroute.edge.allowance import Allowances
 from polyroute.edge.intents import FEWEST, LONGEST, Intents
+from polyroute.edge.record import record_of
 from polyroute.edge.settler import UNCHARGED_RULE, Settler
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
@@ -164,7 +165,7 @@ async def test_a_record_that_comes_late_says_what_a_lost_attempt_did_cost(edge: 
     trail = await edge.call("r")
     trail.failed(MeshError.upstream(pb.FAULT_SERVER, "down"))
     trail.ended(MeshError.upstream(pb.FAULT_SERVER, "down"))
-    record = trail.record()
+    record = record_of(trail)
     lost = await edge.take_over()
     edge.settler.charge([record])
     said = Settlement.FromString(edge.spool.payloads[-1])

@@ -4,7 +4,7 @@ import pytest
 
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, RequestFacts
 from polyroute.api.router.v1.router_pb2 import Attempt, Price, PriceTier
-from polyroute.edge.allowance import bill_of
+from polyroute.edge.bill import bill_of
 
 M = 1_000_000
 TIERED = Attempt(

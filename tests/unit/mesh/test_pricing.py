@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.router.v1.router_pb2 import Price, PriceTier
-from polyroute.edge.trail import cost_of
+from polyroute.edge.costs import cost_of
 from polyroute.mesh.pricing import in_force, within_reach
 
 BASE = Price(input=1, output=2)

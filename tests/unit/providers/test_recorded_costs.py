@@ -15,7 +15,7 @@ from genai_prices import calc_price, extract_usage
 from genai_prices.data import providers
 
 from polyroute.dialects.registry import OUTBOUND
-from polyroute.edge.trail import cost_of
+from polyroute.edge.costs import cost_of
 from polyroute.mesh.errors import MeshError
 from polyroute.router.prices.published import price_at
 from tests.recordings import body_of, exchanges

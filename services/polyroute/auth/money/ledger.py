@@ -7,74 +7,42 @@ statement, a charge moves them together with its entry. Repeating anything repea
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
-from sqlalchemy import Connection, delete, insert, or_, select, text
+from sqlalchemy import Connection, delete, insert, select, text
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.database import Database
-from polyroute.auth.money import budgets, included, multipliers
+from polyroute.auth.money import budgets, holds, multipliers
 from polyroute.auth.money.charges import ALL, MOST_COST, Charge, Hold, Known, Work, charged
-from polyroute.auth.money.entries import MOST, Book, Entry, Kind, Payer, post, within_bounds
+from polyroute.auth.money.entries import Book, Entry, Kind, post, within_bounds
 from polyroute.auth.money.group import Group
+from polyroute.auth.money.holds import Wanted
 from polyroute.mesh import life
-from polyroute.mesh.database import among, among_named, on_postgresql
+from polyroute.mesh.database import among_named, on_postgresql
 from polyroute.mesh.errors import MeshError
 
-HOLD_SECONDS: Final = 900  # that a hold lasts when nothing else is said: longer than any call
-ALLOWANCE_SECONDS: Final = 60  # that calls may be held from an allowance
-ARRIVAL_SECONDS: Final = 60  # for the charges of its last calls to arrive
 DEAD_SECONDS: Final = 30.0  # that a process has been gone for, before nobody is expected to take its place
-LONGEST_SECONDS: Final = 7200  # that any call can last, with room
-LATE_SECONDS: Final = 60  # that a moment may be past when it is told
 SWEEP_SECONDS: Final = 5.0
 RECALL_SECONDS: Final = 0.3  # to wait for edges that give back what they do not need
-SLICE_DIVISOR: Final = 100  # of a budget goes into one allowance, while there is plenty
-SLICE_LEAST: Final = 50_000_000  # nano-USD: five cents
-SLICE_SHARE: Final = 8  # of what is left goes into one allowance at most: the rest is for the other edges
 
 # not `now()`, which is when the transaction began: before it waited for those that were first
 _DATABASE_TIME: Final = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 _C: Final = schema.checkpoints.c
-_H: Final = schema.holds.c
 _L: Final = schema.ledger.c
 
 # Asked with every batch of charges, and so made once.
 _CHARGED: Final = select(schema.ledger).where(
     among_named(_L.request_id, "ids"), _L.kind.in_((Kind.SETTLE, Kind.CORRECT))
 )
-_OPEN: Final = select(schema.holds).where(among_named(_H.id, "ids"))
 _NOTED: Final = select(_C.request_id, _C.attempt).where(among_named(_C.request_id, "ids"))
 
 T = TypeVar("T")
 
 _log = structlog.get_logger("ledger")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A hold that is asked for; nano-USD.
-
-    Attributes:
-        id: The call, or the allowance.
-        needed: The most it can cost.
-        least: With less it is not worth making.
-        holder: The process that holds an allowance; empty for a call's own hold.
-        expires: When it lapses, microseconds since the Unix epoch; None means in 15 minutes.
-        lasts: Seconds from now until it lapses, in the place of that; 0 where it is not given.
-    """
-
-    id: str
-    payer: Payer
-    needed: int
-    least: int
-    holder: str = ""
-    expires: int | None = None
-    lasts: float = 0.0
 
 
 class Ledger:
@@ -128,7 +96,7 @@ class Ledger:
             MeshError: REASON_BUDGET_EXHAUSTED.
         """
         if await self._lacks(wanted):
-            for holding in {purse, *await self._database.read(lambda connection: self._purses(connection, wanted))}:
+            for holding in {purse, *await self._purses(wanted)}:
                 self._recall(holding)
             await self._await_money(wanted)
         return await self._group.run(lambda connection: self._reserve(connection, wanted, slices=True))
@@ -185,8 +153,7 @@ class Ledger:
         A process that begins in the place of one that died says so itself, once it has handed over what that one had
         written down: it is given time to.
         """
-        holding = select(_H.holder).where(_H.holder != "").distinct()
-        holders = await self._database.read(lambda connection: connection.execute(holding).scalars().all())
+        holders = await self._database.read(holds.holders)
         now = self._clock()
         self._gone = {holder: self._gone.get(holder, now) for holder in holders if self._ended(holder)}
         buried = [holder for holder, since in self._gone.items() if now - since >= DEAD_SECONDS]
@@ -222,53 +189,16 @@ class Ledger:
     async def _lacks(self, wanted: Wanted) -> bool:
         """Whether money is short only because it is held: what is spent nobody can give back."""
         self._freed.clear()
-        return await self._database.read(lambda connection: self._short(connection, wanted))
+        return await self._database.read(lambda connection: holds.lacking(connection, wanted, self._micros(connection)))
 
-    def _short(self, connection: Connection, wanted: Wanted) -> bool:
-        short = self._shortest(connection, wanted)
-        return bool(short) and all(budget.held and budget.amount - budget.spent >= wanted.least for budget in short)
-
-    def _shortest(self, connection: Connection, wanted: Wanted) -> list[budgets.Budget]:
-        found = budgets.look(connection, wanted.payer.path, self._micros(connection))
-        bounding = budgets.bounds(found, included.plan_of(connection, wanted.payer, found))
-        return [budget for budget in bounding if budget.left < wanted.needed]
-
-    def _purses(self, connection: Connection, wanted: Wanted) -> set[str]:
-        """Whose allowances hold money of the budgets that are short: a key's own holds its account's as well."""
-        scopes = [budget.scope for budget in self._shortest(connection, wanted)]
-        whose = or_(among(_H.key_id, scopes), among(_H.project_id, scopes), among(_H.account_id, scopes))
-        rows = connection.execute(select(_H.account_id, _H.project_id, _H.key_id).where(whose, _H.holder != ""))
-        return {Payer(*row).path[0] for row in rows}
+    async def _purses(self, wanted: Wanted) -> set[str]:
+        return await self._database.read(lambda connection: holds.purses(connection, wanted, self._micros(connection)))
 
     def _reserve(self, connection: Connection, wanted: Wanted, *, slices: bool = False) -> int:
-        earlier = select(_L.amount).where(_L.request_id == wanted.id, _L.attempt == 0, _L.kind == Kind.HOLD)
-        if (known := connection.scalar(earlier)) is not None:
-            return int(known)
-        if wanted.needed > MOST:  # there is no such budget, and a soft one could not count it
-            raise MeshError(errors_pb2.REASON_BUDGET_EXHAUSTED, "no budget can pay for the call")
-        now = self._moment(connection)
-        found = budgets.of(connection, wanted.payer.path, now)
-        plan = included.plan_of(connection, wanted.payer, found)
-        amount = budgets.grantable(found, wanted.needed, wanted.least, plan)
-        if slices and amount == wanted.needed:
-            amount = _slice(budgets.bounds(found, plan), amount)
-        if budgets.reserve(connection, wanted.payer.path, amount, plan) != len(found):
-            raise MeshError(errors_pb2.REASON_BUDGET_EXHAUSTED, "the budget cannot pay for the call")
-        self._open(connection, wanted, amount, now)
-        return amount
-
-    def _open(self, connection: Connection, wanted: Wanted, amount: int, now: int) -> None:
-        moved = (Book.AVAILABLE, Book.HELD, amount)
-        post(connection, [Entry(Kind.HOLD, wanted.id, 0, 0, *moved, *wanted.payer, now)])
-        if amount:
-            row = {
-                "id": wanted.id,
-                **wanted.payer._asdict(),
-                "left": amount,
-                "holder": wanted.holder,
-                "expires": now + round(wanted.lasts * 1e6) if wanted.lasts else _believed(wanted.expires, now),
-            }
-            connection.execute(insert(schema.holds).values(row))
+        known = holds.granted(connection, wanted.id)
+        if known is not None:
+            return known
+        return holds.reserve(connection, wanted, self._moment(connection), slices=slices)
 
     def _settle(self, connection: Connection, charges: Sequence[Charge]) -> int:
         work = self._work(connection, charges)
@@ -285,8 +215,8 @@ class Ledger:
 
     def _release(self, connection: Connection, returned: Iterable[tuple[str, int, int | None]]) -> None:
         listed = list(returned)
-        work = Work(self._moment(connection), _holds(connection, {one[0] for one in listed}))
-        known = _returned(connection, {one[0] for one in listed})
+        work = Work(self._moment(connection), holds.of(connection, {one[0] for one in listed}))
+        known = holds.returned(connection, {one[0] for one in listed})
         for hold_id, part, amount in listed:
             if (hold_id, part) not in known:
                 work.release(hold_id, Kind.VOID, ALL if amount is None else amount, part)
@@ -310,18 +240,18 @@ class Ledger:
     def _sweep(self, connection: Connection) -> int:
         now = self._moment(connection)
         lost = (connection.execute(select(_C.settlement).where(_C.expires <= now))).scalars().all()
-        lapsed = (connection.execute(select(schema.holds).where(_H.expires <= now))).all()
+        lapsed = holds.lapsed(connection, now)
         self._lose(connection, [Charge.from_json(data) for data in lost], lapsed)
         return len(lost) + len(lapsed)
 
     def _end_holder(self, connection: Connection, holder: str) -> tuple[int, int]:
-        ended = (connection.execute(select(schema.holds).where(_H.holder == holder))).all()
+        ended = holds.of_holder(connection, holder)
         kept = (connection.execute(select(_C.settlement))).scalars().all()
         lost = [charge for charge in map(Charge.from_json, kept) if charge.holder == holder]
         self._lose(connection, lost, ended)
         return len(lost), len(ended)
 
-    def _lose(self, connection: Connection, charges: Sequence[Charge], lapsed: Sequence[Any]) -> None:
+    def _lose(self, connection: Connection, charges: Sequence[Charge], lapsed: Mapping[str, Hold]) -> None:
         """Charges attempts of which no more will be heard by their checkpoints, then gives holds back."""
         work = self._work(connection, charges)
         known = _known(connection, {charge.request_id for charge in charges})
@@ -332,16 +262,16 @@ class Ledger:
             _log.warning("lost attempt charged", request_id=charge.request_id, attempt=charge.attempt)
             same = (_C.request_id == charge.request_id, _C.attempt == charge.attempt)
             connection.execute(delete(schema.checkpoints).where(*same))
-        for row in lapsed:
-            work.holds.setdefault(row.id, Hold(Payer(row.account_id, row.project_id, row.key_id), row.left))
-            work.release(row.id, Kind.EXPIRE, ALL)
+        for hold_id, hold in lapsed.items():
+            work.holds.setdefault(hold_id, hold)
+            work.release(hold_id, Kind.EXPIRE, ALL)
         work.write(connection)
 
     def _work(self, connection: Connection, charges: Sequence[Charge]) -> Work:
-        holds = _holds(connection, {charge.hold_id or charge.request_id for charge in charges})
+        found = holds.of(connection, {charge.hold_id or charge.request_id for charge in charges})
         accounts = {charge.payer.account_id for charge in charges if charge.payer is not None}
-        accounts |= {hold.payer.account_id for hold in holds.values()}
-        return Work(self._moment(connection), holds, multipliers=multipliers.of(connection, accounts))
+        accounts |= {hold.payer.account_id for hold in found.values()}
+        return Work(self._moment(connection), found, multipliers=multipliers.of(connection, accounts))
 
     def _moment(self, connection: Connection) -> int:
         """Now, but never before the last entry: a clock that is put back must not move money to another period."""
@@ -356,37 +286,11 @@ class Ledger:
         return round((self._now or time.time)() * 1e6)
 
 
-def _slice(bounding: Sequence[budgets.Budget], needed: int) -> int:
-    """What goes into an allowance: a part of the budget while there is plenty, and what is needed when there is not."""
-    if not bounding:
-        return needed
-    tightest = min(bounding, key=lambda budget: budget.left)
-    wanted = max(SLICE_LEAST, tightest.amount // SLICE_DIVISOR)
-    return max(needed, min(wanted, tightest.left // SLICE_SHARE))
-
-
 def _known(connection: Connection, request_ids: Iterable[str]) -> Known:
     found: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for row in connection.execute(_CHARGED, {"ids": list(request_ids)}):
         found[row.request_id, row.attempt].append(row)
     return dict(found)
-
-
-def _returned(connection: Connection, hold_ids: Iterable[str]) -> set[tuple[str, int]]:
-    wanted = select(_L.request_id, _L.part).where(among(_L.request_id, hold_ids), _L.kind == Kind.VOID)
-    return {(row.request_id, row.part) for row in connection.execute(wanted)}
-
-
-def _holds(connection: Connection, ids: Iterable[str]) -> dict[str, Hold]:
-    rows = connection.execute(_OPEN, {"ids": list(ids)})
-    return {row.id: Hold(Payer(row.account_id, row.project_id, row.key_id), row.left) for row in rows}
-
-
-def _believed(moment: int | None, now: int) -> int:
-    """When something lapses by the clock of an edge; where that clock cannot be right, as if nothing had been said."""
-    if moment is None or not -LATE_SECONDS <= (moment - now) / 1_000_000 <= LONGEST_SECONDS:
-        return now + HOLD_SECONDS * 1_000_000
-    return moment
 
 
 def _note(connection: Connection, charges: Sequence[Charge], known: Known, now: int) -> None:
@@ -400,5 +304,6 @@ def _note(connection: Connection, charges: Sequence[Charge], known: Known, now: 
             same = (_C.request_id == request_id, _C.attempt == attempt)
             connection.execute(delete(schema.checkpoints).where(*same))
     for charge in new.values():
-        row = {"request_id": charge.request_id, "attempt": charge.attempt, "expires": _believed(charge.lost_at, now)}
+        expires = holds.believed(charge.lost_at, now)
+        row = {"request_id": charge.request_id, "attempt": charge.attempt, "expires": expires}
         connection.execute(insert(schema.checkpoints).values(**row, settlement=charge.to_json()))

@@ -10,7 +10,8 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import messages
 from polyroute.auth.money.budgets import payer_of
 from polyroute.auth.money.entries import Payer
-from polyroute.auth.money.ledger import ALLOWANCE_SECONDS, ARRIVAL_SECONDS, Ledger, Wanted
+from polyroute.auth.money.holds import ALLOWANCE_SECONDS, ARRIVAL_SECONDS, Wanted
+from polyroute.auth.money.ledger import Ledger
 from polyroute.mesh.errors import MeshError
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from polyroute.edge.allowance import figures_of_refusal
+from polyroute.edge.admission import figures_of_refusal
 from polyroute.edge.errors import headers_of, shape_of
 from polyroute.edge.explaining import beside
 from polyroute.edge.http.connection import Headers

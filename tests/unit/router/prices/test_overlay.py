@@ -8,7 +8,7 @@ import pytest
 from genai_prices.data import providers
 
 from polyroute.api.chat.v1.chat_pb2 import Usage
-from polyroute.edge.trail import cost_of
+from polyroute.edge.costs import cost_of
 from polyroute.providers.registry import all_vendors
 from polyroute.router.prices.book import PriceBook, PricesAt, project_list
 from polyroute.router.prices.config import FiguresConfig, PricesConfig, RowConfig, TimesConfig

@@ -12,7 +12,7 @@ from genai_prices.data import providers
 from genai_prices.types import ModelPrice, StartDateConstraint
 
 from polyroute.api.chat.v1 import chat_pb2
-from polyroute.edge.trail import cost_of
+from polyroute.edge.costs import cost_of
 from polyroute.router.prices.published import Published, PublishedTariff, price_at
 
 NANO = 10**9

@@ -1,0 +1,103 @@
+"""The most that a call can cost, by its plan: what is held for it before it is made.
+
+An estimate on the safe side: by the dearest of its attempts, and by every tier of a price that may come to hold.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_IMAGE, OPERATION_SPEECH, OPERATION_TRANSCRIPTION, RequestFacts
+from polyroute.api.router.v1.router_pb2 import Attempt, Price
+from polyroute.edge.purse import MOST
+from polyroute.edge.sizes import ANSWERS
+from polyroute.mesh.pricing import within_reach
+
+MILLION: Final = 1_000_000
+ANSWER_TOKENS: Final = 16_384  # held for an answer without a bound; what is not affordable is cut off
+LEAST_ANSWER: Final = 16  # an answer that is cut shorter than this is not worth asking for
+AUDIO_MILLISECONDS: Final = 60_000  # held for sound, whose length is known when it is over
+CHARACTERS_PER_TOKEN: Final = 4
+
+_SOUNDS: Final = frozenset({OPERATION_SPEECH, OPERATION_TRANSCRIPTION})
+
+
+class Bill(NamedTuple):
+    """What a call can cost at the dearest of its attempts, nano-USD.
+
+    Attributes:
+        prompt: Of the prompt, and of the call itself.
+        token: Of a million tokens of the answer.
+        answer: Tokens of the answer.
+        bounded: The caller gave that number.
+        multiplier: What the call costs its caller is what it costs times this, in millionths.
+    """
+
+    prompt: int
+    token: int
+    answer: int
+    bounded: bool
+    multiplier: int = MILLION
+
+    @property
+    def needed(self) -> int:
+        """The most that the call can cost."""
+        return self.with_answer(self.answer)
+
+    @property
+    def least(self) -> int:
+        """What it must be able to cost, to be worth making."""
+        return self.needed if self.bounded else self.with_answer(min(self.answer, LEAST_ANSWER))
+
+    def with_answer(self, tokens: int) -> int:
+        """The cost with so long an answer."""
+        asked = self.prompt - (-tokens * self.token // MILLION)
+        if self.multiplier != MILLION:
+            asked = -(-asked * self.multiplier // MILLION)
+        return min(MOST, asked)
+
+    def affordable(self, amount: int) -> int:
+        """The longest answer that `amount` pays."""
+        if not self.token or not self.multiplier:
+            return self.answer
+        asked = amount * MILLION // self.multiplier
+        return min(self.answer, (asked - self.prompt) * MILLION // self.token)
+
+
+def bill_of(attempts: Iterable[Attempt], facts: RequestFacts, multiplier: int = MILLION) -> Bill:
+    """The most that a call can cost by its plan, whose prices are known."""
+    choices = facts.choices or 1
+    bounded = facts.HasField("max_output_tokens") or facts.operation not in ANSWERS
+    answer = facts.max_output_tokens if bounded else ANSWER_TOKENS
+    prompt = token = 0
+    tokens = facts.input_tokens_estimate
+    for attempt in attempts:
+        price = attempt.price
+        # a prompt may turn out longer than was estimated, and so be charged by the next tier
+        for one in within_reach(price, tokens * 5 // 4) if price.tiers else (price,):
+            asked = _prompt_of(one, tokens)
+            if one.other:
+                asked += _beside(one, facts)
+            if asked > prompt:
+                prompt = asked
+            if one.output > token:
+                token = one.output
+            if one.reasoning > token:
+                token = one.reasoning
+    return Bill(prompt, token * choices, answer, bounded, multiplier)
+
+
+def _prompt_of(price: Price, tokens: int) -> int:
+    dearest = max(price.input, price.cache_read, price.cache_write)
+    return -(-(tokens * dearest + price.request) // MILLION)
+
+
+def _beside(price: Price, facts: RequestFacts) -> int:
+    """What units beside the tokens are likely to cost: as many as the request can tell, and one of each other kind."""
+    tokens = facts.input_tokens_estimate
+    units = {
+        "images": max(1, facts.choices) if facts.operation == OPERATION_IMAGE else 0,
+        "audio_milliseconds": AUDIO_MILLISECONDS if facts.operation in _SOUNDS else 0,
+        "input_characters": tokens * CHARACTERS_PER_TOKEN,
+    }
+    likely = (rate * units.get(name, tokens if name.endswith("tokens") else 1) for name, rate in price.other.items())
+    return -(-sum(likely) // MILLION)

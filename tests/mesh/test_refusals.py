@@ -175,6 +175,29 @@ async def test_too_large_by_its_own_word(stage: Stage) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("length", ["content-length: 5000000", "transfer-encoding: chunked"])
+@pytest.mark.parametrize("key", ["", "authorization: Bearer pr-nobodys\r\n"], ids=["none", "unknown"])
+async def test_large_bodies_are_for_those_who_have_a_key(stage: Stage, key: str, length: str) -> None:
+    """Whoever has none hears so before anything of the body is read: memory is not filled by strangers."""
+    reader, writer = await asyncio.open_connection(*stage.gateway.address)
+    writer.write(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{key}{length}\r\n\r\n".encode())
+
+    async with asyncio.timeout(2):
+        status = await reader.readline()
+
+    assert status.startswith(b"HTTP/1.1 401 ")
+    writer.close()
+
+
+async def test_a_large_body_of_a_gemini_client(stage: Stage) -> None:
+    """Its key may stand in the query."""
+    text = {"contents": [{"role": "user", "parts": [{"text": "x" * 80_000}]}]}
+    path = f"/v1beta/models/m:generateContent?key={stage.gateway.key}"
+    answer = await stage.gateway.post(path, text, headers={"content-type": "application/json"})
+
+    assert 200 == answer.status
+
+
 async def test_too_large_as_it_comes(stage: Stage) -> None:
     """A chunked body without an end is refused once it is past the bound."""
     sent = 0

@@ -27,6 +27,7 @@ from polyroute.api.auth.v1.auth_pb2 import (
     WatchRevocationsResponse,
 )
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.edge.strangers import Strangers
 from polyroute.mesh.errors import MeshError, from_rpc
 
 REST_SECONDS: Final = 0.25  # between two watches
@@ -68,6 +69,7 @@ class Authorizer:
         timeout: Seconds to wait for auth on a key's first call.
         clock: Seconds, monotonic.
         recalled: Told of purses that are nearly empty.
+        strangers: Bounds the keys that nobody knows; None does not.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Authorizer:
         clock: Callable[[], float],
         *,
         recalled: Callable[[Sequence[str]], None] = _nobody,
+        strangers: Strangers | None = None,
     ) -> None:
+        self._strangers = strangers
         self._recalled = recalled
         self._watched = False
         self._silent = False  # auth did not answer when it was asked last
@@ -89,19 +93,26 @@ class Authorizer:
         self._revision = 0
         self._renewals: set[asyncio.Task[None]] = set()
 
-    async def verdict(self, credential: str) -> Verdict:
+    async def verdict(self, credential: str, source: str = "") -> Verdict:
         """What auth says of `credential`.
 
+        Args:
+            credential: As it was presented; empty when it was not.
+            source: The address it comes from; empty when unknown.
+
         Raises:
-            MeshError: REASON_CREDENTIAL_MISSING, REASON_CREDENTIAL_INVALID, or REASON_SERVICE_UNAVAILABLE when auth
-                does not answer and nothing that is kept may be used.
+            MeshError: REASON_CREDENTIAL_MISSING, REASON_CREDENTIAL_INVALID, REASON_RATE_LIMITED when too many of them
+                came from there, or REASON_SERVICE_UNAVAILABLE when auth does not answer and nothing that is kept may
+                be used.
         """
         if not credential:
             raise MeshError(pb.REASON_CREDENTIAL_MISSING, "no API key was presented: send authorization: Bearer pr-...")
         digest = blake2b(credential.encode("utf-8", "surrogatepass"), digest_size=16, key=self._salt).digest()
         kept = self._kept.get(digest)
         now = self._clock()
-        if kept is None or now >= kept.usable_until:
+        if kept is None:
+            return await self._ask_first(credential, digest, source)
+        if now >= kept.usable_until:
             return await self._ask(credential, digest)
         if kept.changed or (now >= kept.fresh_until and not self._silent):
             return await self._ask_again(credential, digest, kept)
@@ -111,6 +122,20 @@ class Authorizer:
             self._renewals.add(renewal)
             renewal.add_done_callback(self._renewals.discard)
         return kept.verdict
+
+    async def _ask_first(self, credential: str, digest: bytes, source: str) -> Verdict:
+        """The verdict on a key that was not seen here before."""
+        if self._strangers is None:
+            return await self._ask(credential, digest)
+        self._strangers.take(source)
+        try:
+            verdict = await self._ask(credential, digest)
+        except MeshError as error:
+            if error.reason != pb.REASON_CREDENTIAL_INVALID:
+                self._strangers.known(source)
+            raise
+        self._strangers.known(source)
+        return verdict
 
     async def _ask(self, credential: str, digest: bytes) -> Verdict:
         revision = self._revision

@@ -55,6 +55,13 @@ class EdgeConfig(Section):
     grpc: GrpcConfig = Field(default_factory=GrpcConfig, description="for gRPC clients")
     total_seconds: float = Field(default=600.0, gt=0, le=3600, description="that a call may take in all")
     authorize_seconds: float = Field(default=5.0, gt=0, description="to wait for auth on a key's first call")
+    unknown_keys: int = Field(
+        default=60,
+        ge=0,
+        le=1_000_000,
+        description="a minute from one address, before more of them are refused with 429 and without a look at auth; "
+        "addresses of private networks count only where `http.trusted_proxies` are set; 0: no bound",
+    )
     decide_seconds: float = Field(default=5.0, gt=0, description="to wait for the router")
     reach_seconds: float = Field(default=10.0, gt=0, description="to wait for a providers role that is restarting")
     max_calls: Annotated[int, Field(ge=0, le=1_000_000)] | Literal["auto"] = Field(

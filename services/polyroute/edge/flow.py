@@ -179,13 +179,13 @@ class Flow:
         finally:
             stream.cancel()
 
-    async def caller(self, credential: str) -> Caller:
-        """Who a key belongs to."""
-        return (await self._authorizer.verdict(credential)).caller
+    async def caller(self, credential: str, source: str) -> Caller:
+        """Who a key belongs to that comes from an address."""
+        return (await self._authorizer.verdict(credential, source)).caller
 
-    async def models(self, credential: str) -> ListModelsResponse:
+    async def models(self, credential: str, source: str) -> ListModelsResponse:
         """The models that the caller may name."""
-        allowed = await self._authorizer.verdict(credential)
+        allowed = await self._authorizer.verdict(credential, source)
         try:
             listed: ListModelsResponse = await self._router.ListModels(
                 ListModelsRequest(), timeout=self._config.decide_seconds
@@ -199,7 +199,7 @@ class Flow:
 
     async def _authorize(self, call: Call | Relayed) -> None:
         self._recorder.check()
-        allowed = await self._authorizer.verdict(call.credential)
+        allowed = await self._authorizer.verdict(call.credential, call.source)
         call.trail.facts = call.facts
         call.trail.caller = allowed.caller
         call.trail.permitted = allowed.models

@@ -22,6 +22,7 @@ from polyroute.edge.config import EdgeConfig
 from polyroute.edge.facts import facts_of, tokens_in, tokens_of
 from polyroute.edge.flow import Flow
 from polyroute.edge.http.door import POLICY, credential
+from polyroute.edge.record import record_of
 from polyroute.edge.trail import Trail
 from polyroute.edge.turnstile import HEADER as CRITICALITY
 from polyroute.edge.wishes import URGENCY, typed_hints
@@ -169,7 +170,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
         """The models the caller may name."""
-        listed = await self._flow.models(_credential(context))
+        listed = await self._flow.models(_credential(context), address(context.peer() or ""))
         models = [
             pb.Model(
                 name=model.name,
@@ -268,7 +269,7 @@ def _served(trail: Trail) -> pb.Served:
 
 
 def _completed(trail: Trail) -> pb.Completed:
-    record = trail.record()
+    record = record_of(trail)
     completed = pb.Completed(
         usage=trail.usage,
         first_token_microseconds=record.first_token_microseconds,

@@ -35,6 +35,7 @@ from polyroute.edge.pressure import FIRST, Pressure, Sampler
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.service import GatewayService
 from polyroute.edge.settler import Settler, succeed
+from polyroute.edge.strangers import Strangers
 from polyroute.edge.turnstile import Turnstile
 from polyroute.mesh import life
 from polyroute.mesh.background import Background
@@ -98,7 +99,8 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
     auth = AuthServiceStub(node.channel("auth"))
     allowances = _allowances(config, auth, books)
     clock = asyncio.get_running_loop().time
-    authorizer = Authorizer(auth, config.authorize_seconds, clock, recalled=allowances.recall)
+    strangers = Strangers(config.unknown_keys, clock, proxied=bool(config.http.trusted_proxies))
+    authorizer = Authorizer(auth, config.authorize_seconds, clock, recalled=allowances.recall, strangers=strangers)
     flow = _flow(node, config, authorizer, books, allowances)
     once = idempotency.assembled(node, config, authorizer)
     gateway = OnceGateway(GatewayService(flow, config), once)

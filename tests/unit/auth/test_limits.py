@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyroute.api.errors.v1 import errors_pb2
-from polyroute.auth.rates.gcra import MINUTE, SECOND
 from polyroute.auth.rates.leases import FRESH_SECONDS, Leases, Want
 from polyroute.auth.rates.limits import (
     CATALOG,
@@ -21,6 +20,7 @@ from polyroute.auth.rates.limits import (
     Share,
 )
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.gcra import MINUTE, SECOND
 
 REQUESTS = Limit(Place("key_1", Kind.REQUESTS), 60, 10)
 TOKENS = Limit(Place("prj_1", Kind.TOKENS), 6000, 1000)

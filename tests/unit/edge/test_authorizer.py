@@ -12,6 +12,7 @@ from polyroute.api.auth.v1.auth_pb2 import WatchRevocationsResponse
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.edge import authorizer as module
 from polyroute.edge.authorizer import Authorizer
+from polyroute.edge.strangers import Strangers
 from polyroute.mesh.errors import MeshError
 from tests.unit.edge.peers import KEY, Clock, FakeAuth, verdict
 
@@ -92,6 +93,42 @@ async def test_no_credential_breaks_it(desk: Desk, key: str) -> None:
     desk.auth.failure = INVALID
 
     assert pb.REASON_CREDENTIAL_INVALID == (await desk.refused(key)).reason
+
+
+async def test_unknown_keys_are_bounded_by_address(desk: Desk) -> None:
+    """Auth is not asked beyond the bound; keys that were seen before, and other addresses, are as ever."""
+    here, there = "8.8.4.4", "8.8.8.8"
+    strangers = Strangers(3, desk.clock, proxied=False)
+    authorizer = Authorizer(desk.auth.stub(), 5.0, desk.clock, strangers=strangers)
+    await authorizer.verdict(KEY, here)
+    desk.auth.failure = INVALID
+    reasons = []
+    for number in range(6):
+        with pytest.raises(MeshError) as caught:
+            await authorizer.verdict(f"pr-guess-{number}", here)
+        reasons.append(caught.value.reason)
+    asked = desk.auth.asked
+    desk.auth.failure = None
+    desk.auth.verdicts["pr-new"] = verdict()
+    known = await authorizer.verdict(KEY, here)
+    elsewhere = await authorizer.verdict("pr-new", there)
+
+    assert [pb.REASON_CREDENTIAL_INVALID] * 3 + [pb.REASON_RATE_LIMITED] * 3 == reasons
+    assert 4 == asked
+    assert ["key_1"] * 2 == [one.caller.key_id for one in (known, elsewhere)]
+
+
+async def test_an_outage_is_no_guess(desk: Desk) -> None:
+    """What auth could not say counts against nobody."""
+    authorizer = Authorizer(desk.auth.stub(), 5.0, desk.clock, strangers=Strangers(2, desk.clock, proxied=False))
+    desk.auth.failure = AWAY
+    for _ in range(10):
+        with pytest.raises(MeshError) as caught:
+            await authorizer.verdict(KEY, "8.8.4.4")
+        assert pb.REASON_SERVICE_UNAVAILABLE == caught.value.reason
+    desk.auth.failure = None
+
+    assert "key_1" == (await authorizer.verdict(KEY, "8.8.4.4")).caller.key_id
 
 
 async def test_credentials_are_not_kept_in_memory(desk: Desk) -> None:

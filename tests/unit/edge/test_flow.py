@@ -338,10 +338,10 @@ class TestModels:
     async def test_only_what_the_key_may_use(self) -> None:
         """A model that may not be named is not listed."""
         house = House()
-        every = await house.flow.models(KEY)
+        every = await house.flow.models(KEY, "")
         other = House()
         other.auth.verdicts[KEY] = verdict(models=["n"])
-        some = await other.flow.models(KEY)
+        some = await other.flow.models(KEY, "")
 
         assert (["m", "n"], ["n"]) == ([model.name for model in every.models], [model.name for model in some.models])
 
@@ -350,4 +350,4 @@ class TestModels:
         house = House()
         house.router.failure = MeshError(pb.REASON_SERVICE_UNAVAILABLE, "told to")
         with pytest.raises(MeshError, match="told to"):
-            await house.flow.models(KEY)
+            await house.flow.models(KEY, "")

@@ -9,18 +9,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
-from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
 from polyroute.api.errors.v1 import errors_pb2
-from polyroute.auth.rates.gcra import SECOND, Rate
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.gcra import SECOND, Rate
+from polyroute.mesh.subscribers import subscriber
 
 BOTH: Final = Rate(2, burst=5)  # attempts a minute
 NAME: Final = Rate(10, burst=50)
 ADDRESS: Final = Rate(20, burst=40)
 KEPT: Final = 20_000
-_V6_PREFIX: Final = 64
 
 Place = tuple[str, bytes]
 
@@ -42,7 +41,7 @@ class Throttle:
         Raises:
             MeshError: REASON_RATE_LIMITED, and when to try again.
         """
-        address = _network(address)
+        address = subscriber(address)
         rates = [(_place("name", name), NAME)] if name else []
         if address:
             rates.append((_place("address", address), ADDRESS))
@@ -79,15 +78,6 @@ class Attempt:
     def succeeded(self) -> None:
         """It was no guess."""
         self._throttle.give_back(self._rates)
-
-
-def _network(address: str) -> str:
-    """What counts as one address: of IPv6 the network that one subscriber is given (RFC 6177)."""
-    try:
-        parsed = IPv6Address(address)
-    except ValueError:
-        return address
-    return str(parsed.ipv4_mapped or IPv6Network((int(parsed), _V6_PREFIX), strict=False))
 
 
 def _place(kind: str, *parts: str) -> Place:

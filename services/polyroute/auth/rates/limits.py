@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
 
-from polyroute.auth.rates.gcra import SECOND, Rate
+from polyroute.mesh.gcra import SECOND, Rate
 
 RATE_SECONDS: Final = 1  # a share of a rate lasts: what is left over of it may bunch with what comes after
 SLOT_SECONDS: Final = 10  # a share of concurrency lasts, unless it is renewed

@@ -13,6 +13,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_RATIO: Final = 20  # opened to compressed; JSON reaches about 10
 _RATIO_FLOOR: Final = 64 * 1024  # below this a high ratio harms nobody
+MUCH: Final = 64 * 1024  # bytes; what is no longer is read whoever sends it
 _WINDOWS: Final = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
@@ -26,6 +27,12 @@ def headers_of(scope: Scope) -> dict[str, str]:
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1"), value.decode("latin-1"))
     return headers
+
+
+def sends_much(headers: Mapping[str, str]) -> bool:
+    """Whether a body follows that is large, or may be."""
+    declared = headers.get("content-length", "")
+    return "transfer-encoding" in headers or (declared.isdigit() and int(declared) > MUCH)
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], most: int, most_opened: int) -> bytes:

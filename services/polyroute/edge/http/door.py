@@ -20,7 +20,7 @@ from polyroute.edge.call import Call
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.explaining import explained
 from polyroute.edge.flow import Flow
-from polyroute.edge.http.body import ClientGoneError, Receive, Scope, headers_of, read_body
+from polyroute.edge.http.body import ClientGoneError, Receive, Scope, headers_of, read_body, sends_much
 from polyroute.edge.http.connection import SCOPE_KEY
 from polyroute.edge.http.exchange import Exchange
 from polyroute.edge.http.manners import Manners
@@ -69,15 +69,19 @@ class Asked:
         return self.headers.get("content-type", "application/json")
 
     @property
+    def credential(self) -> str:
+        """The key that is presented; empty when there is none."""
+        return _presented(self.scope, self.headers)
+
+    @property
     def source(self) -> str:
         """The address that the request comes from; empty when unknown."""
-        client = self.scope.get("client")
-        return client[0] if client else ""
+        return _source(self.scope)
 
     @property
     def query(self) -> dict[str, str]:
         """The query's parameters; of a repeated one the last counts."""
-        return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1")))
+        return _query(self.scope)
 
 
 SESSION: Final = "x-polyroute-session"
@@ -115,6 +119,8 @@ class Door:
             async def served() -> None:
                 attribution.from_headers(trail, headers)
                 http = self._config.http
+                if sends_much(headers):  # memory is for those who have a key
+                    await self.flow.caller(_presented(scope, headers), _source(scope))
                 body = await read_body(receive, headers, http.max_body_bytes, http.max_decompressed_bytes)
                 form = headers.get("content-type", "").startswith("multipart/")
                 wishes = Wishes(body) if form else taken(body)
@@ -130,7 +136,7 @@ class Door:
         """Answers a request that names a key: as the call with that key was answered, or by making it."""
         scope, trail, once = asked.scope, asked.trail, self._once
         found = await once.begin(
-            credential(asked.headers) or asked.query.get("key", ""),  # the latter as Gemini's clients may send it
+            asked.credential,
             method=scope["method"],
             path=scope["path"],
             source=asked.source,
@@ -262,6 +268,20 @@ def credential(headers: Mapping[str, str]) -> str:
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     return headers.get("api-key") or headers.get("x-api-key") or headers.get("x-goog-api-key") or ""
+
+
+def _presented(scope: Scope, headers: Mapping[str, str]) -> str:
+    """The key of a request, which Gemini's clients may send in the query."""
+    return credential(headers) or _query(scope).get("key", "")
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
+
+
+def _source(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _seconds(headers: Mapping[str, str], most: float) -> float:

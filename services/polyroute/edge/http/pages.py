@@ -115,7 +115,7 @@ class Pages:
         return _json({"models": [gemini_model(model) for model in models]})
 
     async def _models(self, request: Request, wanted: str | None) -> Sequence[Model]:
-        listed = await self._flow.models(credential(request.headers))
+        listed = await self._flow.models(credential(request.headers), _source(request))
         if wanted is None:
             return listed.models
         found = [model for model in listed.models if model.name == wanted]
@@ -126,7 +126,7 @@ class Pages:
     async def subscription(self, request: Request) -> Response:
         """GET /dashboard/billing/subscription."""
         try:
-            await self._flow.caller(credential(request.headers))
+            await self._flow.caller(credential(request.headers), _source(request))
         except MeshError as error:
             return refusal(error)
         return _json(subscription())
@@ -134,7 +134,7 @@ class Pages:
     async def usage(self, request: Request) -> Response:
         """GET /dashboard/billing/usage?start_date=2026-01-01&end_date=2026-01-31: of the key that asks."""
         try:
-            caller = await self._flow.caller(credential(request.headers))
+            caller = await self._flow.caller(credential(request.headers), _source(request))
             query = QueryUsageRequest(key_id=caller.key_id)
             for name, time in (("start_date", query.start_time), ("end_date", query.end_time)):
                 if given := request.query_params.get(name):
@@ -145,6 +145,10 @@ class Pages:
         except MeshError as error:
             return refusal(error)
         return _json(billed(rows.rows))
+
+
+def _source(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _day(name: str, text: str) -> datetime:

@@ -55,7 +55,7 @@ class Once:
         Raises:
             MeshError: The caller may not ask, or the call may not be made; see `Claims.claim`.
         """
-        verdict = await self._authorizer.verdict(credential)
+        verdict = await self._authorizer.verdict(credential, source)
         _let_in(verdict, path, source)
         return await self.claims.claim(request_of(verdict, f"{method} {path}", key, content), request_id)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyroute.auth.rates.gcra import MINUTE, SECOND, Rate
+from polyroute.mesh.gcra import MINUTE, SECOND, Rate
 
 RATES = st.builds(Rate, st.integers(1, 10**6), st.integers(0, 10**6))
 STEPS = st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 50)), max_size=60)

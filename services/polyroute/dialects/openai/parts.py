@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
-from polyroute.api.chat.v1.chat_pb2 import Media, Part, ToolCall, ToolKind, VendorState
+from polyroute.api.chat.v1.chat_pb2 import Media, Part, ToolCall, VendorState
 from polyroute.dialects import jsontools, states
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai.common import CHAT
@@ -311,8 +311,3 @@ def write_detail(part: Part) -> dict[str, Any] | None:
     if reasoning.text:
         out["summary" if reasoning.summary else "text"] = reasoning.text
     return out
-
-
-def kind_of(value: Mapping[str, Any]) -> ToolKind.ValueType:
-    """Whether a tool or call is of a function or of free text."""
-    return pb.TOOL_KIND_CUSTOM if value.get("type") == "custom" else pb.TOOL_KIND_FUNCTION

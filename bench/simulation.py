@@ -14,7 +14,8 @@ from bench.vendors_sim import Change, Clock, Maker, Router, Scenario, Tally, Ven
 from polyroute.router.health.chance import explorer
 from polyroute.router.health.hedge import HedgeRules
 from polyroute.router.health.outcomes import Outcome
-from polyroute.router.health.tracker import Health, State
+from polyroute.router.health.state import State
+from polyroute.router.health.tracker import Health
 from polyroute.router.health.unit import Member, Rules
 
 EXPLORE: Final = 0.02  # of calls, where the sort needs figures

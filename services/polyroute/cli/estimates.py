@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from polyroute.api.metrics.v1.metrics_pb2 import OUTCOME_BROKEN, OUTCOME_COMPLETED, OUTCOME_FAILED, CallRecord
 from polyroute.api.router.v1 import router_pb2 as pb
-from polyroute.edge.trail import cost_of
+from polyroute.edge.costs import cost_of
 from polyroute.mesh.errors import MeshError
 from polyroute.router.explaining import replay
 from polyroute.router.policies import Policy

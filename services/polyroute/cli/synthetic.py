@@ -24,7 +24,8 @@ from polyroute.router.draws import numbers
 from polyroute.router.figures import Figures, Spread
 from polyroute.router.filters import Entrant, Kind
 from polyroute.router.health.outcomes import Outcome
-from polyroute.router.health.tracker import Health, State
+from polyroute.router.health.state import State
+from polyroute.router.health.tracker import Health
 from polyroute.router.health.unit import Member, Rules
 from polyroute.router.policies import Policy
 from polyroute.router.slate import Question, Slate

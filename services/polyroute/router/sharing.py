@@ -16,7 +16,8 @@ from redis.exceptions import RedisError
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_UNSPECIFIED, Operation
 from polyroute.api.errors.v1.errors_pb2 import Fault
 from polyroute.mesh import redis
-from polyroute.router.health.tracker import Health, Resting
+from polyroute.router.health.rests import Resting
+from polyroute.router.health.tracker import Health
 
 EVERY: Final = 0.5  # s between two looks
 ANSWER_SECONDS: Final = 0.5

@@ -17,8 +17,10 @@ from polyroute.router.catalog import Catalog
 from polyroute.router.explaining import apply
 from polyroute.router.health.deadline import timely
 from polyroute.router.health.hedge import RULES as HEDGING
+from polyroute.router.health.order import Refusal
 from polyroute.router.health.outcomes import RESTS, Outcome
-from polyroute.router.health.tracker import Health, Refusal, State
+from polyroute.router.health.state import State
+from polyroute.router.health.tracker import Health
 from polyroute.router.health.unit import Member, Verdict
 from polyroute.router.snapshot import CatalogStore
 

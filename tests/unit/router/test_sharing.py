@@ -7,7 +7,8 @@ import pytest
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING, Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.router.health.outcomes import Outcome
-from polyroute.router.health.tracker import Health, Resting
+from polyroute.router.health.rests import Resting
+from polyroute.router.health.tracker import Health
 from polyroute.router.health.unit import Member, Verdict
 from polyroute.router.sharing import AWAY_SECONDS, RedisBoard, Sharing, connect
 from tests.redis import RedisServer, redis_process, redis_server

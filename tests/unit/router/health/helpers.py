@@ -10,6 +10,7 @@ from polyroute.router.health.unit import Member, Rules, Verdict
 GOOD = Outcome(first_token_ms=400.0, total_ms=2000.0, output_tokens=81)
 BAD = Outcome(pb.FAULT_SERVER, total_ms=100.0, status=500)
 BUSY = Outcome(pb.FAULT_SERVER, total_ms=100.0, status=503)
+RATE = Outcome(pb.FAULT_RATE, status=429, retry_after=20.0)
 GONE = Outcome(pb.FAULT_MODEL_GONE, status=404)
 NO_VECTORS = GONE._replace(operation=OPERATION_EMBEDDING)
 

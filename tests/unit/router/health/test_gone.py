@@ -2,7 +2,7 @@
 
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_COMPLETION, OPERATION_EMBEDDING
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.router.health.tracker import Refusal
+from polyroute.router.health.order import Refusal
 from polyroute.router.health.unit import Verdict
 from tests.unit.router.health.helpers import BAD, GONE, GOOD, NO_VECTORS, House
 

@@ -10,14 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING, Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.router.health.flight import LEASE
 from polyroute.router.health.hedge import HedgeRules
 from polyroute.router.health.outcomes import Outcome
 from polyroute.router.health.scores import FEW
-from polyroute.router.health.tracker import LEASE, STRANGERS, Refusal
-from polyroute.router.health.unit import Member, Rules, Verdict
-from tests.unit.router.health.helpers import BAD, GONE, GOOD, NO_VECTORS, House, push, stats, window
-
-RATE = Outcome(pb.FAULT_RATE, status=429, retry_after=20.0)
+from polyroute.router.health.unit import Rules, Verdict
+from tests.unit.router.health.helpers import BAD, GONE, GOOD, NO_VECTORS, RATE, House, push, stats, window
 
 
 class TestEjection:
@@ -215,78 +213,6 @@ class TestEjection:
         assert state.share < 0.6 or state.verdict is not Verdict.ALLOWED
 
 
-class TestPanic:
-    def down(self) -> House:
-        house = House("a", "b")
-        house.attempt("b", GOOD, 10)
-        house.attempt("b", BAD, 5)
-        house.attempt("a", BAD, 5)
-        return house
-
-    def test_the_least_bad_first(self) -> None:
-        """When all are bad, the one that failed least is tried."""
-        assert ["b", "a"] == self.down().order()
-
-    def test_as_far_as_the_budget_reaches(self) -> None:
-        """A few calls try, the others are told at once to come back."""
-        house = self.down()
-        found = [house.health.steer(house.names, f"call-{number}") for number in range(100)]
-
-        assert {Refusal(pb.FAULT_UNSPECIFIED, 1.0)} == {one.refusal for one in found if not one.order}
-        assert 20 == sum(bool(one.order) for one in found)
-
-    def test_comes_back_by_itself(self) -> None:
-        """Three calls that are answered end it, without waiting for any ejection to end."""
-        house = self.down()
-        for number in range(3):
-            name = house.order(f"call-{number}")[0]
-            house.health.begin(name, f"call-{number}")
-            house.health.end(name, f"call-{number}", GOOD)
-
-        assert ["b"] == house.order()
-        assert [["b"]] * 50 == [house.order(f"later-{number}") for number in range(50)]
-
-    def test_a_single_deployment(self) -> None:
-        """It is never ejected for good: a share of the calls still tries."""
-        house = House("a")
-        house.attempt("a", BAD, 5)
-        orders = [house.order(f"call-{number}") for number in range(50)]
-
-        assert [["a"]] * 3 + [[]] == orders[:4]
-        assert 10 == orders.count(["a"])
-
-
-class TestResting:
-    def test_until_it_may_come_back(self) -> None:
-        """A limited deployment is left alone for as long as it asked, and no breaker opens."""
-        house = House("a", "b")
-        house.attempt("a", RATE, 10)
-        found = house.health.state().of("a")
-        before = house.order()
-        house.clock.now += 20.5
-
-        assert (Verdict.COOLING, "rate", 20.0) == found[:3]
-        assert (["b"], {"a", "b"}) == (before, set(house.order()))
-
-    def test_nobody_is_left(self) -> None:
-        """The soonest to be back says when."""
-        house = House("a", "b")
-        house.attempt("a", RATE)
-        house.attempt("b", RATE._replace(retry_after=7.0))
-
-        assert Refusal(pb.FAULT_RATE, 7.0) == house.health.steer(house.names, "call").refusal
-
-    def test_a_refused_key_is_the_providers(self) -> None:
-        """Its other deployments use the same key."""
-        house = House()
-        house.health.arrange([Member("v/x", "x", "v"), Member("v/y", "y", "v"), Member("w/y", "y", "w")])
-        house.attempt("v/x", Outcome(pb.FAULT_CREDENTIAL, status=401))
-        before = house.health.steer(["v/y", "w/y"], "call").order
-        house.health.forgive("v")
-
-        assert (["w/y"], ["v/y", "w/y"]) == (before, house.health.steer(["v/y", "w/y"], "call").order)
-
-
 class TestFigures:
     def test_unknown(self) -> None:
         """What nobody has asked is unknown, allowed and worth a try."""
@@ -420,36 +346,6 @@ class TestBudgets:
             house.health.begin("b", f"call-{hedges}", attempt=2, hedged=True)
 
         assert 4 == hedges
-
-
-class TestCatalog:
-    def test_those_that_stay_are_remembered(self) -> None:
-        """A new catalog does not make a bad deployment a good one; one that goes is forgotten."""
-        house = House("a", "b", "c")
-        house.attempt("a", BAD, 5)
-        house.attempt("c", BAD, 5)
-        house.health.arrange([Member("a", "model", "a-vendor"), Member("b", "model", "b-vendor")])
-        house.health.arrange(Member(name, "model", f"{name}-vendor") for name in ("a", "b", "c"))
-
-        assert {"b", "c"} == set(house.order())
-
-    def test_another_model(self) -> None:
-        """A deployment that is moved belongs to its new model from then on."""
-        house = House("a", "b")
-        house.health.arrange([Member("a", "model", "a-vendor"), Member("b", "other", "new-vendor", keys=2)])
-        house.attempt("a", BAD, 5)
-        panic = [house.order(f"call-{number}") for number in range(5)]
-
-        assert [["b"]] * 5 == panic
-
-    def test_strangers(self) -> None:
-        """Names without number that callers think of take a bounded place."""
-        house = House("a")
-        for number in range(STRANGERS + 500):
-            house.attempt(f"open/{number}")
-
-        assert STRANGERS + 1 == len(house.health._units)
-        assert "a" in house.health._units
 
 
 def test_memory_does_not_grow_with_traffic() -> None:

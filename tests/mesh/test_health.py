@@ -150,6 +150,26 @@ async def test_an_outage_of_everybody(tmp_path: Path) -> None:
     assert back.count(200) >= 99
 
 
+async def test_a_new_key_is_tried_at_once(tmp_path: Path) -> None:
+    """A key that a vendor refuses rests for minutes; when the operator puts another in its place, nothing rests any more."""
+    async with Vendor() as vendor:
+        account = {"vendor": "openai_compatible", "base_url": vendor.url, "keys": ["sk-old"]}
+        async with running(tmp_path, {"v": account}, router={"health": True}) as gateway:
+            vendor.script = Script(status=401)
+            refused = [(await gateway.chat(model="m")).status for _ in range(5)]
+            before = vendor.requests
+            vendor.script = Script()
+            resting = (await gateway.chat(model="m")).status
+            unasked = vendor.requests - before
+            gateway.rewrite(providers={"v": {**account, "keys": ["sk-new"]}})
+            async with asyncio.timeout(SOON):
+                while (await gateway.chat(model="m")).status != 200:
+                    await asyncio.sleep(0.1)
+
+    assert 200 not in refused
+    assert (True, 0) == (resting != 200, unasked)
+
+
 async def test_long_streams_of_a_quiet_edge_are_no_silence(tmp_path: Path) -> None:
     """The router hears that they have content though their edge asks nothing more, and lets other edges' calls pass."""
     async with AsyncExitStack() as stack:

@@ -1,10 +1,12 @@
 """A vendor account that can be called: where it is now, and the headers that open it."""
 
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
 
@@ -19,6 +21,7 @@ from polyroute.providers.traits import NOTHING, Edited, Traits, merged
 from polyroute.providers.vendor import Vendor
 
 FIXED: Final = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "polyroute"}
+_SALT: Final = secrets.token_bytes(16)  # so that what is told of keys says nothing of them
 KEPT: Final = 4096  # targets of models that are in the path, traits of models: callers may name any
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 _DOTS: Final = frozenset({".", ".."})  # a segment of a path that a server may take for another path
@@ -39,6 +42,9 @@ class Account:
         signing: Makes signers, for vendors whose requests are signed.
         discovered: It was found, not configured.
         clock: Seconds that only grow.
+
+    Attributes:
+        access_version: Changes with the address, the keys, the headers and the settings; empty when it has no key.
 
     Raises:
         ValueError: The address, a key or a header cannot be sent.
@@ -64,6 +70,8 @@ class Account:
         self._extra = headers
         self.base_url = address(vendor, base_url, settings)
         self._moved = bool(base_url)
+        access = repr((self.base_url, keys, sorted(headers.items()), sorted(settings.items()))).encode()
+        self.access_version = blake2b(access, key=_SALT, digest_size=8).hexdigest() if keys else ""
         presented = [vendor.credential.present(key, settings, signing) for key in keys or ("",)]
         self._keys = KeyRing(name, [Key(number, one) for number, one in enumerate(presented, 1)], clock)
         self._choose = lru_cache(KEPT)(self._chosen)

@@ -58,6 +58,7 @@ class Roster:
                 unavailable=account.unavailable,
                 billing=account.vendor.bills,
                 price_book=price_book(account),
+                access_version=account.access_version,
             )
             for account in self.accounts.values()
         ]

@@ -11,6 +11,7 @@ from typing import Final
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.metrics.v1.metrics_pb2 import WatchStatsResponse
+from polyroute.api.providers.v1.providers_pb2 import Provider
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.router.catalog import Catalog
@@ -44,6 +45,15 @@ class Steering:
         self._health = health
         self._version = -1
         self._catalog = ""
+        self._access: dict[str, str] = {}  # provider -> what opens it, as the providers role names that
+
+    def opened(self, providers: Iterable[Provider]) -> None:
+        """Takes what opens the providers: one with another key may grant what was refused, and need not rest."""
+        access = {provider.name: provider.access_version for provider in providers}
+        for name, version in access.items():
+            if self._access.get(name, version) != version:
+                self._health.forgive(name)
+        self._access |= access
 
     def pushed(self, message: WatchStatsResponse) -> None:
         """Takes live figures of the whole fleet."""

@@ -89,7 +89,7 @@ async def role(
                 node.set_serving("router", serving=False)
                 # inside of the serving: what may say `ready` has ended before the drain says `not ready`
                 async with Background() as tasks:
-                    tasks.start("watch-providers", lambda: _watch_providers(node, catalogs, heard))
+                    tasks.start("watch-providers", lambda: _watch_providers(node, catalogs, steering, heard))
                     tasks.start("watch-stats", lambda: _watch_stats(node, catalogs, steering))
                     tasks.start(
                         "reload-catalog", lambda: source.follow(reloader.reload, interval=config.reload_interval)
@@ -171,11 +171,12 @@ def _calls(node: Node) -> Calls:
     return newest
 
 
-async def _watch_providers(node: Node, store: CatalogStore, heard: asyncio.Event) -> None:
+async def _watch_providers(node: Node, store: CatalogStore, steering: Steering, heard: asyncio.Event) -> None:
     stub = ProvidersServiceStub(node.channel("providers"))
 
     def accept(message: WatchProvidersResponse) -> None:
         store.offer(message.providers)
+        steering.opened(message.providers)
         heard.set()
 
     await follow("providers", lambda: stub.WatchProviders(WatchProvidersRequest()), accept)

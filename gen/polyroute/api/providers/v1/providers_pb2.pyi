@@ -690,6 +690,7 @@ class Provider(_message.Message):
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
     BILLING_FIELD_NUMBER: _builtins.int
     PRICE_BOOK_FIELD_NUMBER: _builtins.int
+    ACCESS_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the catalog."""
     discovered: _builtins.bool
@@ -700,6 +701,10 @@ class Provider(_message.Message):
     """Why it cannot serve now; empty when it can."""
     price_book: _builtins.str
     """Its name in the price lists, those of its region; empty when they do not have it."""
+    access_version: _builtins.str
+    """Changes when its address, its headers or its keys do: what the vendor refused before, it may grant now. Opaque, and
+    another one in each process; empty when they never change.
+    """
     @_builtins.property
     def dialects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Dialects it speaks, such as `openai.chat`."""
@@ -723,10 +728,11 @@ class Provider(_message.Message):
         unavailable: _builtins.str = ...,
         billing: _router_pb2.Billing | None = ...,
         price_book: _builtins.str = ...,
+        access_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "dialects", b"dialects", "discovered", b"discovered", "models", b"models", "name", b"name", "open_ended", b"open_ended", "price_book", b"price_book", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_version", b"access_version", "billing", b"billing", "dialects", b"dialects", "discovered", b"discovered", "models", b"models", "name", b"name", "open_ended", b"open_ended", "price_book", b"price_book", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -30,6 +31,15 @@ def serve(process: Process, ready: Ready | None = None) -> None:
         uvloop.run(_serve(process, ready))
 
 
+def _spare_the_generators() -> None:
+    """Has the loop keep no list of asynchronous generators, of which a call makes four.
+
+    It would close at its end what is still open then; a process that has drained has nothing open. One that is dropped
+    while it runs is closed as ever.
+    """
+    sys.set_asyncgen_hooks(firstiter=None)
+
+
 def _spare_the_collector() -> None:
     """Takes what has been loaded out of the garbage collector's sight: it lives as long as the process.
 
@@ -48,6 +58,7 @@ async def _serve(process: Process, ready: Ready | None) -> None:
         async with lifecycle.running(process.table(node)):
             process.reload_on_hangup()
             _spare_the_collector()
+            _spare_the_generators()
             greeting = asyncio.create_task(ready(node)) if ready else None
             await stopped
             if greeting is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from polyroute.api.chat.v1.chat_pb2 import Operation
@@ -219,7 +219,7 @@ class Account:
         """A dialect as this vendor and model take it."""
         if not is_dataclass(dialect):
             return dialect
-        return cast("Spoke", self._tune(cast("Any", dialect), model))
+        return self._tune(dialect, model)  # type: ignore[arg-type, no-any-return] # frozen; what it was
 
     def _tuned(self, dialect: Any, model: str) -> Any:
         own = self.vendor.options.get(dialect.name)

@@ -12,7 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import aiohappyeyeballs
@@ -35,8 +35,7 @@ class BrokenError(OSError):
     """The connection ended, or stopped making sense, before the answer was whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where connections go: what a pool is kept for."""
 
     host: str

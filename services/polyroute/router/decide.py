@@ -8,7 +8,7 @@ slate for the calls that follow (`slate`).
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Final, NamedTuple, TypeVar
 
 from polyroute.api.errors.v1.errors_pb2 import (
     REASON_INVALID_REQUEST,
@@ -108,7 +108,7 @@ def _prepared(view: View, key: object, make: Callable[[], Thing], size: int = 1)
     if found is None:
         found = make()
         view.prepared.keep(key, found, size)
-    return cast("Thing", found)
+    return found  # type: ignore[return-value] # kept under its own key
 
 
 def _routed(request: pb.DecideRequest, view: View) -> Route:
@@ -117,7 +117,7 @@ def _routed(request: pb.DecideRequest, view: View) -> Route:
     listed = request.HasField("preferences") and request.preferences.models
     if isinstance(entry, Model) and not listed and not request.permitted_models:  # what nearly every call is
         found = view.prepared.get(entry)
-        return cast("Route", found) if found else _prepared(view, entry, lambda: Route((entry,)))
+        return found or _prepared(view, entry, lambda: Route((entry,)))  # type: ignore[return-value] # its route
     return route(request, _asked(name, view), catalog)
 
 
@@ -192,7 +192,7 @@ def _slate(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, vie
     )
     found = view.prepared.get(key)
     if found is not None:
-        return cast("Slate", found)
+        return found  # type: ignore[return-value] # kept under such a key only here
     if all(model.name in view.catalog.entries for model in models):
         size = sum(len(model.deployments) for model in models) + len(wishes) // _WISHES_PER_UNIT
         return _prepared(view, key, lambda: _made(request, way, ruled, kind, view), size)

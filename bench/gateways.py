@@ -6,6 +6,7 @@ sessions of their own, waits until they answer, and on exit ends those processes
 
 import contextlib
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -31,6 +32,7 @@ ROLES: Final = ("auth", "metrics", "providers", "router", "edge")  # in the orde
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 LOG_LINES: Final = 15
+PORTS: Final = range(20_000, 32_000)  # below those that systems give to connections of clients
 MODEL: Final = "gpt-bench"  # the vendor's name for it, in either form
 PRICE: Final[Mapping[str, str]] = {"input": "1", "output": "2"}
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback, whatever the environment says
@@ -271,10 +273,12 @@ def log_tail(directory: Path) -> str:
 
 
 def free_port() -> int:
-    """A port of the loopback interface on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface on which nothing listens now, and which no connection of a client will take."""
+    while True:
+        port = random.choice(PORTS)  # noqa: S311 - not a secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

@@ -275,7 +275,7 @@ def log_tail(directory: Path) -> str:
 def free_port() -> int:
     """A port of the loopback interface on which nothing listens now, and which no connection of a client will take."""
     while True:
-        port = random.choice(PORTS)  # noqa: S311 - not a secret
+        port = random.choice(PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

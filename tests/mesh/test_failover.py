@@ -2,17 +2,21 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 import orjson
 import pytest
 
 from bench.script import Script
 from bench.vendor import Vendor
+from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.errors.v1.errors_pb2 import Fault
+from polyroute.api.gateway.v1 import gateway_pb2
+from polyroute.api.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from polyroute.api.metrics.v1 import metrics_pb2
 from tests.mesh.conftest import Stage
-from tests.mesh.gateway import Answer, text_of
+from tests.mesh.gateway import Answer, grpc_door, question, text_of
 from tests.mesh.raw import EVENTS, Reply, events, json
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -79,26 +83,28 @@ async def test_nobody_listens(stage: Stage, stream: bool) -> None:
     assert record.total_microseconds < 200_000
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        json(b"<html>sorry</html>", kind="text/html"),
-        json(b""),
-        json(b'{"error":{"message":"overloaded","type":"overloaded_error"}}'),
-        json(b'{"choices":[]}'),
-        json(b"[1,2]"),
-        json(b'{"choices":', cut=True),
-        Reply((b"<html>moved</html>",), status=302, headers={"location": "http://127.0.0.1:9/"}),
-        Reply((b"<html>broken gateway</html>",), status=502, kind="text/html"),
-        events(b'{"error":{"message":"slow down","code":"rate_limit_exceeded"}}'),
-        events(b'{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}', b'{"error":{"message":"x"}}'),
-        events(b"not json"),
-        events(),
-        Reply((b": ping\n\n", b": ping\n\n"), kind=EVENTS),
-        Reply((b": ping\n\n",), kind=EVENTS, hold=True),
-        Reply((b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n',), kind=EVENTS, cut=True),
-    ],
-)
+NONE: Final = [
+    json(b"<html>sorry</html>", kind="text/html"),
+    json(b""),
+    json(b'{"error":{"message":"overloaded","type":"overloaded_error"}}'),
+    json(b'{"choices":[]}'),
+    json(b"[1,2]"),
+    json(b'{"choices":', cut=True),
+    Reply((b"<html>moved</html>",), status=302, headers={"location": "http://127.0.0.1:9/"}),
+    Reply((b"<html>broken gateway</html>",), status=502, kind="text/html"),
+    events(b'{"error":{"message":"slow down","code":"rate_limit_exceeded"}}'),
+    events(b'{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}', b'{"error":{"message":"x"}}'),
+    events(b"not json"),
+    events(),
+    events(b"[DONE]"),
+    events(b'{"choices":[{"index":0,"delta":{"role":"assistant"}}]}', b"[DONE]"),
+    Reply((b": ping\n\n", b": ping\n\n"), kind=EVENTS),
+    Reply((b": ping\n\n",), kind=EVENTS, hold=True),
+    Reply((b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n',), kind=EVENTS, cut=True),
+]
+
+
+@pytest.mark.parametrize("reply", NONE)
 async def test_an_answer_that_is_none(stage: Stage, reply: Reply) -> None:
     """A 200 that holds an error, a page, nothing, or only an opening, is a failed attempt like any other."""
     stage.raw.queue(reply)
@@ -107,6 +113,33 @@ async def test_an_answer_that_is_none(stage: Stage, reply: Reply) -> None:
 
     whole(answer, stream=True)
     assert "raw-pair:b" == answer.headers["x-polyroute-deployment"]
+
+
+@pytest.mark.parametrize("reply", NONE)
+async def test_an_answer_that_is_none_to_a_client_of_another_dialect(stage: Stage, reply: Reply) -> None:
+    """What is translated as well."""
+    stage.raw.queue(reply)
+    asked = {**question(model="raw-pair"), "max_tokens": 9, "stream": True}
+
+    answer = await stage.gateway.post("/v1/messages", asked)
+
+    assert (200, "raw-pair:b") == (answer.status, answer.headers.get("x-polyroute-deployment"))
+    assert b"message_stop" in answer.body
+
+
+@pytest.mark.parametrize("reply", NONE)
+async def test_an_answer_that_is_none_to_a_stub(stage: Stage, reply: Reply) -> None:
+    """And what is told in the contract's own words."""
+    stage.raw.queue(reply)
+    message = chat_pb2.Message(role=chat_pb2.ROLE_USER, parts=[chat_pb2.Part(text=chat_pb2.TextPart(text="hi"))])
+    request = gateway_pb2.ChatRequest(chat=chat_pb2.ChatRequest(model="raw-pair", messages=[message]))
+    async with grpc_door(stage.gateway) as channel:
+        call = GatewayServiceStub(channel).Chat(
+            request, timeout=20, metadata=(("authorization", f"Bearer {stage.gateway.key}"),)
+        )
+        said = "".join([step.event.text.text async for response in call for step in response.steps])
+
+    assert said
 
 
 async def test_the_second_vendor_gets_the_same_question(stage: Stage) -> None:

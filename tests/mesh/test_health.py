@@ -151,7 +151,7 @@ async def test_an_outage_of_everybody(tmp_path: Path) -> None:
 
 
 async def test_a_new_key_is_tried_at_once(tmp_path: Path) -> None:
-    """A key that a vendor refuses rests for minutes; when the operator puts another in its place, nothing rests any more."""
+    """A key that a vendor refuses rests for minutes; once the operator has put another in its place, nothing does."""
     async with Vendor() as vendor:
         account = {"vendor": "openai_compatible", "base_url": vendor.url, "keys": ["sk-old"]}
         async with running(tmp_path, {"v": account}, router={"health": True}) as gateway:

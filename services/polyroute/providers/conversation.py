@@ -243,7 +243,10 @@ async def _streamed(
                 yield broken.steps, False
             raise broken.error from None
         if tally.done or not data:
-            yield [*steps, *rendering.end()], True
+            end = [*steps, *rendering.end()]
+            if not (tally.finish or tally.content_events):
+                raise MeshError.upstream(errors_pb2.FAULT_BAD_ANSWER, "the vendor's stream holds no answer")
+            yield end, True
             break
         if steps:
             yield steps, False

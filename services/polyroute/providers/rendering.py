@@ -183,7 +183,7 @@ class Translated:
     def whole(self, body: bytes) -> list[GenerateEvent]:
         """The whole answer, translated; as a stream when that was asked for."""
         if self._facts.stream:
-            return [*self.feed([("", body.strip())]), *self.end()]
+            return _at_once(self, body)
         response = self._source.read_answer(body)
         settle_answer(response, self._target.name)
         tally = self.tally
@@ -215,11 +215,19 @@ class Typed:
 
     def whole(self, body: bytes) -> list[GenerateEvent]:
         """The steps of an answer that came whole."""
-        return [*self.feed([("", body.strip())]), *self.end()]
+        return _at_once(self, body)
 
     def _events(self, steps: Sequence[ChatEvent]) -> list[GenerateEvent]:
         _count(steps, self.tally)
         return [GenerateEvent(chat=step) for step in steps if step.WhichOneof("event") != "usage"]
+
+
+def _at_once(rendering: Rendering, body: bytes) -> list[GenerateEvent]:
+    """The steps of a stream whose answer came whole: nothing of a broken one is given to anybody."""
+    try:
+        return [*rendering.feed([("", body.strip())]), *rendering.end()]
+    except BrokenAnswerError as broken:
+        raise broken.error from None
 
 
 def _encoded(data: bytes, content_events: int) -> list[GenerateEvent]:

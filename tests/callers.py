@@ -259,8 +259,7 @@ class ResponsesCaller(Caller):
             if kind == "error":
                 error = value["error"]["message"]
                 assert error == value["message"]  # of both forms that are in use
-                continue
-            assert kind == "response.failed" or number == value["sequence_number"]
+            assert number == value["sequence_number"]
             if kind in ("response.output_text.delta", "response.refusal.delta"):
                 texts["text"] += value["delta"]
             elif kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):

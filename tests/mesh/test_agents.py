@@ -298,10 +298,13 @@ async def test_codex_hears_of_a_break(stage: Stage) -> None:
 
     answer = await stage.gateway.post("/v1/responses", codex_body("openai.chat"), headers=codex_headers(stage))
 
-    *_, last = values(answer.body)
+    said = list(values(answer.body))
+    last = said[-1]
     assert "response.failed" == last["type"]
     assert "lost my mind" == last["response"]["error"]["message"]
     assert last["response"]["error"]["code"]
+    assert said[0]["response"]["id"] == last["response"]["id"] != ""
+    assert list(range(len(said))) == [event["sequence_number"] for event in said]
 
 
 async def test_codex_tries_a_web_socket(stage: Stage) -> None:

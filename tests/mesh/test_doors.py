@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import struct
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import pytest
@@ -217,3 +217,29 @@ def _references(node: object) -> list[str]:
     if isinstance(node, list):
         return [found for value in node for found in _references(value)]
     return []
+
+
+TOOL: Final = {
+    "type": "function",
+    "name": "send",
+    "parameters": {"type": "object", "properties": {"messages": {"type": "string"}, "input": {"type": "string"}}},
+}
+
+
+@pytest.mark.parametrize("tools", [{}, {"tools": [TOOL]}], ids=["bare", "tools"])
+async def test_a_response_at_the_door_of_chats(stage: Stage, tools: dict[str, Any]) -> None:
+    """Some editors send `/v1/responses`'s body here: the answer is a chat's, with no chunk that nobody asked for."""
+    asked = {"model": "m", "input": "hi", "stream": True, **tools}
+    answer = await stage.gateway.post("/v1/chat/completions", asked)
+    chunks = [orjson.loads(event) for event in answer.events[:-1]]
+
+    assert (200, b"[DONE]") == (answer.status, answer.events[-1])
+    assert all(chunk["choices"] for chunk in chunks)
+
+
+async def test_a_chat_that_speaks_of_input_is_a_chat(stage: Stage) -> None:
+    """Words of the other format may stand in tools."""
+    chat_tool = {"type": "function", "function": {"name": "send", "parameters": TOOL["parameters"]}}
+    answer = await stage.gateway.chat(tools=[chat_tool])
+
+    assert (200, 1) == (answer.status, len(orjson.loads(stage.a.seen[-1].body)["tools"]))

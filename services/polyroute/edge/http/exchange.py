@@ -65,7 +65,18 @@ class Exchange:
         manners: What the door's clients expect besides content.
     """
 
-    __slots__ = ("_headers", "_manners", "_pinger", "_reply", "_timer", "_trail", "events", "started")
+    __slots__ = (
+        "_first",
+        "_headers",
+        "_last",
+        "_manners",
+        "_pinger",
+        "_reply",
+        "_timer",
+        "_trail",
+        "events",
+        "started",
+    )
 
     def __init__(self, reply: Outlet, headers: Mapping[str, str], trail: Trail, manners: Manners) -> None:
         self._reply = reply
@@ -74,6 +85,7 @@ class Exchange:
         self._manners = manners
         self._pinger: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._first = self._last = b""
         self.started = False
         self.events = True
         """A stream is one of events; otherwise of bytes, in which nothing can be said of an error."""
@@ -108,6 +120,7 @@ class Exchange:
             await self._finish_ping()
         if not self.started:
             self.open(EVENT_STREAM, _UNBUFFERED)
+        self._first, self._last = self._first or data, data
         await self._reply.piece(data + self._manners.end if last else data, last=last)
 
     def explained(self, data: bytes, told: bytes, *, stream: bool) -> bytes:
@@ -138,7 +151,7 @@ class Exchange:
             self.whole(body, manners.status(shape), headers_of(error, shape) + limits)
             return
         # an in-band error and no end marker: clients would take a bare end for a complete answer
-        await self._reply.piece(manners.broken(body), last=True)
+        await self._reply.piece(manners.broken(body, self._first, self._last), last=True)
 
     def ping_every(self, seconds: float) -> None:
         """Keeps the connection alive until the first piece."""

@@ -4,6 +4,7 @@ OpenAI: https://platform.openai.com/docs/guides/error-codes. Anthropic: https://
 Gemini: errors are google.rpc.Status as JSON, https://cloud.google.com/apis/design/errors.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,6 +20,8 @@ from polyroute.mesh.errors import DOMAIN, MeshError
 
 COMMENT: Final = b": keep-alive\n\n"  # a comment, which every SSE reader skips
 _OVERLOADED: Final = 529  # Anthropic's own status
+_SEQUENCE: Final = re.compile(rb'"sequence_number":\s*(\d{1,18})')
+_RESPONSE_ID: Final = re.compile(rb'"id":\s*"(resp_[\w@.-]{1,256})"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Manners:
         ping: Keeps a stream alive before its first content.
         end: Closes a complete stream.
         error: A whole error body: from the error, its shape in OpenAI's terms, and the call's id.
-        broken: What says inside a stream that it broke: from an error body.
+        broken: What says inside a stream that it broke: from an error body, and the first and last piece before it.
         aside: An event at a stream's end that says why the call went where it went: from a JSON object.
         statuses: HTTP statuses that differ from OpenAI's.
         forwarded: Client headers that a vendor of the same dialect may see.
@@ -43,7 +46,7 @@ class Manners:
     ping: bytes
     end: bytes
     error: Callable[[MeshError, Shape, str], bytes]
-    broken: Callable[[bytes], bytes]
+    broken: Callable[[bytes, bytes, bytes], bytes]
     aside: Callable[[bytes], bytes]
     statuses: Mapping[int, int] = field(default_factory=dict)
     forwarded: frozenset[str] = frozenset()
@@ -62,15 +65,31 @@ def _data(body: bytes) -> bytes:
     return b"data: " + body + b"\n\n"
 
 
-def _responses_broken(body: bytes) -> bytes:
-    """First the event at which OpenAI's own clients raise, then the one that names the response failed (Codex)."""
+def _data_broken(body: bytes, first: bytes, last: bytes) -> bytes:
+    return _data(body)
+
+
+def _responses_broken(body: bytes, first: bytes, last: bytes) -> bytes:
+    """First the event at which OpenAI's own clients raise, then the one that names the response failed (Codex).
+
+    They go on with the numbers of the events before, without which the Vercel AI SDK reads neither.
+    """
     error = orjson.loads(body)["error"]
+    numbers = _SEQUENCE.findall(last)
+    following = int(numbers[-1]) + 1 if numbers else 0
+    found = _RESPONSE_ID.search(first)
     # documented with its members at the top, sent with them in `error`, and only there OpenAI's SDKs see them
-    told = {"type": "error", **{name: error[name] for name in ("code", "message", "param")}, "error": error}
+    told = {
+        "type": "error",
+        "sequence_number": following,
+        **{name: error[name] for name in ("code", "message", "param")},
+        "error": error,
+    }
     failed = {
         "type": "response.failed",
+        "sequence_number": following + 1,
         "response": {
-            "id": "",
+            "id": found[1].decode() if found else "",
             "object": "response",
             "status": "failed",
             "error": {"code": error["code"] or error["type"], "message": error["message"]},
@@ -119,7 +138,7 @@ def _anthropic_error(error: MeshError, shape: Shape, request_id: str) -> bytes:
     return orjson.dumps({"type": "error", "error": told, "request_id": request_id})
 
 
-def _anthropic_broken(body: bytes) -> bytes:
+def _anthropic_broken(body: bytes, first: bytes, last: bytes) -> bytes:
     return b"event: error\ndata: " + body + b"\n\n"
 
 
@@ -171,7 +190,7 @@ OPENAI: Final = Manners(
     ping=COMMENT,
     end=b"data: [DONE]\n\n",
     error=_openai_error,
-    broken=_data,
+    broken=_data_broken,
     aside=_chunk_aside,
 )
 RESPONSES: Final = Manners(
@@ -201,7 +220,7 @@ GEMINI: Final = Manners(
     ping=COMMENT,
     end=b"",
     error=_gemini_error,
-    broken=_data,
+    broken=_data_broken,
     aside=_member_aside,
     limits=figures.none,
 )

@@ -4,6 +4,7 @@ from typing import Final
 
 from polyroute.api.router.v1.router_pb2 import Preferences
 from polyroute.dialects import (
+    jsontools,
     openai_chat,
     openai_compact,
     openai_completions,
@@ -19,6 +20,7 @@ from polyroute.edge.http.door import Asked, Door
 from polyroute.edge.http.pins import Pin, unpinned
 
 EMBEDDINGS: Final = "openai.embeddings"
+_INPUT: Final = jsontools.quoted(frozenset({"input"}))
 _CHAT: Final = (openai_chat.DIALECT.name, openai_chat.DIALECT.read_facts, manners.OPENAI)
 _COMPLETIONS: Final = (openai_completions.DIALECT.name, openai_completions.DIALECT.read_facts, manners.OPENAI)
 _RESPONSES: Final = (openai_responses.DIALECT.name, openai_responses.DIALECT.read_facts, manners.RESPONSES)
@@ -48,9 +50,12 @@ class OpenAiDoor:
         door, (dialect, read, how) = self._door, _CHAT
 
         async def work(asked: Asked) -> None:
-            if b'"messages"' not in asked.body and b'"input"' in asked.body:
+            other = _is_response(asked.body)
+            if other:
                 asked.body = _as_chat(asked.body)
             facts = read(asked.body, default_model=model or asked.model)
+            if other:
+                facts.stream_usage = False  # only a vendor was asked for it: such clients know no chunk without choices
             await door.generate(door.call(asked, dialect, facts), asked.exchange)
 
         await door.exchange(scope, receive, how, work)
@@ -135,6 +140,14 @@ def _keep_to(keeper: str, call: Call) -> None:
     if keeper:
         call.preferences = call.preferences or Preferences()
         call.preferences.only[:] = [keeper]
+
+
+def _is_response(body: bytes) -> bool:
+    """Whether a body is one of `/v1/responses`: what it asks stands in `input`, and there are no messages."""
+    if not jsontools.holds(body, _INPUT):
+        return False
+    members = jsontools.members_of(body)
+    return "input" in members and "messages" not in members
 
 
 def _as_chat(body: bytes) -> bytes:

@@ -243,3 +243,14 @@ async def test_a_chat_that_speaks_of_input_is_a_chat(stage: Stage) -> None:
     answer = await stage.gateway.chat(tools=[chat_tool])
 
     assert (200, 1) == (answer.status, len(orjson.loads(stage.a.seen[-1].body)["tools"]))
+
+
+async def test_lists_of_models_in_the_manner_of_each_api(stage: Stage) -> None:
+    """Gemini's key may stand in the query, Anthropic's header of the id is another one, and a slash names no model."""
+    gemini = await stage.gateway.get(f"/v1beta/models?key={stage.gateway.key}", headers={})
+    anthropic = await stage.gateway.get("/v1/models", headers={"x-api-key": stage.gateway.key})
+    slash = await stage.gateway.get("/v1/models/")
+
+    assert (200, True) == (gemini.status, bool(gemini.json["models"]))
+    assert (200, True) == (anthropic.status, "request-id" in anthropic.headers)
+    assert (200, "list") == (slash.status, slash.json["object"])

@@ -17,6 +17,7 @@ from polyroute.mesh.errors import MeshError
 TAGS_HEADER: Final = "x-polyroute-tags"
 WORKFLOW_HEADER: Final = "x-polyroute-workflow"
 NODE_HEADER: Final = "x-polyroute-node"
+WEBUI_USER_HEADER: Final = "x-openwebui-user-id"
 
 TAGS: Final = 16  # of headers, and of a body; with the lengths, OpenAI's own bounds of `metadata`
 NAME_CHARS: Final = 64
@@ -31,7 +32,8 @@ _SAID: Final = re.compile(rb'"(?:metadata|user|safety_identifier)"[ \t\r\n]*(?::
 def from_headers(trail: Trail, headers: Mapping[str, str]) -> None:
     """Takes what headers, or the metadata of an RPC, say of a call into its trail.
 
-    Values are percent-encoded UTF-8: `x-polyroute-tags: team=a,feature=caf%C3%A9`.
+    Values are percent-encoded UTF-8: `x-polyroute-tags: team=a,feature=caf%C3%A9`. Open WebUI names its user in a
+    header of its own (ENABLE_FORWARD_USER_INFO_HEADERS), which counts where the body names none.
 
     Raises:
         MeshError: REASON_INVALID_REQUEST; metadata `param` names the header.
@@ -40,6 +42,8 @@ def from_headers(trail: Trail, headers: Mapping[str, str]) -> None:
         trail.workflow = _id(workflow, WORKFLOW_HEADER)
     if (node := headers.get(NODE_HEADER)) is not None:
         trail.node = _id(node, NODE_HEADER)
+    if (user := headers.get(WEBUI_USER_HEADER)) is not None:
+        trail.user = _user(unquote(user))
     if (tags := headers.get(TAGS_HEADER)) is not None:
         trail.tags = {**trail.tags, **_tags(tags)}
 
@@ -65,7 +69,7 @@ def take(trail: Trail, metadata: Mapping[str, str], user: str = "") -> None:
     """Takes a user and what stands in `metadata` into a trail; what headers said before stands."""
     rest = dict(metadata)
     named = rest.pop("user_id", "")
-    trail.user = user or _user(named)
+    trail.user = user or _user(named) or trail.user
     workflow, node = rest.pop("workflow_id", ""), rest.pop("node_id", "")
     trail.workflow = trail.workflow or _bounded(workflow, ID_CHARS, "metadata.workflow_id")
     trail.node = trail.node or _bounded(node, ID_CHARS, "metadata.node_id")
@@ -73,7 +77,12 @@ def take(trail: Trail, metadata: Mapping[str, str], user: str = "") -> None:
 
 
 def _value(members: Mapping[str, Any], name: str) -> Any:
-    return jsontools.loads(bytes(members[name])) if name in members else None
+    if name not in members:
+        return None
+    try:
+        return jsontools.loads(bytes(members[name]))
+    except ValueError:  # a number beyond all bounds
+        raise _bad(name, "cannot be read") from None
 
 
 def _metadata(given: Any) -> dict[str, str]:

@@ -4,7 +4,10 @@
 through a client's extra-body option can use the forms of the model's name instead.
 """
 
-from typing import Final, NamedTuple
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 from polyroute.api.chat.v1.chat_pb2 import CAPABILITY_TOOLS, ChatRequest, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
@@ -17,13 +20,15 @@ from polyroute.api.router.v1.router_pb2 import (
     Preferences,
     Urgency,
 )
-from polyroute.dialects import jsontools
+from polyroute.dialects import jsontools, multipart
+from polyroute.dialects.task import Body
 from polyroute.edge.preferences import read_models, read_preferences
 from polyroute.mesh.errors import MeshError
 
 AUTO: Final = "auto"
 _MEMBERS: Final = ("provider", "models", "region", "max_latency_ms")
 _QUOTED: Final = jsontools.quoted(frozenset(_MEMBERS))
+_IN_FORM: Final = re.compile(b'name="?(?:%b)["\\[;\\s]' % "|".join(_MEMBERS).encode())
 _CODE: Final = (b"```", b"def ", b"function ", b"#include", b"public class", b"SELECT ", b"import ", b"</")
 _LEAST_CODE: Final = 2  # of these in a body that holds program code; any text may hold one
 _LONGEST_REGION: Final = 64
@@ -54,15 +59,69 @@ def taken(body: bytes) -> Wishes:
     if not jsontools.holds(body, _QUOTED):
         return Wishes(body)
     members = jsontools.members_of(body)
-    said = {name: bytes(members[name]) for name in _MEMBERS if name in members}
+    said: dict[str, bytes] = {name: bytes(members[name]) for name in _MEMBERS if name in members}
     if not said:
         return Wishes(body)
+    return _read(said)._replace(body=jsontools.rewrite(body, {}, said))
+
+
+def taken_of_form(form: Body) -> tuple[Wishes, str]:
+    """Takes a caller's wishes out of a form: `provider` as JSON, or `provider[only][]` as clients write objects there.
+
+    Returns:
+        What it asks, and the media type of what is left, whose boundary may be another one.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST; metadata `param` names what is wrong.
+    """
+    if _IN_FORM.search(form.data) is None:
+        return Wishes(form.data), form.content_type
+    fields = multipart.read(form)
+    ours = [field for field in fields if field.name.partition("[")[0] in _MEMBERS]
+    if not ours:
+        return Wishes(form.data), form.content_type
+    said: dict[str, Any] = {}
+    for field in ours:
+        _put(said, field)
+    left = multipart.write(field for field in fields if field not in ours)
+    return _read({name: jsontools.dumps(value) for name, value in said.items()})._replace(
+        body=left.data
+    ), left.content_type
+
+
+def _read(said: Mapping[str, bytes]) -> Wishes:
+    """What members say, as JSON; without a body."""
     preferences = read_preferences(said.get("provider", b"null"))
     models = read_models(said.get("models", b"null"))
     preferences.models.extend(models)
     _region(preferences, said.get("region", b"null"))
     _latency(preferences, said.get("max_latency_ms", b"null"))
-    return Wishes(jsontools.rewrite(body, {}, said), preferences, models[0] if models else "")
+    return Wishes(b"", preferences, models[0] if models else "")
+
+
+def _put(said: dict[str, Any], field: multipart.Field) -> None:
+    """Puts one field of a form where its name says: `a[b][]` is the next of the list `b` of the object `a`."""
+    name, *inner = field.name.replace("]", "").split("[")
+    text = field.data.decode("utf-8", "replace")
+    place: Any = said
+    path = [name, *inner]
+    for step, following in pairwise(path):
+        place = place.setdefault(step, [] if not following else {}) if isinstance(place, dict) else None
+    value = _value(text)
+    if isinstance(place, dict):
+        place[path[-1]] = value
+    elif isinstance(place, list) and not path[-1]:
+        place.append(value)
+    else:
+        raise MeshError(pb.REASON_INVALID_REQUEST, f"{name} is no object", metadata={"param": name})
+
+
+def _value(text: str) -> Any:
+    """The value of a field: JSON where it is some, and else the text."""
+    try:
+        return jsontools.loads(text.encode())
+    except ValueError:
+        return text
 
 
 def _region(preferences: Preferences, raw: bytes) -> None:

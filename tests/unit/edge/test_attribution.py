@@ -80,6 +80,16 @@ class TestHeaders:
 
 
 class TestBody:
+    @pytest.mark.parametrize(
+        ("body", "user"), [({}, "ann"), ({"user": "bob"}, "bob"), ({"metadata": {"a": "b"}}, "ann")]
+    )
+    def test_the_user_of_open_webui(self, body: dict[str, object], user: str) -> None:
+        """Its header counts where the body names nobody."""
+        trail = Trail("r-1")
+        from_headers(trail, {"x-openwebui-user-id": "ann"})
+
+        assert user == of_body({"model": "m", **body}, trail).user
+
     def test_metadata_and_user(self) -> None:
         """OpenAI's members: the end user, and tags among which workflow and step have their own names."""
         metadata = {"team": "a", "workflow_id": "w", "node_id": "n", "gone": None}
@@ -103,6 +113,22 @@ class TestBody:
         trail = of_body(body)
 
         assert (user, {}) == (trail.user, trail.tags)
+
+    @pytest.mark.parametrize(
+        ("body", "param"),
+        [
+            (b'{"user":1e400}', "user"),
+            (b'{"safety_identifier":1e999}', "safety_identifier"),
+            (b'{"metadata":-1e400}', "metadata"),
+            (b'{"metadata":{"user_id":1e400}}', "metadata"),
+        ],
+    )
+    def test_what_cannot_be_read(self, body: bytes, param: str) -> None:
+        """Numbers beyond all bounds are the caller's fault."""
+        with pytest.raises(MeshError) as caught:
+            from_body(Trail("r-1"), body)
+
+        assert (pb.REASON_INVALID_REQUEST, param) == (caught.value.reason, caught.value.metadata["param"])
 
     def test_headers_stand(self) -> None:
         """What a header says counts more than what a body says: whoever stands between knows better."""

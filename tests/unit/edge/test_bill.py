@@ -2,10 +2,18 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_EMBEDDING, OPERATION_IMAGE, RequestFacts
+from polyroute.api.chat.v1.chat_pb2 import (
+    CAPABILITY_TOOLS,
+    CAPABILITY_VISION,
+    OPERATION_CHAT,
+    OPERATION_EMBEDDING,
+    OPERATION_IMAGE,
+    RequestFacts,
+)
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
 from polyroute.edge.bill import ANSWER_TOKENS, LEAST_ANSWER, MILLION, Bill, bill_of
 from polyroute.edge.charging import multiplied
@@ -29,8 +37,26 @@ def test_bill_is_by_the_dearest_attempt() -> None:
     assert (10 + 2 * ANSWER_TOKENS, 10 + 2 * LEAST_ANSWER) == (free.needed, free.least)
     assert 10 == bill_of([CHEAP], facts(operation=OPERATION_EMBEDDING)).needed
     pictures = Attempt(price=Price(input=1_000_000, other={"images": 30_000_000, "web_search_requests": 5_000_000}))
-    assert 10 + 4 * 30 + 5 == bill_of([pictures], facts(operation=OPERATION_IMAGE, choices=4)).needed
+    assert 10 + 4 * 30 == bill_of([pictures], facts(operation=OPERATION_IMAGE, choices=4)).needed
     assert 40 + 1500 == bill_of([CHEAP, DEAR], facts(max_output_tokens=100, choices=3)).needed
+
+
+@pytest.mark.parametrize(
+    ("model", "needs", "searches"),
+    [
+        ("gpt-5", [], 0),
+        ("gpt-5", [CAPABILITY_VISION], 0),
+        ("gpt-5", [CAPABILITY_TOOLS], 1),
+        ("gpt-4o-search-preview", [], 1),
+        ("sonar-pro", [], 1),
+    ],
+)
+def test_a_search_is_held_where_there_can_be_one(model: str, needs: list[Any], searches: int) -> None:
+    """A call without tools is not refused for the price of what it cannot do."""
+    price = Price(input=1_000_000, output=1_000_000, other={"web_search_requests": 10_000_000_000})
+    bill = bill_of([Attempt(upstream_model=model, price=price)], facts(max_output_tokens=5, needs=needs))
+
+    assert 15 + searches * 10_000 == bill.needed
 
 
 def test_who_pays_nothing_needs_nothing() -> None:

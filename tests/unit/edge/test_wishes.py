@@ -3,7 +3,10 @@
 import pytest
 
 from polyroute.api.chat.v1.chat_pb2 import ChatRequest, RequestFacts
-from polyroute.edge.wishes import hints, taken, typed_hints
+from polyroute.dialects import multipart
+from polyroute.dialects.multipart import Field
+from polyroute.dialects.task import Body
+from polyroute.edge.wishes import hints, taken, taken_of_form, typed_hints
 from polyroute.mesh.errors import MeshError
 
 
@@ -25,6 +28,54 @@ def test_wishes_are_taken_out() -> None:
     assert ["east"] == list(wishes.preferences.only)
     assert ["eu"] == list(wishes.preferences.regions)
     assert 1500 == wishes.preferences.latency_milliseconds.max
+
+
+FILE = Field("file", bytes(range(256)) * 9, "a.wav", "audio/wav")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [Field("provider", b'{"only":["east"],"zdr":true}'), Field("region", b"eu")],
+        [Field("provider[only][]", b"east"), Field("provider[zdr]", b"true"), Field("region", b"eu")],
+    ],
+    ids=["json", "brackets"],
+)
+def test_wishes_are_taken_out_of_forms(fields: list[Field]) -> None:
+    """Where clients write an object as JSON, or as OpenAI's do; files and the rest stay as they are."""
+    form = multipart.write([Field("model", b"m"), *fields, FILE])
+    wishes, kind = taken_of_form(form)
+
+    assert [Field("model", b"m"), FILE] == multipart.read(Body(wishes.body, kind))
+    assert wishes.preferences is not None
+    assert (["east"], True, ["eu"]) == (
+        list(wishes.preferences.only),
+        wishes.preferences.zdr,
+        list(wishes.preferences.regions),
+    )
+
+
+def test_a_form_without_wishes_is_the_same_bytes() -> None:
+    """Also when a file speaks of them."""
+    form = multipart.write([Field("model", b"m"), Field("file", b'name="provider"; models', "a.txt")])
+
+    assert (form.data, form.content_type) == (taken_of_form(form)[0].body, taken_of_form(form)[1])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [Field("provider", b"east")],
+        [Field("provider", b"east"), Field("provider[only][]", b"a")],
+        [Field("provider[nothing]", b"a")],
+        [Field("region", b"7")],
+        [Field("models[a][b][]", b"m")],
+    ],
+)
+def test_wishes_in_forms_that_are_none(fields: list[Field]) -> None:
+    """Refused, and not lost."""
+    with pytest.raises(MeshError):
+        taken_of_form(multipart.write([Field("model", b"m"), *fields]))
 
 
 def test_models_may_stand_instead_of_a_model() -> None:

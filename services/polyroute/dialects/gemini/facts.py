@@ -122,11 +122,9 @@ def read_facts(
     system = request.system_instruction_ or request.system_instruction
     if system is not None:
         tokens += _tokens_of(system, needs)
-    for tool in request.tools or ():
-        functions = tool.function_declarations_ or tool.function_declarations
-        if functions:
-            needs.add(pb.CAPABILITY_TOOLS)
-            tokens += len(functions) // BYTES_PER_TOKEN
+    for tool in request.tools or ():  # of functions, or one that Google runs, such as its search
+        needs.add(pb.CAPABILITY_TOOLS)
+        tokens += len(tool.function_declarations_ or tool.function_declarations) // BYTES_PER_TOKEN
     facts = RequestFacts(
         operation=operation,
         model=checked_model(default_model or request.model or ""),

@@ -15,6 +15,8 @@ import structlog
 from polyroute.api.chat.v1.chat_pb2 import EncodedRequest, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.router.v1.router_pb2 import Preferences
+from polyroute.dialects.multipart import is_form
+from polyroute.dialects.task import JSON, Body
 from polyroute.edge import attribution
 from polyroute.edge.call import Call
 from polyroute.edge.config import EdgeConfig
@@ -31,7 +33,7 @@ from polyroute.edge.idempotency.request import content_of
 from polyroute.edge.idempotency.tape import Tape
 from polyroute.edge.trail import Trail
 from polyroute.edge.turnstile import HEADER as CRITICALITY
-from polyroute.edge.wishes import URGENCY, Wishes, hints, taken
+from polyroute.edge.wishes import URGENCY, hints, taken, taken_of_form
 from polyroute.mesh import scope as scopes
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.scope import Scope as MeshScope
@@ -66,7 +68,7 @@ class Asked:
     @property
     def content_type(self) -> str:
         """The body's media type with its parameters; JSON when the client does not say."""
-        return self.headers.get("content-type", "application/json")
+        return self.headers.get("content-type", JSON)
 
     @property
     def credential(self) -> str:
@@ -85,6 +87,7 @@ class Asked:
 
 
 SESSION: Final = "x-polyroute-session"
+WEBUI_CHAT: Final = "x-openwebui-chat-id"
 SESSION_CHARS: Final = 256
 EXPLAIN: Final = "x-polyroute-explain"
 POLICY: Final = "x-polyroute-policy"
@@ -122,17 +125,21 @@ class Door:
                 if sends_much(headers):  # memory is for those who have a key
                     await self.flow.caller(_presented(scope, headers), _source(scope))
                 body = await read_body(receive, headers, http.max_body_bytes, http.max_decompressed_bytes)
-                form = headers.get("content-type", "").startswith("multipart/")
-                wishes = Wishes(body) if form else taken(body)
-                asked = Asked(scope, headers, *wishes, deadline, trail, exchange)
+                kind, said = headers.get("content-type", JSON), headers
+                if is_form(kind):
+                    wishes, rest = taken_of_form(Body(body, kind))
+                    said = {**headers, "content-type": rest}
+                else:
+                    wishes = taken(body)
+                asked = Asked(scope, said, *wishes, deadline, trail, exchange)
                 if IDEMPOTENCY_KEY in headers:
-                    await self._served_once(asked, body, manners, work)
+                    await self._served_once(asked, Body(body, kind), manners, work)
                 else:
                     await work(asked)
 
             await _bounded(exchange, trail, served())
 
-    async def _served_once(self, asked: Asked, body: bytes, manners: Manners, work: Work) -> None:
+    async def _served_once(self, asked: Asked, body: Body, manners: Manners, work: Work) -> None:
         """Answers a request that names a key: as the call with that key was answered, or by making it."""
         scope, trail, once = asked.scope, asked.trail, self._once
         found = await once.begin(
@@ -141,7 +148,7 @@ class Door:
             path=scope["path"],
             source=asked.source,
             key=asked.headers[IDEMPOTENCY_KEY],
-            content=content_of(body, asked.content_type, scope.get("query_string", b"")),
+            content=content_of(body.data, body.content_type, scope.get("query_string", b"")),
             request_id=trail.request_id,
         )
         if isinstance(found, Kept):
@@ -186,7 +193,7 @@ class Door:
         call.policy = asked.headers.get(POLICY, "")
         call.hurried = TIMEOUT in asked.headers
         call.route, call.source = asked.scope["path"], asked.source
-        call.session = asked.headers.get(SESSION, "")[:SESSION_CHARS]
+        call.session = (asked.headers.get(SESSION) or asked.headers.get(WEBUI_CHAT, ""))[:SESSION_CHARS]
         call.explain = asked.headers.get(EXPLAIN, "").lower() == "true"
         call.criticality = asked.headers.get(CRITICALITY, "")
         if forwarded:

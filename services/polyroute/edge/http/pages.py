@@ -90,7 +90,7 @@ class Pages:
         """GET /v1/models, and GET /v1/models/{id} for one; in the form of the API whose client asks."""
         if "x-goog-api-key" in request.headers:
             return await self.gemini_models(request)
-        wanted = request.path_params.get("id")
+        wanted = request.path_params.get("id") or None  # a slash alone names none
         anthropic = "anthropic-version" in request.headers or "x-api-key" in request.headers
         manners = ANTHROPIC if anthropic else OPENAI
         try:
@@ -98,14 +98,14 @@ class Pages:
         except MeshError as error:
             return refusal(error, manners)
         if wanted is not None:
-            return _json(anthropic_model(models[0]) if anthropic else openai_model(models[0]))
+            return _json(anthropic_model(models[0]) if anthropic else openai_model(models[0]), manners=manners)
         if anthropic:
-            return _json(anthropic_page(models))
+            return _json(anthropic_page(models), manners=manners)
         return _json({"object": "list", "data": [openai_model(model) for model in models]})
 
     async def gemini_models(self, request: Request) -> Response:
         """GET /v1beta/models, and GET /v1beta/models/{id} for one."""
-        wanted = request.path_params.get("id")
+        wanted = request.path_params.get("id") or None  # a slash alone names none
         try:
             models = await self._models(request, wanted)
         except MeshError as error:
@@ -115,7 +115,7 @@ class Pages:
         return _json({"models": [gemini_model(model) for model in models]})
 
     async def _models(self, request: Request, wanted: str | None) -> Sequence[Model]:
-        listed = await self._flow.models(credential(request.headers), _source(request))
+        listed = await self._flow.models(_presented(request), _source(request))
         if wanted is None:
             return listed.models
         found = [model for model in listed.models if model.name == wanted]
@@ -126,7 +126,7 @@ class Pages:
     async def subscription(self, request: Request) -> Response:
         """GET /dashboard/billing/subscription."""
         try:
-            await self._flow.caller(credential(request.headers), _source(request))
+            await self._flow.caller(_presented(request), _source(request))
         except MeshError as error:
             return refusal(error)
         return _json(subscription())
@@ -134,7 +134,7 @@ class Pages:
     async def usage(self, request: Request) -> Response:
         """GET /dashboard/billing/usage?start_date=2026-01-01&end_date=2026-01-31: of the key that asks."""
         try:
-            caller = await self._flow.caller(credential(request.headers), _source(request))
+            caller = await self._flow.caller(_presented(request), _source(request))
             query = QueryUsageRequest(key_id=caller.key_id)
             for name, time in (("start_date", query.start_time), ("end_date", query.end_time)):
                 if given := request.query_params.get(name):
@@ -145,6 +145,11 @@ class Pages:
         except MeshError as error:
             return refusal(error)
         return _json(billed(rows.rows))
+
+
+def _presented(request: Request) -> str:
+    """The key, which Gemini's clients may send in the query."""
+    return credential(request.headers) or request.query_params.get("key", "")
 
 
 def _source(request: Request) -> str:
@@ -169,6 +174,6 @@ def refusal(error: MeshError, manners: Manners = OPENAI) -> Response:
     return Response(manners.error(error, shape, request_id), manners.status(shape), headers, "application/json")
 
 
-def _json(content: object, status: int = 200) -> Response:
-    headers = {"x-request-id": scopes.new_request_id(), ANY_ORIGIN[0].decode(): ANY_ORIGIN[1].decode()}
+def _json(content: object, status: int = 200, manners: Manners = OPENAI) -> Response:
+    headers = {manners.id_header.decode(): scopes.new_request_id(), ANY_ORIGIN[0].decode(): ANY_ORIGIN[1].decode()}
     return Response(orjson.dumps(content), status, headers, "application/json")

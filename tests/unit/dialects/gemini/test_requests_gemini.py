@@ -114,7 +114,7 @@ def test_nothing_said_is_nothing_set() -> None:
         ({"generationConfig": {"responseLogprobs": True}}, pb.CAPABILITY_LOGPROBS),
         ({"generationConfig": {"thinkingConfig": {"thinking_level": "LOW"}}}, pb.CAPABILITY_REASONING),
         ({"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}, None),
-        ({"tools": [{"googleSearch": {}}]}, None),
+        ({"tools": [{"googleSearch": {}}]}, pb.CAPABILITY_TOOLS),
         (
             {"contents": {"parts": {"inline_data": {"mime_type": "audio/wav", "data": PIXEL}}}},
             pb.CAPABILITY_AUDIO_INPUT,

@@ -28,6 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, Context], Awaitable[Any]]
 Stream = Callable[[Any, Context], AsyncIterator[Any]]
 
+MALFORMED: Final = object()  # in place of a request that is no message
 TOKEN_KEY: Final = "polyroute-mesh-token"  # noqa: S105 - the name of a header
 LOCAL_PEER: Final = "local:"  # what `context.peer()` says of a caller in the same process
 # The operating system has checked these: the same process, or a socket in a folder that is this user's alone.
@@ -154,6 +155,8 @@ class Guard:
             scope = Scope(request_id, trace, deadline, upkeep=given is None and not self.public)
         scopes.CURRENT.set(scope)
         if context.peer() != LOCAL_PEER:  # what this process made itself was checked at its door
+            if request is MALFORMED:
+                raise MeshError(pb.REASON_INVALID_REQUEST, "the request is not the method's message")
             self.rules.check(request)
         if left is not None and left < scopes.LEAST:
             raise MeshError(pb.REASON_DEADLINE, f"less than {scopes.LEAST * 1000:.0f} ms of the call's time is left")

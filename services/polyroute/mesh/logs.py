@@ -47,10 +47,18 @@ def configure(config: LogConfig, *, service: str) -> None:
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
-    # libraries that log through the standard library: their warnings and errors, in the same stream
-    logging.basicConfig(
-        level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
-    )
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[_Libraries()])
+
+
+class _Libraries(logging.Handler):
+    """Warnings and errors of libraries, which log through the standard library, as lines like all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line."""
+        said = {"logger": record.name, "said": record.getMessage()}
+        if record.exc_info:
+            said["exc_info"] = record.exc_info  # type: ignore[assignment] # structlog makes a text of it
+        structlog.get_logger(record.name).log(record.levelno, "library", **said)
 
 
 class BufferedLines:

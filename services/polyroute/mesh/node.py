@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
@@ -22,7 +23,7 @@ from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.mesh import network
 from polyroute.mesh.config import MeshConfig
 from polyroute.mesh.errors import MeshError
-from polyroute.mesh.guard import Guard, Method, Stream, Unary
+from polyroute.mesh.guard import MALFORMED, Guard, Method, Stream, Unary
 from polyroute.mesh.health import SERVICE as HEALTH_SERVICE
 from polyroute.mesh.health import Health
 from polyroute.mesh.inprocess.channel import LocalChannel
@@ -246,8 +247,20 @@ def _guarded(guard: Guard, service: Service) -> Iterator[_Served]:
             yield _served(guard, method, handler)
 
 
+def _reading(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Reads requests; what gRPC makes of a reader's error is UNKNOWN, and the caller's fault would look like ours."""
+
+    def reader(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError:
+            return MALFORMED
+
+    return reader
+
+
 def _served(guard: Guard, method: Method, handler: Any) -> _Served:
-    coders = (handler.request_deserializer, handler.response_serializer)
+    coders = (_reading(handler.request_deserializer), handler.response_serializer)
     if handler.response_streaming:
         stream = guard.stream(method, handler.unary_stream)
         return _Served(method, stream, grpc.unary_stream_rpc_method_handler(stream, *coders))

@@ -408,6 +408,17 @@ async def test_message_that_is_too_large(mesh: Mesh) -> None:
     assert (errors_pb2.REASON_TOO_LARGE, b"") == (error.reason, good)
 
 
+@pytest.mark.parametrize("sent", [b"\xff" * 9, b"\x0a\xff\xff", b"\x0b" * 10_000], ids=["garbage", "cut", "nested"])
+async def test_bytes_that_are_no_message(mesh: Mesh, sent: bytes) -> None:
+    """Are their sender's fault, and said to be."""
+    address = await mesh.auth(Auth(), listen={"auth": "127.0.0.1:0"})
+    async with grpc.aio.insecure_channel(address) as channel:
+        ask: Any = channel.unary_unary(f"/{NAME}/Authorize")
+        error = await refused(ask(sent, timeout=T))
+
+    assert (grpc.StatusCode.INVALID_ARGUMENT, errors_pb2.REASON_INVALID_REQUEST) == (error.code, error.reason)
+
+
 async def test_metadata_that_is_too_large(mesh: Mesh) -> None:
     """Is refused as well."""
     address = await mesh.auth(Auth(), listen={"auth": "127.0.0.1:0"})

@@ -28,8 +28,8 @@ class Stage:
 
     Attributes:
         gateway: Model `m` is on vendor `a`, `pair` on `a` then `b`, `three` on `a` then `b` then `c`, `raw` on the raw
-            vendor, `raw-pair` on the raw vendor then `b`, `lost` on an address where nobody listens, then `b`. All but
-            `m` are impatient.
+            vendor, `raw-pair` on the raw vendor then `b`, `lost` on an address where nobody listens, then `b`,
+            `growing` on the raw vendor with a short context, then on `b` with a long one. All but `m` are impatient.
     """
 
     gateway: Gateway
@@ -64,6 +64,12 @@ async def stage(_elsewhere: None, tmp_path_factory: pytest.TempPathFactory) -> A
                         "raw-pair": _walk("raw-pair", "raw", "b"),
                         "lost": _walk("lost", "nobody", "b"),
                         "nowhere": _walk("nowhere", "nobody"),
+                        "growing": {
+                            "deployments": [
+                                deployment("raw", "up-raw", context=8_000, priority=0, timeouts=QUICK),
+                                deployment("b", "up-b", context=200_000, priority=1, timeouts=QUICK),
+                            ]
+                        },
                     },
                     aliases={"nick": "m"},
                     edge={"http": {**http, "ping_seconds": 0.5}},

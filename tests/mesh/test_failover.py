@@ -261,6 +261,57 @@ async def test_a_callers_own_bound(stage: Stage) -> None:
     assert (200, "pair:b") == (shared.status, shared.headers["x-polyroute-deployment"])
 
 
+async def test_a_slow_whole_answer_is_not_asked_for_twice(stage: Stage) -> None:
+    """Without a bound of the operator's it has all the time of the call: half of it would be paid for nothing."""
+    stage.a.inject(Script(first=600))
+    answer = await stage.gateway.chat(model="patient", headers=stage.gateway.headers(**{"x-polyroute-timeout": "1"}))
+
+    assert (200, "1") == (answer.status, answer.headers["x-polyroute-attempts"])
+
+
+async def test_a_prompt_that_is_too_long_goes_to_a_longer_context(stage: Stage) -> None:
+    """Once; the vendor's word on that is final where nothing longer follows."""
+    long = Reply((orjson.dumps({"error": {"code": "context_length_exceeded", "message": "too long"}}),), status=400)
+    stage.raw.queue(long, long)
+    hopped, stayed = [await stage.gateway.chat(model=model) for model in ("growing", "raw-pair")]
+
+    assert (200, "2") == (hopped.status, hopped.headers["x-polyroute-attempts"])
+    assert (400, "context_length_exceeded") == (stayed.status, stayed.error["code"])
+
+
+async def test_a_vendors_word_on_another_try_is_obeyed(stage: Stage) -> None:
+    """A refusal that it wants tried again is, elsewhere; a failure that it does not want again is not, with it."""
+    body = (b'{"error":{"message":"no"}}',)
+    stage.raw.queue(Reply(body, status=400, headers={"x-should-retry": "true"}))
+    elsewhere = await stage.gateway.chat(model="raw-pair")
+    asked = len(stage.raw.seen)
+    stage.raw.queue(Reply(body, status=500, headers={"x-should-retry": "false"}))
+    nowhere = await stage.gateway.chat(model="raw")
+
+    assert (200, "2") == (elsewhere.status, elsewhere.headers["x-polyroute-attempts"])
+    assert (502, asked + 1) == (nowhere.status, len(stage.raw.seen))
+
+
+@pytest.mark.parametrize(("members", "status"), [({}, 200), ({"store": True}, 504), ({"background": True}, 504)])
+async def test_what_a_vendor_keeps_is_not_sent_twice(stage: Stage, members: dict[str, bool], status: int) -> None:
+    """After a connection that broke nobody knows whether it has the request."""
+    stage.a.inject(Script(drop=True))
+    answer = await stage.gateway.post("/v1/responses", {"model": "pair", "input": "hello", **members})
+
+    assert status == answer.status
+
+
+async def test_sealed_reasoning_stays_with_its_vendor(stage: Stage) -> None:
+    """No other account can read it; its own is tried again."""
+    stage.a.inject(Script(status=500))
+    sealed = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    said = {"role": "user", "content": "hello"}
+    answer = await stage.gateway.post("/v1/responses", {"model": "pair", "input": [sealed, said]})
+    record = await stage.gateway.recorded(answer)
+
+    assert [(200, "pair:a"), (200, "pair:a")] == [(answer.status, one.deployment) for one in record.attempts]
+
+
 async def test_embeddings_fail_over_too(stage: Stage) -> None:
     """A unary RPC walks the plan as a stream does."""
     answer = await stage.gateway.post("/v1/embeddings", {"model": "lost", "input": "x"})

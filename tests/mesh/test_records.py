@@ -9,7 +9,7 @@ from bench.script import Script, marker
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.metrics.v1 import metrics_pb2
-from polyroute.api.metrics.v1.metrics_pb2 import CallRecord, ListCallsRequest, QueryUsageRequest
+from polyroute.api.metrics.v1.metrics_pb2 import CallRecord, GetExpositionRequest, ListCallsRequest, QueryUsageRequest
 from tests.mesh.conftest import Stage
 from tests.mesh.gateway import SECONDS
 from tests.mesh.raw import json
@@ -137,3 +137,15 @@ async def test_the_callers_own_words_are_in_no_record(stage: Stage) -> None:
 
     assert [] == held
     assert not [path for path in data.rglob("*") if path.is_file() and stage.gateway.key.encode() in path.read_bytes()]
+
+
+async def test_names_that_callers_make_up_are_no_labels(stage: Stage) -> None:
+    """What a provider is asked for by a name of the caller's is counted, and not under that name."""
+    answer = await stage.gateway.chat(model="a/made-up-by-me")
+    await stage.gateway.recorded(answer)
+    text = (await stage.gateway.metrics().GetExposition(GetExpositionRequest(), timeout=SECONDS)).text.decode()
+
+    assert 200 == answer.status, answer.body
+    assert "made-up-by-me" not in text
+    assert 'model="other",provider="a"' in text
+    assert 'deployment="other",provider="a"' in text

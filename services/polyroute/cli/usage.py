@@ -55,6 +55,7 @@ _SUMS: Final = (
     "estimated",
     "cost_nanos",
     "unpriced_calls",
+    "charged_nanos",
 )
 _UNITS: Final = _SUMS[2:10]
 CALL_COLUMNS: Final = {
@@ -76,6 +77,7 @@ CALL_COLUMNS: Final = {
     **dict.fromkeys(_UNITS[:-1], int),
     "estimated": bool,
     "cost_nanos": int,
+    "charged_nanos": int,
     "price_version": str,
     "total_microseconds": int,
     "first_token_microseconds": int,
@@ -209,7 +211,7 @@ def _print(names: list[str], rows: Iterable[pb.UsageRow]) -> None:
             f"{row.usage.cache_read_tokens:,}",
             f"{row.usage.output_tokens:,}",
             f"{row.usage.reasoning_tokens:,}",
-            _dollars(row.cost_nanos) + (f" + {row.unpriced_calls} unpriced" if row.unpriced_calls else ""),
+            _dollars(row.charged_nanos) + (f" + {row.unpriced_calls} unpriced" if row.unpriced_calls else ""),
         )
     show(table)
 
@@ -222,7 +224,7 @@ def _dollars(nanos: int) -> str:
 
 def _flat(row: pb.UsageRow) -> list[Any]:
     units = (getattr(row.usage, name) for name in _UNITS)
-    return [*row.values, row.calls, row.failed_calls, *units, row.cost_nanos, row.unpriced_calls]
+    return [*row.values, row.calls, row.failed_calls, *units, row.cost_nanos, row.unpriced_calls, row.charged_nanos]
 
 
 def _call(record: pb.CallRecord) -> list[Any]:
@@ -237,6 +239,7 @@ def _call(record: pb.CallRecord) -> list[Any]:
         "reason": _word(Reason, record.reason) if record.reason else "",
         "finish_reason": _word(FinishReason, record.finish_reason) if record.finish_reason else "",
         "cost_nanos": record.cost_nanos if record.HasField("cost_nanos") else None,
+        "charged_nanos": record.charged_nanos if record.HasField("charged_nanos") else None,
         "attempts": len(record.attempts),
         "faults": " ".join(_word(Fault, attempt.fault) for attempt in record.attempts if attempt.fault),
         "tags": orjson.dumps(dict(record.tags), option=orjson.OPT_SORT_KEYS).decode() if record.tags else "",

@@ -23,8 +23,23 @@ MAX_BRACKETS: Final = 400_000  # lists and objects in one body; more is an attac
 
 # Long values of the known requests, over which the scanner may jump: msgspec skips them at C speed.
 _LONG: Final = ("messages", "input", "prompt", "tools")
-_POLICY_NAMES: Final = (b"model", b"messages", b"stream", b"stream_options", b"prompt", b"input")
-_READ_BY_POLICY: Final = re.compile(rb'"(' + b"|".join(_POLICY_NAMES) + rb')"')
+_POLICY_NAMES: Final = (
+    b"model",
+    b"messages",
+    b"stream",
+    b"stream_options",
+    b"prompt",
+    b"input",
+    b"max_tokens",
+    b"max_completion_tokens",
+    b"max_output_tokens",
+    b"n",
+    b"stop",
+    b"previous_response_id",
+)
+_READ_BY_POLICY: Final = re.compile(  # by their first letters, so that most other names are passed at once
+    rb'"(?=[%b])(%b)"' % (bytes(sorted({name[0] for name in _POLICY_NAMES})), b"|".join(_POLICY_NAMES))
+)
 _ESCAPED_LETTER: Final = re.compile(rb"\\u00(?:5[fF]|[67][0-9a-fA-F])")  # no encoder escapes a-z or _ but to deceive
 _BRACKETS: Final = b"[]{}"
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)

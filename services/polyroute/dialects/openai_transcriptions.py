@@ -52,7 +52,9 @@ class OpenAITranscriptions:
             raise invalid("the request has no file", "file")
         length = sound.milliseconds(file.data, file.content_type) if file else 0
         tokens = length * TOKENS_PER_SECOND // 1000 + text_bytes(asked.prompt) // BYTES_PER_TOKEN
-        return facts_of(OPERATION_TRANSCRIPTION, model, tokens=tokens, stream=bool(stream))
+        facts = facts_of(OPERATION_TRANSCRIPTION, model, tokens=tokens, stream=bool(stream))
+        facts.sound_milliseconds = sound.at_most(file.data, file.content_type) if file else 0
+        return facts
 
     def patch_task(self, body: Body, *, model: str) -> Body:
         """The client's own bytes with another model's name."""

@@ -1,12 +1,14 @@
 """How long a piece of sound is, told from its bytes: for bounds and for usage that a vendor does not state.
 
-Exact for WAV with a length, near for MP3 of constant bit rate; a guess by size for everything else.
+Exact for WAV with a length, near for MP3 of constant bit rate; a guess by size for everything else: of a middle bit
+rate for usage, of a low one for bounds, which are to err long.
 """
 
 from typing import Final
 
 PCM_BYTES_PER_SECOND: Final = 48_000  # 24 kHz, 16 bits, one channel: what speech APIs call `pcm`
 GUESSED_BYTES_PER_SECOND: Final = 8_000  # 64 kbit/s, between speech in Opus and music in AAC
+LEAST_BYTES_PER_SECOND: Final = 2_000  # 16 kbit/s: speech in Opus is seldom sent with less
 
 # MPEG audio layer III: kilobits a second by the header's index, for version 1 and for versions 2 and 2.5
 # (ISO/IEC 11172-3 2.4.2.3, ISO/IEC 13818-3 2.4.2.3).
@@ -55,13 +57,14 @@ def is_sound(content_type: str) -> bool:
     return content_type.startswith(("audio/", "application/octet-stream", "video/", "application/ogg"))
 
 
-def milliseconds(data: bytes, kind: str = "", *, size: int = 0) -> int:
+def milliseconds(data: bytes, kind: str = "", *, size: int = 0, guess: int = GUESSED_BYTES_PER_SECOND) -> int:
     """Length of a piece of sound.
 
     Args:
         data: Its bytes, or at least its beginning.
         kind: Media type, format or file name; only raw PCM cannot be told without.
         size: Bytes of the whole, when `data` is its beginning.
+        guess: Bytes a second of sound whose bytes do not tell.
     """
     size = size or len(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WAVE":
@@ -69,7 +72,18 @@ def milliseconds(data: bytes, kind: str = "", *, size: int = 0) -> int:
     if "pcm" in kind.lower():
         return size * 1000 // PCM_BYTES_PER_SECOND
     rate = _mp3_rate(data)
-    return size * 1000 // (rate or GUESSED_BYTES_PER_SECOND)
+    return size * 1000 // (rate or guess)
+
+
+def at_most(data: bytes, kind: str = "") -> int:
+    """Milliseconds that a whole piece of sound hardly exceeds.
+
+    Args:
+        data: All of its bytes.
+        kind: As `milliseconds` has it.
+    """
+    lossless = data.startswith(b"fLaC")
+    return milliseconds(data, kind, guess=GUESSED_BYTES_PER_SECOND if lossless else LEAST_BYTES_PER_SECOND)
 
 
 def _wav(data: bytes, size: int) -> int:

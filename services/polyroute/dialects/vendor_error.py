@@ -73,7 +73,7 @@ def _levels(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
     error = value.get("error")
     if isinstance(error, dict):
         yield error
-        for name in ("innererror", "inner_error"):
+        for name in ("innererror", "inner_error", "details"):
             if isinstance(error.get(name), dict):
                 yield error[name]
     elif isinstance(value.get("errors"), list) and value["errors"] and isinstance(value["errors"][0], dict):

@@ -85,7 +85,8 @@ class Allowances:
         """
         limited = bool(verdict.limits or self.shares.everyone)
         if not limited and not verdict.purse and self.turnstile is None and not narrow(verdict):
-            return self._free
+            # a multiplier bounds nothing; the record of the call says what it makes of the cost
+            return Admission(self, verdict, over=True) if verdict.multiplier_millionths else self._free
         admission = Admission(self, verdict, purse_of(verdict))
         if self.turnstile is not None:
             tenant, wanted = verdict.caller.project_id, criticality_of(verdict, criticality)

@@ -3,10 +3,17 @@
 An estimate on the safe side: by the dearest of its attempts, and by every tier of a price that may come to hold.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from polyroute.api.chat.v1.chat_pb2 import OPERATION_IMAGE, OPERATION_SPEECH, OPERATION_TRANSCRIPTION, RequestFacts
+from polyroute.api.chat.v1.chat_pb2 import (
+    CAPABILITY_TOOLS,
+    OPERATION_IMAGE,
+    OPERATION_SPEECH,
+    OPERATION_TRANSCRIPTION,
+    RequestFacts,
+)
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
 from polyroute.edge.purse import MOST
 from polyroute.edge.sizes import ANSWERS
@@ -15,9 +22,13 @@ from polyroute.mesh.pricing import within_reach
 MILLION: Final = 1_000_000
 ANSWER_TOKENS: Final = 16_384  # held for an answer without a bound; what is not affordable is cut off
 LEAST_ANSWER: Final = 16  # an answer that is cut shorter than this is not worth asking for
-AUDIO_MILLISECONDS: Final = 60_000  # held for sound, whose length is known when it is over
+AUDIO_MILLISECONDS: Final = 60_000  # held for sound at least: that of an answer has a length when it is over
+HEARD_PER_TOKEN: Final = 100  # milliseconds of sound that models count as a token, as the estimate of a prompt has it
 CHARACTERS_PER_TOKEN: Final = 4
 
+_REQUESTS: Final = "_requests"
+# models that search whether or not they are asked to, by their names: `gpt-4o-search-preview`, `sonar`
+_SEARCHES_UNASKED: Final = re.compile("search|sonar")
 _SOUNDS: Final = frozenset({OPERATION_SPEECH, OPERATION_TRANSCRIPTION})
 
 
@@ -68,15 +79,18 @@ def bill_of(attempts: Iterable[Attempt], facts: RequestFacts, multiplier: int = 
     choices = facts.choices or 1
     bounded = facts.HasField("max_output_tokens") or facts.operation not in ANSWERS
     answer = facts.max_output_tokens if bounded else ANSWER_TOKENS
+    searches = CAPABILITY_TOOLS in facts.needs
     prompt = token = 0
-    tokens = facts.input_tokens_estimate
+    tokens = max(facts.input_tokens_estimate, facts.sound_milliseconds // HEARD_PER_TOKEN)
     for attempt in attempts:
         price = attempt.price
         # a prompt may turn out longer than was estimated, and so be charged by the next tier
         for one in within_reach(price, tokens * 5 // 4) if price.tiers else (price,):
             asked = _prompt_of(one, tokens)
             if one.other:
-                asked += _beside(one, facts)
+                asked += _beside(
+                    one, facts, searches=searches or _SEARCHES_UNASKED.search(attempt.upstream_model) is not None
+                )
             if asked > prompt:
                 prompt = asked
             if one.output > token:
@@ -91,13 +105,20 @@ def _prompt_of(price: Price, tokens: int) -> int:
     return -(-(tokens * dearest + price.request) // MILLION)
 
 
-def _beside(price: Price, facts: RequestFacts) -> int:
-    """What units beside the tokens are likely to cost: as many as the request can tell, and one of each other kind."""
+def _beside(price: Price, facts: RequestFacts, *, searches: bool) -> int:
+    """What units beside the tokens are likely to cost: as many as the request can tell, and one of each other kind.
+
+    Requests of a tool that the vendor runs, such as a search, are none where the call has no tools.
+    """
     tokens = facts.input_tokens_estimate
     units = {
         "images": max(1, facts.choices) if facts.operation == OPERATION_IMAGE else 0,
-        "audio_milliseconds": AUDIO_MILLISECONDS if facts.operation in _SOUNDS else 0,
+        "audio_milliseconds": max(AUDIO_MILLISECONDS, facts.sound_milliseconds) if facts.operation in _SOUNDS else 0,
         "input_characters": tokens * CHARACTERS_PER_TOKEN,
     }
-    likely = (rate * units.get(name, tokens if name.endswith("tokens") else 1) for name, rate in price.other.items())
-    return -(-sum(likely) // MILLION)
+    likely = sum(
+        rate * units.get(name, tokens if name.endswith("tokens") else 1)
+        for name, rate in price.other.items()
+        if searches or not name.endswith(_REQUESTS)
+    )
+    return -(-likely // MILLION)

@@ -4,6 +4,7 @@ from typing import Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.modality.v1.modality_pb2 import Task
+from polyroute.dialects import sound
 
 BYTES_PER_TOKEN: Final = 4
 IMAGE_TOKENS: Final = 85  # what OpenAI counts for a picture at low detail, the least of any
@@ -54,6 +55,11 @@ def facts_of(request: pb.ChatRequest) -> pb.RequestFacts:
 def tokens_in(text: str) -> int:
     """About how many tokens a text has; never none."""
     return max(1, len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+
+
+def sound_in(task: Task) -> int:
+    """Milliseconds of the sound that a task wants written down, a guess that errs long; 0 for one without."""
+    return sound.at_most(task.transcription.data, task.transcription.media_type)
 
 
 def tokens_of(task: Task) -> int:

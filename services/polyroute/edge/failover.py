@@ -1,15 +1,19 @@
 """Which attempt comes next, if any: the decided rules of fault classes, as a pure function.
 
 The first try at each deployment comes before any second one; a second try at the same deployment waits first. A fault
-that another try cannot mend ends the call at once.
+that another try cannot mend ends the call at once. What a vendor itself says of another try (`x-should-retry`) is
+obeyed: `false` rules that provider out, `true` gives one try elsewhere to a call that would end.
 """
 
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
+from polyroute.api.chat.v1.chat_pb2 import RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.router.v1.router_pb2 import Attempt
 from polyroute.mesh.errors import MeshError
 
 SHORT_WAIT: Final = 5.0  # s: a vendor's own Retry-After that is worth waiting for
@@ -36,6 +40,12 @@ ELSEWHERE: Final = frozenset(
 # The same deployment may do better after a while. Credentials, quotas and missing models do not mend in seconds; after
 # a stall or a reset the vendor may be at work on the request still.
 AGAIN: Final = frozenset({pb.FAULT_CONNECT, pb.FAULT_SERVER, pb.FAULT_RATE, pb.FAULT_BAD_ANSWER, pb.FAULT_TRUNCATED})
+# The vendor may have begun to work on the request, or be done with it.
+_BEGUN: Final = frozenset({pb.FAULT_AMBIGUOUS, pb.FAULT_STALL, pb.FAULT_TRUNCATED})
+# What a vendor's word that another try may help does not change.
+_SETTLED: Final = frozenset({pb.FAULT_CONTEXT, pb.FAULT_FILTER})
+SHOULD_RETRY: Final = "should_retry"  # what a vendor said of another try, `true` or `false`, in an error's metadata
+NOTHING_SPECIAL: Final = RequestFacts()
 _BUSY: Final = frozenset({"503", "529"})  # statuses of a vendor that has too much to do
 # Faults that say more of where the call was sent than of the call: any other failure tells the caller more.
 _OUR_CHOICE: Final = frozenset({pb.FAULT_MODEL_GONE, pb.FAULT_UNSUPPORTED})
@@ -68,32 +78,98 @@ class Next:
 
 
 def next_attempt(
-    candidates: int, most: int, failures: Sequence[Failure], left: float, full: Collection[int] = ()
+    attempts: Sequence[Attempt],
+    most: int,
+    failures: Sequence[Failure],
+    left: float,
+    full: Collection[int] = (),
+    facts: RequestFacts = NOTHING_SPECIAL,
 ) -> Next | None:
     """What to try after `failures`.
 
     Args:
-        candidates: Deployments in the plan.
+        attempts: The plan's deployments, in order.
         most: Most attempts in all.
         failures: The attempts so far, oldest first.
         left: Seconds until the call's deadline.
         full: Places in the plan of deployments that have no room for the call.
+        facts: Of the call: whether it may be sent again, and to whom.
 
     Returns:
         The next attempt; None when none can help.
     """
-    if not failures:
-        first = max(full, default=-1) + 1
-        return Next(first) if first < candidates else None
+    if not failures and not full:
+        return Next(0) if attempts else None
     sent = sum(failure.error.fault != pb.FAULT_UNSUPPORTED for failure in failures)
-    if sent >= most or not _retryable(failures[-1].error, ELSEWHERE):
+    if sent >= most or not _goes_on(failures, facts):
         return None
-    if _ambiguous(failures) > 1:
-        return None  # the request may have been charged twice already
+    bounds = _bounds(attempts, failures, facts)
     fresh = max((*full, *(failure.index for failure in failures))) + 1
-    if fresh < candidates:
-        return Next(fresh)
-    return _again([failure for failure in failures if failure.index not in full], left)
+    for index in range(fresh, len(attempts)):
+        if bounds.admit(attempts[index]):
+            return Next(index)
+    open_ones = [one for one in failures if one.index not in full and bounds.admit(attempts[one.index])]
+    return _again(open_ones, left)
+
+
+def _goes_on(failures: Sequence[Failure], facts: RequestFacts) -> bool:
+    """Whether any other attempt may follow these."""
+    if not failures:
+        return True
+    if facts.kept and any(failure.error.fault in _BEGUN for failure in failures):
+        return False  # the vendor may have it already, and would have it twice
+    if _count(failures, pb.FAULT_AMBIGUOUS) > 1:
+        return False  # the request may have been charged twice already
+    last = failures[-1].error
+    if _retryable(last, ELSEWHERE):
+        return True
+    if last.fault == pb.FAULT_CONTEXT:
+        return _count(failures, pb.FAULT_CONTEXT) == 1
+    return _asked_back(last) and sum(_asked_back(failure.error) for failure in failures) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Which deployments may be tried after some failures.
+
+    Attributes:
+        only: The one provider that can read the request; empty when any can.
+        closed: Providers that said not to come again.
+        above: The context, in tokens, that was too short.
+    """
+
+    only: str
+    closed: frozenset[str]
+    above: float
+
+    def admit(self, attempt: Attempt) -> bool:
+        """Whether this one may be."""
+        if self.only and attempt.provider != self.only:
+            return False
+        return attempt.provider not in self.closed and (not self.above or attempt.context_tokens > self.above)
+
+
+def _bounds(attempts: Sequence[Attempt], failures: Sequence[Failure], facts: RequestFacts) -> _Bounds:
+    closed = (attempts[failure.index].provider for failure in failures if _closed(failure.error))
+    short = (
+        attempts[failure.index].context_tokens or inf  # than what is not known nothing is known to be larger
+        for failure in failures
+        if failure.error.fault == pb.FAULT_CONTEXT
+    )
+    return _Bounds(attempts[0].provider if facts.bound else "", frozenset(closed), max(short, default=0))
+
+
+def _closed(error: MeshError) -> bool:
+    """Whether a vendor said not to try again; of one key that says nothing about others, of a model not of a larger."""
+    told = error.metadata.get(SHOULD_RETRY) == "false"
+    return told and not _by_another_key(error) and error.fault != pb.FAULT_CONTEXT
+
+
+def _asked_back(error: MeshError) -> bool:
+    """Whether a vendor said to try again where its fault would end the call; nobody goes shopping for a lax filter."""
+    if error.reason != pb.REASON_UPSTREAM or error.fault in ELSEWHERE or error.fault in _SETTLED:
+        return False
+    return error.metadata.get(SHOULD_RETRY) == "true"
 
 
 def _again(failures: Sequence[Failure], left: float) -> Next | None:
@@ -128,8 +204,8 @@ def _wait(error: MeshError, rounds: int) -> float:
     return _backoff(rounds) if error.retry_after is None else error.retry_after
 
 
-def _ambiguous(failures: Sequence[Failure]) -> int:
-    return sum(failure.error.fault == pb.FAULT_AMBIGUOUS for failure in failures)
+def _count(failures: Sequence[Failure], fault: pb.Fault.ValueType) -> int:
+    return sum(failure.error.fault == fault for failure in failures)
 
 
 def _backoff(rounds: int) -> float:

@@ -27,7 +27,7 @@ from polyroute.edge.config import EdgeConfig
 from polyroute.edge.deciding import Decider
 from polyroute.edge.failover import Failure, Next, next_attempt, verdict
 from polyroute.edge.hedging import Race
-from polyroute.edge.permits import bind, permit
+from polyroute.edge.permits import bind, permit, permit_relay
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.requests import embed_request, generate_request
 from polyroute.edge.trail import Trail
@@ -137,7 +137,6 @@ class Flow:
         trail = call.trail
         try:
             await self._authorize(call)
-            _check_relay(call)
             attempt = await self._decider.priced(call)
             await self._hold(call, [attempt])
             if call.rooms is not None and not await call.rooms.take(0, attempt, call.facts):
@@ -207,6 +206,8 @@ class Flow:
         permit(allowed, operation=operation, route=call.route, source=call.source)
         if isinstance(call, Call):
             bind(call, allowed)
+        else:
+            permit_relay(call, allowed)
         call.admission = call.trail.admission = await self._allowances.admit(
             allowed, call.facts, call.criticality, time_left(call)
         )
@@ -249,7 +250,7 @@ class Flow:
         rooms.close(None)  # of attempts that failed
         while True:
             left = call.deadline - asyncio.get_running_loop().time()
-            following = next_attempt(len(plan.attempts), plan.max_attempts, failures, left, rooms.full)
+            following = next_attempt(plan.attempts, plan.max_attempts, failures, left, rooms.full, call.facts)
             if following is None:
                 if not failures:
                     raise rooms.refusal()
@@ -261,8 +262,9 @@ class Flow:
                 return following
 
     def _attempts(self, call: Call, index: int, failures: list[Failure]) -> AsyncGenerator[GenerateResponse]:
-        """The next attempt; the very first of a call may get another one beside it."""
-        if failures or index or not plan_of(call).HasField("hedge_after"):
+        """The next attempt; the very first of a call may get another one beside it, unless it may be sent only once."""
+        facts = call.facts
+        if failures or index or not plan_of(call).HasField("hedge_after") or facts.kept or facts.bound:
             return self._attempt(call, call.trail, index, len(failures) + 1)
         return Race(call, self._attempt, failures).run()
 
@@ -351,16 +353,6 @@ def _failed(call: Call, error: MeshError) -> Failure:
         upstream_status=error.metadata.get("upstream_status"),
     )
     return Failure(index, error)
-
-
-def _check_relay(call: Relayed) -> None:
-    """A key that is bound to models may ask a vendor directly for these only, and for nothing that names none."""
-    model = call.facts.model
-    allowed = call.trail.permitted
-    if allowed and model not in allowed and model.partition("/")[2] not in allowed:
-        raise MeshError(
-            pb.REASON_NOT_PERMITTED, f"this key may not use {model}", metadata={"model": model, "param": "model"}
-        )
 
 
 def _permits(allowed: Verdict, model: str) -> bool:

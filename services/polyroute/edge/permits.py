@@ -1,17 +1,33 @@
 """What a key may do: the bounds of its verdict, judged for one call."""
 
 import ipaddress
+import re
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Final
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
 
 from polyroute.api.auth.v1.auth_pb2 import KeyScope, Verdict
 from polyroute.api.chat.v1.chat_pb2 import Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.edge.call import Call
+from polyroute.dialects import jsontools
+from polyroute.edge.call import Call, Relayed
 from polyroute.edge.preferences import read_preferences
 from polyroute.mesh.errors import MeshError
 
 OPERATION_PREFIX: Final = "OPERATION_"
+# Where vendors' paths name a model: `deployments/NAME` (whose case Azure ignores), `models/NAME:method`, `model/NAME`.
+_NAMING: Final = re.compile(
+    r"[/\\](?i:deployments|models?|engines|tunedmodels)[/\\]+"
+    r"([^/\\]+?)(?::(?:predict|[a-z]+(?:[A-Z][a-z]+)+))?(?=[/\\]|$)"  # `:free` would be another model, not a method
+)
+# Where they name one in a way that no name of the catalog can be held against, or work that is kept elsewhere.
+_UNJUDGED: Final = re.compile(
+    r"[/\\](?:batches|run|predictions|async-invoke|endpoints[/\\]+(?!openapi[/\\])[^/\\]+)(?=[/\\]|$)", re.IGNORECASE
+)
+_IN_QUERY: Final = frozenset({"model", "models", "deployment", "engine"})
 
 _network = lru_cache(maxsize=4096)(ipaddress.ip_network)
 _address = lru_cache(maxsize=4096)(ipaddress.ip_address)
@@ -54,6 +70,62 @@ def bind(call: Call, verdict: Verdict) -> None:
     if scope.provider_defaults and call.preferences is None:
         call.preferences = _defaults(scope.provider_defaults)
         call.facts.require_parameters = call.preferences.require_parameters
+
+
+def permit_relay(call: Relayed, verdict: Verdict) -> None:
+    """Lets a request through to a vendor's own API that its key may make.
+
+    No router judges it, so that a key whose calls the router bounds may go there only as far as that can be told here:
+    with models of its own, each named in one way; with regions or policies not at all.
+
+    Raises:
+        MeshError: REASON_NOT_PERMITTED; REASON_INVALID_REQUEST, two parsers could find different models in the body.
+    """
+    scope = verdict.scope
+    if scope.regions:
+        raise _refusal("this key is bound to regions, and where a vendor's own API runs is not known", param="regions")
+    if scope.policies:
+        raise _refusal("this key is bound to policies, and none is asked about a vendor's own API", param="policy")
+    if verdict.models:
+        _check_models(call, verdict.models)
+
+
+def models_in(path: str) -> list[str]:
+    """The models that a path of a vendor's own API names, with its query."""
+    path, _, query = path.partition("?")
+    named = [found[1] for found in _NAMING.finditer(_opened(path))]
+    return named + [value for name, value in parse_qsl(query) if name.lower() in _IN_QUERY]
+
+
+def _check_models(call: Relayed, allowed: Collection[str]) -> None:
+    request = call.request
+    named = [*models_in(request.path), *_models_of(request.body)]
+    refused = [one for one in named if one not in allowed and f"{request.provider}/{one}" not in allowed]
+    if refused or not named:
+        model = refused[0] if refused else call.facts.model
+        raise _refusal(f"this key may not use {model}", model=model, param="model")
+    if _UNJUDGED.search(_opened(request.path.partition("?")[0])):
+        raise _refusal("this key is bound to models, and this path may reach others", param="path")
+
+
+def _models_of(body: bytes) -> Iterator[str]:
+    """The model that a body names to any parser: those of some vendors ignore case, and some take a list as well."""
+    if not body:
+        return
+    jsontools.check_once(body)
+    for member in jsontools.members(body):
+        if member.name.lower() not in ("model", "models"):
+            continue
+        if member.name != "model":
+            raise _refusal(f"this key is bound to models: name one as `model`, not {member.name}", param=member.name)
+        try:
+            yield msgspec.json.decode(body[member.value : member.end], type=str)
+        except jsontools.BAD_JSON:
+            raise _refusal("this key is bound to models, and `model` is no text", param="model") from None
+
+
+def _opened(path: str) -> str:
+    return unquote(unquote(path))  # twice, as a vendor behind a proxy may
 
 
 _defaults = lru_cache(maxsize=4096)(read_preferences)

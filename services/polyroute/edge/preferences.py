@@ -3,7 +3,8 @@
 A superset of the two objects that clients have met elsewhere: one of lists and ranges (`sort` a list of keys,
 `latency_range`), one of words and bounds (`sort` a word or `{by, partition}`, `max_price`). Units, always these:
 
-- prices in USD per million tokens (`max_price.request`: USD per request), numbers or decimal strings;
+- prices in USD per million tokens (`max_price`: `request` and `image` in USD each, `audio` in USD per minute of sound),
+  numbers or decimal strings;
 - latencies in seconds, to the first content; milliseconds only where the name says so (`max_latency_ms`);
 - throughputs in tokens per second, lengths in tokens;
 - ranges as `[min, max]` or `{"min": ..., "max": ...}`, both ends included, `null` for an open end.
@@ -27,7 +28,9 @@ ROOT: Final = "provider"
 QUANTIZATIONS: Final = frozenset(
     "int4 int8 fp4 mxfp4 nvfp4 fp6 fp8 mxfp8 fp16 bf16 fp32 unknown".split()  # noqa: SIM905 - a table of words
 )
-SORT_WORDS: Final = {name.removeprefix("SORT_BY_").lower(): value for name, value in pb.SortBy.items() if value}
+SORT_WORDS: Final = {name.removeprefix("SORT_BY_").lower(): value for name, value in pb.SortBy.items() if value} | {
+    "exacto": pb.SORT_BY_SUCCESS_RATE  # who does what was asked; this share is what is measured of it
+}
 DISTILLABLE: Final = "distillable"  # the tag that `enforce_distillable_text` asks for
 
 _ORDERS: Final = {"asc": pb.SORT_ORDER_ASCENDING, "desc": pb.SORT_ORDER_DESCENDING}
@@ -38,6 +41,7 @@ _MAX_INT64: Final = 2**63 - 1
 _MAX_TOLERANCE: Final = 10
 _NANOS: Final = Decimal(1_000_000_000)
 _MILLION: Final = Decimal(1_000_000)
+_MINUTE: Final = Decimal(60_000)  # milliseconds
 _MS: Final = 1000.0
 _KINDS: Final[Mapping[type, str]] = {
     str: "a string",
@@ -202,13 +206,13 @@ def _max_latency(preferences: pb.Preferences, value: Any, path: str) -> None:
 def _max_price(preferences: pb.Preferences, value: Any, path: str) -> None:
     for name, amount in _object(value, path).items():
         here = f"{path}.{name}"
-        if name in {"image", "audio"} and amount is not None:
-            raise _wrong(here, "the catalog holds no such prices, so this bound could not be kept")
-        if name not in {*_MAX_PRICES, "image", "audio"}:
+        if name not in _MAX_PRICES:
             raise _unknown(here, name, _MAX_PRICES)
         if amount is not None:
-            scale = _NANOS * _MILLION if name == "request" else _NANOS
-            setattr(preferences.max_price, _MAX_PRICES[name], _whole(_decimal(amount, here) * scale, ROUND_FLOOR))
+            field, units = _MAX_PRICES[name]
+            bound = _decimal(amount, here) * _NANOS * _MILLION / units
+            # a price per minute is rounded in the catalog as well: equal ones are to stay equal
+            setattr(preferences.max_price, field, _whole(bound, ROUND_CEILING if units == _MINUTE else ROUND_FLOOR))
 
 
 def _thresholds_into(field: str, scale: float) -> Reader:
@@ -226,17 +230,25 @@ def _thresholds_into(field: str, scale: float) -> Reader:
     return read
 
 
+def _flag_of_pictures(_: pb.Preferences, value: Any, path: str) -> None:
+    """What one of the two documentations has of how pictures come; here `response_format` says it."""
+    _flag(value, path)
+
+
 def _distillable(preferences: pb.Preferences, value: Any, path: str) -> None:
     if _flag(value, path):
         preferences.tags.append(DISTILLABLE)
 
 
+# What a caller's words bound, and of how many units together they give the price.
 _MAX_PRICES: Final = {
-    "prompt": "input",
-    "completion": "output",
-    "input": "input",
-    "output": "output",
-    "request": "request",
+    "prompt": ("input", _MILLION),
+    "completion": ("output", _MILLION),
+    "input": ("input", _MILLION),
+    "output": ("output", _MILLION),
+    "request": ("request", Decimal(1)),
+    "image": ("image", Decimal(1)),
+    "audio": ("audio", _MINUTE),
 }
 _READERS: Final[Mapping[str, Reader]] = {
     "only": _names_into("only"),
@@ -255,6 +267,8 @@ _READERS: Final[Mapping[str, Reader]] = {
     "data_collection": _word_into("data_collection", _COLLECTIONS),
     "zdr": _flag_into("zdr"),
     "enforce_distillable_text": _distillable,
+    "enable_image_base64": _flag_of_pictures,
+    "enable_image_origin_data": _flag_of_pictures,
     "quantizations": _quantizations,
     "preferred_min_throughput": _thresholds_into("preferred_min_throughput", 1.0),
     "preferred_max_latency": _thresholds_into("preferred_max_latency", _MS),

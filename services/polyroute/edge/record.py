@@ -1,13 +1,13 @@
 """The record of a call: the wide row that metrics keeps, made of its trail once it is over."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Final
 
 from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.api.metrics.v1.metrics_pb2 import AttemptCharge, CallRecord
-from polyroute.edge.charging import COUNTS, MOST_COST, ChargeRow, plausible, total
+from polyroute.edge.charging import COUNTS, MOST_COST, ONCE, ChargeRow, multiplied, plausible, total
 from polyroute.edge.costs import cost_of
 from polyroute.edge.trail import Trail, timestamp
 
@@ -18,6 +18,7 @@ def record_of(trail: Trail) -> CallRecord:
     """The wide row of a call that is over."""
     plain = len(trail.tried) == 1 and trail.outcome == metrics_pb2.OUTCOME_COMPLETED
     rows = [] if plain else trail.rows()
+    cost = _cost(trail) if plain else total(rows)
     record = CallRecord(
         request_id=trail.request_id,
         start_time=timestamp(trail.wall_ns),
@@ -26,7 +27,8 @@ def record_of(trail: Trail) -> CallRecord:
         reason=trail.reason,
         http_status=trail.status if trail.http else 0,
         usage=_together(rows) if rows else trail.usage,
-        cost_nanos=_cost(trail) if plain else total(rows),
+        cost_nanos=cost,
+        charged_nanos=_charged(trail, [row.cost for row in rows] or [cost]),
         total_microseconds=int((perf_counter() - trail.began) * MILLION),
         first_token_microseconds=int(trail.first_token * MILLION),
         overhead_microseconds=int(trail.overhead * MILLION),
@@ -52,6 +54,7 @@ def record_of(trail: Trail) -> CallRecord:
     if trail.attempt is not None:
         record.deployment = trail.attempt.deployment
         record.provider = trail.attempt.provider
+        record.passed_on = trail.attempt.passed_on
         record.price_version = trail.attempt.price.version
     return record
 
@@ -60,10 +63,18 @@ def _cost(trail: Trail) -> int | None:
     """What the answer cost, nano-USD; None when that is unknown or cannot be true, 0 when nothing was used."""
     if trail.usage is None:
         return 0
-    if trail.attempt is None or not trail.attempt.HasField("price"):
+    if trail.attempt is None or not trail.attempt.HasField("price") or not plausible(trail.usage):
         return None
     cost = cost_of(trail.usage, trail.attempt.price)
     return cost if 0 <= cost <= MOST_COST else None
+
+
+def _charged(trail: Trail, costs: Iterable[int | None]) -> int | None:
+    """What the caller is charged for attempts, nano-USD; None when the cost of none of them is known."""
+    multiplier = ONCE if trail.admission is None else trail.admission.multiplier
+    amounts = [multiplied(cost, multiplier) for cost in costs if cost is not None]
+    # the ledger takes no amount that cannot be true
+    return sum(amount for amount in amounts if amount <= MOST_COST) if amounts else None
 
 
 def _together(rows: Sequence[ChargeRow]) -> Usage:

@@ -43,8 +43,14 @@ def embed_request(call: Call, attempt: Attempt, number: int) -> EmbedRequest:
 
 
 def _timeouts(call: Call, number: int) -> Timeouts:
-    """The plan's, with the wait for the first token short enough to leave time for the attempts that may follow."""
+    """The plan's, with the wait for the first token short enough to leave time for the attempts that may follow.
+
+    An answer that comes whole and has a bound of its own keeps it: a part of the time would end work that goes well,
+    and is paid.
+    """
     plan = plan_of(call)
+    if not call.facts.stream and plan.timeouts.HasField("whole"):
+        return plan.timeouts
     tries = max(1, min(plan.max_attempts, len(plan.attempts)) - number + 1)
     share = time_left(call) / tries
     if share >= plan.timeouts.first_token.seconds:

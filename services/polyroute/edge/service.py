@@ -19,7 +19,7 @@ from polyroute.api.providers.v1.providers_pb2 import EmbedInput, GenerateEvent
 from polyroute.edge import attribution
 from polyroute.edge.call import Call
 from polyroute.edge.config import EdgeConfig
-from polyroute.edge.facts import facts_of, tokens_in, tokens_of
+from polyroute.edge.facts import facts_of, sound_in, tokens_in, tokens_of
 from polyroute.edge.flow import Flow
 from polyroute.edge.http.door import POLICY, credential
 from polyroute.edge.record import record_of
@@ -143,7 +143,11 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
     def _task(self, request: Any, task: Task, operation: Operation.ValueType, context: Context) -> Call:
         trail = _trail(context, request.user, request.metadata)
         facts = RequestFacts(
-            operation=operation, model=request.model, input_tokens_estimate=tokens_of(task), stream=False
+            operation=operation,
+            model=request.model,
+            input_tokens_estimate=tokens_of(task),
+            stream=False,
+            sound_milliseconds=sound_in(task),
         )
         name = type(request).DESCRIPTOR.name.removesuffix("Request")
         call = self._call(context, name, facts, task, trail)

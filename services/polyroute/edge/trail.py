@@ -324,6 +324,7 @@ class Trail:
             total_microseconds=int((perf_counter() - self.attempt_began) * MILLION),
             start_time=timestamp(self.attempt_ns),
             hedged=number == self.hedged,
+            passed_on=self.attempt.passed_on,
         )
         self.attempts.append(record)
         self._take_outrun()

@@ -124,8 +124,15 @@ def _value(text: str) -> Any:
         return text
 
 
+def _loaded(name: str, raw: bytes) -> Any:
+    try:
+        return jsontools.loads(raw)
+    except ValueError:  # a number beyond all bounds, or half a surrogate pair
+        raise MeshError(pb.REASON_INVALID_REQUEST, f"{name} cannot be read", metadata={"param": name}) from None
+
+
 def _region(preferences: Preferences, raw: bytes) -> None:
-    region = jsontools.loads(raw)
+    region = _loaded("region", raw)
     if region is None:
         return
     if not isinstance(region, str) or not 0 < len(region) <= _LONGEST_REGION:
@@ -134,7 +141,7 @@ def _region(preferences: Preferences, raw: bytes) -> None:
 
 
 def _latency(preferences: Preferences, raw: bytes) -> None:
-    bound = jsontools.loads(raw)
+    bound = _loaded("max_latency_ms", raw)
     if bound is None:
         return
     if isinstance(bound, bool) or not isinstance(bound, (int, float)) or bound <= 0:

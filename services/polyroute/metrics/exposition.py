@@ -1,7 +1,8 @@
 """The figures of all calls for Prometheus, counted from call records since this process began.
 
-No label names a key, a project or a user. Models, providers and deployments come from the catalog, so there are few;
-should there be more combinations than allowed all the same, the rest is counted under `other`.
+No label names a key, a project or a user. Models, providers and deployments come from the catalog, so there are few:
+what a caller made up, where a provider takes any name, is counted under `other`. Should there be more combinations than
+allowed all the same, so is the rest.
 
 The text is written here (https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format) and not by
 prometheus_client, which takes about 20 microseconds a line: a scrape of a hundred models would hold up every stream of
@@ -53,7 +54,8 @@ class Exposition:
         """Counts one call; each must come once."""
         stream = "true" if record.stream else "false"
         operation = _OPERATIONS.get(record.operation, OTHER)
-        labels: Labels = (operation, record.model or OTHER, record.provider or NONE, stream)
+        model = OTHER if record.passed_on else record.model or OTHER
+        labels: Labels = (operation, model, record.provider or NONE, stream)
         route = self._routes.get(labels)
         if route is None:
             if len(self._routes) >= self._cap:
@@ -67,7 +69,7 @@ class Exposition:
 
     def _observe_attempt(self, attempt: AttemptRecord) -> None:
         fault = "cancelled" if attempt.cancelled else _FAULTS.get(attempt.fault, OTHER)
-        labels: Labels = (attempt.deployment, attempt.provider, fault)
+        labels: Labels = (OTHER if attempt.passed_on else attempt.deployment, attempt.provider, fault)
         if labels not in self._attempts and len(self._attempts) >= self._cap:
             labels = (OTHER,) * len(_ATTEMPT)
         self._attempts[labels] = self._attempts.get(labels, 0) + 1

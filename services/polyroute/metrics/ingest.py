@@ -18,6 +18,7 @@ _CHUNK: Final = 500  # parameters of one statement
 # Written here and not by SQLAlchemy, whose way of binding a row by name costs more than SQLite's of storing it.
 _CALL: Final = ("request_id", "start_us", "facet", "shape", "faults", *schema.SUMS[1:], "rest")
 _COST: Final = schema.SUMS.index("cost_nanos")
+_UNITS: Final = _COST + len(schema.MONEY)  # where they begin
 
 Sums = dict[tuple[int, int], list[int]]
 """(hour or day, facet) -> sums in the order of `schema.SUMS`."""
@@ -124,7 +125,8 @@ def _insert(connection: Connection, partition: str, rows: Sequence[Row], numbers
             row.faults,
             *row.sums[1:_COST],
             row.cost_nanos,
-            *row.sums[_COST + 1 :],
+            row.charged_nanos,
+            *row.sums[_UNITS:],
             row.rest,
         )
         for row, number in zip(rows, numbers, strict=True)

@@ -86,7 +86,14 @@ def _all(connection: Connection) -> Iterator[list[CallRecord]]:
         if schema.CALLS.bounds(name) is None:
             continue
         table = schema.CALLS.table(name).c
-        rows = connection.execute(select(*table).order_by(table.start_us, table.request_id)).partitions(STEP)
+        stored = (
+            table.request_id,
+            table.start_us,
+            table.facet,
+            table.shape,
+            table.rest,
+        )  # what there is in each version
+        rows = connection.execute(select(*stored).order_by(table.start_us, table.request_id)).partitions(STEP)
         for some in rows:
             yield records_of(connection, some)
 

@@ -86,13 +86,14 @@ class Row(NamedTuple):
     sums: tuple[int, ...]
     """In the order of `schema.SUMS`."""
     cost_nanos: int | None
+    charged_nanos: int | None
     rest: bytes
     record: CallRecord
 
 
 def storable(record: CallRecord) -> bool:
     """Whether a row can hold the record: begun in the years 1970 to 9999, and no amount beyond `MOST`."""
-    amounts = (record.cost_nanos, *_units(record.usage))
+    amounts = (record.cost_nanos, record.charged_nanos, *_units(record.usage))
     return 0 <= record.start_time.seconds <= LAST_SECOND and all(-MOST <= amount <= MOST for amount in amounts)
 
 
@@ -106,6 +107,7 @@ def row_of(record: CallRecord) -> Row:
     usage, tags = record.usage, record.tags
     completed = record.outcome == OUTCOME_COMPLETED
     cost = record.cost_nanos if record.HasField("cost_nanos") else None
+    charged = record.charged_nanos if record.HasField("charged_nanos") else cost
     start = microseconds(record.start_time)
     return Row(
         record.request_id,
@@ -115,8 +117,17 @@ def row_of(record: CallRecord) -> Row:
         (*_facet(record), tagset_of(tags) if tags else "", record.operation),
         (record.caller.SerializeToString(deterministic=True), *_shaped(record)),
         _faults(record.attempts, completed=completed),
-        (1, 0 if completed else 1, 1 if cost is None else 0, 1 if usage.estimated else 0, cost or 0, *_units(usage)),
+        (
+            1,
+            0 if completed else 1,
+            1 if cost is None else 0,
+            1 if usage.estimated else 0,
+            cost or 0,
+            charged or 0,
+            *_units(usage),
+        ),
         cost,
+        charged,
         _rest(record),
         record,
     )
@@ -146,6 +157,8 @@ def _rest(record: CallRecord) -> bytes:
     clear = rest.ClearField
     for name in _ELSEWHERE:
         clear(name)
+    if record.HasField("cost_nanos") and record.charged_nanos == record.cost_nanos:
+        clear("charged_nanos")  # which is what a record without it says
     return rest.SerializeToString()
 
 
@@ -162,6 +175,8 @@ def record_of(stored: bytes, shape: bytes, marks: Sequence[str], rest: bytes) ->
     record.MergeFromString(rest)
     record.request_id = request_id_of(stored)
     record.user, record.workflow_id, record.node_id, tagset = marks
+    if record.HasField("cost_nanos") and not record.HasField("charged_nanos"):
+        record.charged_nanos = record.cost_nanos
     if tagset:
         record.tags.update(orjson.loads(tagset))
     return record
@@ -170,7 +185,7 @@ def record_of(stored: bytes, shape: bytes, marks: Sequence[str], rest: bytes) ->
 def usage_of(sums: tuple[int, ...]) -> Usage:
     """The usage in a row of `schema.SUMS`; estimated when that of at least one call was."""
     usage = Usage(estimated=sums[3] > 0)
-    for name, amount in zip(_UNITS, sums[5:], strict=True):
+    for name, amount in zip(_UNITS, sums[6:], strict=True):
         setattr(usage, name, amount)
     return usage
 

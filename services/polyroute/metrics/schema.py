@@ -36,6 +36,7 @@ SUMS: Final = (
     "unpriced",
     "estimated",
     "cost_nanos",
+    "charged_nanos",
     "input_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
@@ -44,7 +45,9 @@ SUMS: Final = (
     "images",
     "audio_ms",
 )
-"""What is added up, in the order of rows: four counts of calls, nano-USD, and the units of `Usage`."""
+"""What is added up, in the order of rows: four counts of calls, two of nano-USD, and the units of `Usage`."""
+MONEY: Final = ("cost_nanos", "charged_nanos")
+"""Of these what may be unknown of a call: its cost, and its charge, which is the cost where the row does not say it."""
 
 
 def _numbered(name: str, *columns: Column[Any]) -> Table:
@@ -94,7 +97,7 @@ def _call_columns() -> list[Column[Any] | Index]:
         Column("facet", BigInteger, nullable=False),
         Column("shape", BigInteger, nullable=False),
         Column("faults", Integer, nullable=False),  # of all attempts: one bit for each fault, by its number
-        *(Column(name, BigInteger, nullable=name == "cost_nanos") for name in SUMS[1:]),
+        *(Column(name, BigInteger, nullable=name in MONEY) for name in SUMS[1:]),
         Column("rest", LargeBinary, nullable=False),  # a CallRecord without what the row says in other ways
         Index(None, "start_us", "request_id"),
         Index(None, "facet", "start_us", "request_id"),

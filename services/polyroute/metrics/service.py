@@ -169,6 +169,7 @@ def _usage_row(row: Sums, by: Sequence[By]) -> pb.UsageRow:
         failed_calls=row.failed_calls,
         unpriced_calls=row.unpriced_calls,
         cost_nanos=row.cost_nanos,
+        charged_nanos=row.charged_nanos,
         usage=row.usage,
     )
 

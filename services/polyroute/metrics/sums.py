@@ -26,6 +26,7 @@ class Sums:
     failed_calls: int
     unpriced_calls: int
     cost_nanos: int
+    charged_nanos: int
     usage: Usage
     """`estimated` when that of at least one call was."""
 
@@ -80,4 +81,4 @@ def _numbers(rows: Iterable[Any], by: Sequence[By]) -> set[int]:
 def _sums(row: Sequence[Any], by: Sequence[By], texts: Mapping[int, str]) -> Sums:
     values = [texts[value] if one.textual else value for value, one in zip(row, by, strict=False)]
     sums = tuple(map(int, row[len(by) :]))  # PostgreSQL's sums of integers are decimals
-    return Sums(tuple(values), sums[0], sums[1], sums[2], sums[4], usage_of(sums))
+    return Sums(tuple(values), sums[0], sums[1], sums[2], sums[4], sums[5], usage_of(sums))

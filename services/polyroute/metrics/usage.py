@@ -238,7 +238,12 @@ def _sums(table: Any, family: Family) -> list[ColumnElement[Any]]:
     if family is not schema.CALLS:
         return [table[name] for name in schema.SUMS]
     first = literal(1, BigInteger, literal_execute=True).label("calls")
-    return [first, *(func.coalesce(table[name], 0).label(name) for name in schema.SUMS[1:])]
+    return [first, *(func.coalesce(*_known(table, name), 0).label(name) for name in schema.SUMS[1:])]
+
+
+def _known(table: Any, name: str) -> list[ColumnElement[int]]:
+    """A column of calls, and what says it where that is empty."""
+    return [table[name], table["cost_nanos"]] if name == "charged_nanos" else [table[name]]
 
 
 def string_number(text: str) -> ColumnElement[int]:

@@ -46,7 +46,8 @@ class ProvidersService(providers_pb2_grpc.ProvidersServiceServicer):
     ) -> AsyncGenerator[pb.GenerateResponse]:
         """One attempt at an answer."""
         account = self._account(request.target)
-        limits = _limits(request.timeouts, context)
+        streamed = request.facts.stream or request.HasField("chat")
+        limits = _limits(request.timeouts, context, streamed=streamed)
         operation = request.facts.operation
         if operation in CONVERSATIONS:
             return converse(request, account, self._carrier, limits)
@@ -106,9 +107,9 @@ class ProvidersService(providers_pb2_grpc.ProvidersServiceServicer):
         return account
 
 
-def _limits(timeouts: Timeouts, context: Context) -> Limits:
+def _limits(timeouts: Timeouts, context: Context, *, streamed: bool = True) -> Limits:
     """The caller's bounds, the defaults where it gave none, and never more than its deadline."""
-    limits = _asked(timeouts.SerializeToString(deterministic=True))
+    limits = _asked(timeouts.SerializeToString(deterministic=True), streamed)
     left = context.time_remaining()
     if left is None or left - SHAVE >= limits.total:
         return limits
@@ -116,12 +117,13 @@ def _limits(timeouts: Timeouts, context: Context) -> Limits:
 
 
 @functools.lru_cache(maxsize=1024)
-def _asked(timeouts: bytes) -> Limits:
+def _asked(timeouts: bytes, streamed: bool) -> Limits:
     """The bounds in a serialised Timeouts: the plans of one catalog have few of them."""
     asked, default = Timeouts.FromString(timeouts), Limits()
+    first = _seconds(asked, "first_token", default.first_token)
     return Limits(
         connect=_seconds(asked, "connect", default.connect),
-        first_token=_seconds(asked, "first_token", default.first_token),
+        first_token=first if streamed else _seconds(asked, "whole", first),
         inter_token=_seconds(asked, "inter_token", default.inter_token),
         total=_seconds(asked, "total", default.total),
     )

@@ -55,7 +55,7 @@ class _Builder:
         self._config = config
         self._providers = None if providers is None else {provider.name: provider for provider in providers}
         self._known = _known_models(providers or ())
-        self._times = Times(*_values(config.router.timeouts))
+        self._times = Times(*(seconds or 0.0 for seconds in _values(config.router.timeouts)))
         book = PriceBook(config.prices)
         books = {provider.name: provider.price_book for provider in providers or ()}
         self._prices = PricesAt(book, books, now)
@@ -242,7 +242,7 @@ class _Builder:
         offered = self._offered.get(provider)
         if not slash or not upstream or offered is None or not offered.open_ended:
             return False
-        entries[target] = passed_on(provider, upstream, self._times, self._prices)
+        entries[target] = passed_on(provider, upstream, self._times, self._prices, named=True)
         return True
 
     def _check_cycle(self, start: str) -> None:
@@ -348,7 +348,7 @@ def _reachable(aliases: list[Alias], entries: Mapping[str, Entry]) -> list[Alias
         aliases = kept
 
 
-def _values(times: object) -> tuple[float, ...]:
+def _values(times: object) -> tuple[float | None, ...]:
     return tuple(getattr(times, name) for name in Times._fields)
 
 

@@ -26,7 +26,7 @@ _VERSION_BYTES: Final = 6  # 12 hex digits: short enough for a log line, and ver
 
 
 class Times(NamedTuple):
-    """How long each step of an attempt may take, in seconds."""
+    """How long each step of an attempt may take, in seconds; 0 where nobody said and the kind of work decides."""
 
     connect: float
     first_token: float
@@ -67,6 +67,7 @@ class Deployment:
     max_concurrency: int = 0
     billing: pb.Billing | None = None
     quote: Quote = NOTHING  # where `price` was found
+    passed_on: bool = False  # nobody but a caller names it
     tariff: str = ""  # a digest of all that the price lists say of it, at any time
 
     @cached_property
@@ -81,7 +82,9 @@ class Deployment:
             region=self.region,
             model=self.model,
             max_concurrency=self.max_concurrency,
+            context_tokens=self.context_tokens,
             billing=self.billing,
+            passed_on=self.passed_on,
         )
         return pb.Plan(attempts=[attempt]).SerializeToString()
 
@@ -96,7 +99,8 @@ class Deployment:
         """All of it, for the record of a decision."""
         timeouts = pb.Timeouts()
         for name, seconds in zip(Times._fields, self.times, strict=True):
-            getattr(timeouts, name).FromMicroseconds(round(seconds * 1e6))
+            if seconds:
+                getattr(timeouts, name).FromMicroseconds(round(seconds * 1e6))
         return pb.Deployment(
             name=self.name,
             provider=self.provider,
@@ -116,6 +120,7 @@ class Deployment:
             tags=sorted(self.tags),
             max_concurrency=self.max_concurrency,
             timeouts=timeouts,
+            passed_on=self.passed_on,
         )
 
 
@@ -143,6 +148,7 @@ def deployment_of(message: pb.Deployment) -> Deployment:
         zdr=said.zdr if said.HasField("zdr") else None,
         tags=frozenset(message.tags),
         max_concurrency=message.max_concurrency,
+        passed_on=message.passed_on,
     )
 
 
@@ -157,6 +163,11 @@ class Model:
     def context_limits(self) -> list[int]:
         """The known context lengths, in tokens, ascending, each once."""
         return sorted({deployment.context_tokens for deployment in self.deployments if deployment.context_tokens})
+
+    @cached_property
+    def answer_limits(self) -> list[int]:
+        """The known lengths of answers, in tokens, ascending, each once."""
+        return sorted({deployment.max_output_tokens for deployment in self.deployments if deployment.max_output_tokens})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -272,12 +283,22 @@ class Catalog:
         return passed_on(provider, upstream, times, self.prices)
 
 
-def passed_on(provider: str, upstream_model: str, times: Times, prices: PricesAt | None) -> Model:
-    """A model that nobody described, at a provider that is asked for it by name."""
+def passed_on(
+    provider: str, upstream_model: str, times: Times, prices: PricesAt | None, *, named: bool = False
+) -> Model:
+    """A model that nobody described, at a provider that is asked for it by name; `named` when the operator names it."""
     name = f"{provider}/{upstream_model}"
     quote, tariff = prices.listed(provider, upstream_model) if prices is not None else (NOTHING, "")
     deployment = Deployment(
-        name, provider, upstream_model, times, model=name, price=quote.price, quote=quote, tariff=tariff
+        name,
+        provider,
+        upstream_model,
+        times,
+        model=name,
+        price=quote.price,
+        quote=quote,
+        passed_on=not named,
+        tariff=tariff,
     )
     return Model(name, (deployment,))
 

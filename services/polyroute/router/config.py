@@ -54,7 +54,9 @@ class TimeoutsConfig(Section):
     """How long each step of an attempt may take, in seconds; what is unset is inherited from `router.timeouts`."""
 
     connect: Seconds | None = Field(default=None, description="TCP and TLS")
-    first_token: Seconds | None = Field(default=None, description="from sending to the first content")
+    first_token: Seconds | None = Field(
+        default=None, description="from sending to the first content; bounds an answer that is not streamed as well"
+    )
     inter_token: Seconds | None = Field(default=None, description="between two events of a stream")
     total: Seconds | None = Field(default=None, description="the whole call")
 
@@ -63,8 +65,14 @@ class DefaultTimeouts(Section):
     """The times, in seconds, for deployments that say nothing."""
 
     connect: Seconds = Field(default=5.0, description="TCP and TLS")
-    first_token: Seconds = Field(default=60.0, description="from sending to the first content")
-    inter_token: Seconds = Field(default=30.0, description="between two events of a stream")
+    first_token: Seconds | None = Field(
+        default=None,
+        description="from sending to the first content; bounds an answer that is not streamed as well."
+        " Unset: 60, where a model reasons 300, and an answer that is not streamed may take the whole call's time",
+    )
+    inter_token: Seconds | None = Field(
+        default=None, description="between two events of a stream. Unset: 30, where a model reasons 120"
+    )
     total: Seconds = Field(default=600.0, description="the whole call")
 
 

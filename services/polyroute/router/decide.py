@@ -18,10 +18,10 @@ from polyroute.api.errors.v1.errors_pb2 import (
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.router.catalog import Model
+from polyroute.router.estimate import expected
 from polyroute.router.explaining import explain
 from polyroute.router.filters import Entrant, Judged, Kind, capability_words, kind_of, operation_word
 from polyroute.router.names import Asked, asked
-from polyroute.router.ranking import expected
 from polyroute.router.routes import NO_WISHES, Route, bounds_of, route, sticky_of
 from polyroute.router.ruling import Call, Ruling, resolved, rule_of
 from polyroute.router.slate import Question, Slate, wished
@@ -174,7 +174,8 @@ _NOBODY: Final = Call("", (), "", "", "", ())
 def _slate(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, view: View) -> Slate:
     """The slate of such calls. Names that are merely passed on are without number: theirs is not kept."""
     models = way.models
-    limits = models[0].context_limits if len(models) == 1 else _limits(models)
+    model = models[0]
+    limits, answers = (model.context_limits, model.answer_limits) if len(models) == 1 else _limits(models)
     wishes = request.preferences.SerializeToString() if request.HasField("preferences") else b""
     if request.permitted_regions:
         wishes += b"\1" + "\0".join(request.permitted_regions).encode()
@@ -188,6 +189,8 @@ def _slate(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, vie
         kind.operation,
         kind.needs,
         bisect_left(limits, tokens),
+        bisect_left(answers, kind.answer),
+        kind.pictures,
         expected(kind),
     )
     found = view.prepared.get(key)
@@ -199,8 +202,12 @@ def _slate(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, vie
     return _made(request, way, ruled, kind, view)
 
 
-def _limits(models: tuple[Model, ...]) -> list[int]:
-    return sorted({limit for model in models for limit in model.context_limits})
+def _limits(models: tuple[Model, ...]) -> tuple[list[int], list[int]]:
+    """Of contexts and of answers: kinds of calls differ in how many of these they exceed."""
+    return (
+        sorted({limit for model in models for limit in model.context_limits}),
+        sorted({limit for model in models for limit in model.answer_limits}),
+    )
 
 
 def _made(request: pb.DecideRequest, way: Route, ruled: Ruling, kind: Kind, view: View) -> Slate:
@@ -234,7 +241,7 @@ def _no_deployment(slate: Slate, kind: Kind) -> MeshError:
     removed: dict[str, list[str]] = {}
     for one in slate.judged:
         if one.failed is not None:
-            observed = f"needs {kind.tokens} tokens" if one.failed.filter == "context" else one.failed.observed
+            observed = _wanted(one.failed.filter, kind) or one.failed.observed
             removed.setdefault(f"{one.failed.filter} ({observed})", []).append(one.entrant.deployment.name)
     reasons = "; ".join(f"{reason} rules out {_few(names)}" for reason, names in removed.items())
     models = " or ".join(repr(name) for name in slate.question.models)
@@ -243,6 +250,11 @@ def _no_deployment(slate: Slate, kind: Kind) -> MeshError:
         f"no deployment of {models} can serve this call: {reasons}",
         metadata={"model": slate.question.models[0], "needs": _needs(kind)},
     )
+
+
+def _wanted(name: str, kind: Kind) -> str:
+    """What a filter on lengths found too long: of this call, and not of the first of its kind."""
+    return {"context": f"needs {kind.tokens} tokens", "answer": f"asks for {kind.answer} tokens"}.get(name, "")
 
 
 def _only_provider(one: Judged) -> bool:

@@ -1,16 +1,16 @@
 """Who may serve a call: every filter's verdict on a deployment, with the number it saw.
 
-First the filters of the call itself (operation, capabilities, length, provider there), then those of the policy, then
+First the filters of the call itself (operation, capabilities, lengths, provider there), then those of the policy, then
 those of the caller. All are asked, also after one has failed: whoever reads the record sees everything that stands in a
 deployment's way. What is unknown passes a filter on a live figure or a length, and fails one on a price, a data policy
 or a quantization: those are promises about money and privacy.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
-from polyroute.api.chat.v1.chat_pb2 import Capability, Operation, RequestFacts
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_IMAGE, Capability, Operation, RequestFacts
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.router.catalog import Deployment
 from polyroute.router.figures import Figures
@@ -20,6 +20,8 @@ _UNKNOWN: Final = "unknown"
 _NANOS: Final = 1_000_000_000
 _LATENCY_PERCENTILE: Final = 90
 _THROUGHPUT_PERCENTILE: Final = 50
+# Fields of `MaxPrice`, and the unit of `Price.other` that each bounds.
+_UNITS: Final[Mapping[Literal["image", "audio"], str]] = {"image": "images", "audio": "audio_milliseconds"}
 
 
 class Kind(NamedTuple):
@@ -30,12 +32,14 @@ class Kind(NamedTuple):
         needs: Capabilities that it cannot do without, in order and each once.
         prompt: Tokens of the prompt by estimate; 0 when unknown.
         answer: The caller's bound of the answer in tokens; 0 when there is none.
+        pictures: To be made, rounded up to a power of two; 0 unless it asks for pictures.
     """
 
     operation: int
     needs: tuple[int, ...]
     prompt: int
     answer: int
+    pictures: int = 0
 
     @property
     def tokens(self) -> int:
@@ -48,7 +52,8 @@ def kind_of(facts: RequestFacts) -> Kind:
     needs = tuple(facts.needs)
     if len(needs) > 1:
         needs = tuple(sorted(set(needs)))
-    return Kind(facts.operation, needs, facts.input_tokens_estimate, max(0, facts.max_output_tokens))
+    pictures = 1 << (max(1, facts.choices) - 1).bit_length() if facts.operation == OPERATION_IMAGE else 0
+    return Kind(facts.operation, needs, facts.input_tokens_estimate, max(0, facts.max_output_tokens), pictures)
 
 
 class Entrant(NamedTuple):
@@ -122,6 +127,9 @@ class Panel:
         tokens, most = kind.tokens, deployment.context_tokens
         if tokens and most and self._whole:
             rulings.append(Ruling("context", tokens <= most, f"needs {tokens} of {most}"))
+        answer, most = kind.answer, deployment.max_output_tokens
+        if answer and most and self._whole:
+            rulings.append(Ruling("answer", answer <= most, f"asks for {answer} of {most}"))
         rulings.append(Ruling("provider", not entrant.obstacle, entrant.obstacle))
         return rulings
 
@@ -218,11 +226,15 @@ def _output_price(entrant: Entrant, wish: pb.Preferences) -> Iterator[Ruling]:
 
 
 def _max_price(entrant: Entrant, wish: pb.Preferences) -> Iterator[Ruling]:
-    price = entrant.deployment.price
+    price, most = entrant.deployment.price, wish.max_price
     for name in ("input", "output", "request"):
-        if wish.max_price.HasField(name):
-            bound = pb.Int64Range(max=getattr(wish.max_price, name))
+        if most.HasField(name):
+            bound = pb.Int64Range(max=getattr(most, name))
             yield _in_prices(f"max_price.{name}", None if price is None else getattr(price, name), bound)
+    for one, unit in _UNITS.items():
+        if most.HasField(one):
+            bound = pb.Int64Range(max=getattr(most, one))
+            yield _in_prices(f"max_price.{one}", None if price is None else price.other.get(unit, 0), bound)
 
 
 def _in_prices(name: str, price: int | None, bounds: pb.Int64Range) -> Ruling:

@@ -187,7 +187,9 @@ class PolicyTimeouts(Section):
     """Times, in seconds, that stand above the deployments' own."""
 
     connect: Seconds | None = Field(default=None, description="TCP and TLS")
-    first_token: Seconds | None = Field(default=None, description="from sending to the first content")
+    first_token: Seconds | None = Field(
+        default=None, description="from sending to the first content; bounds an answer that is not streamed as well"
+    )
     inter_token: Seconds | None = Field(default=None, description="between two events of a stream")
     total: Seconds | None = Field(default=None, description="the whole call")
 

@@ -14,13 +14,13 @@ from typing import Final, NamedTuple
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.pricing import in_force
 from polyroute.router.catalog import Deployment
+from polyroute.router.estimate import expected, price_of
 from polyroute.router.figures import Figures
 from polyroute.router.filters import Entrant, Kind, called, within
 
 OUTAGE_BELOW: Final = 0.5  # success rate of the last minute
 LATENCY_PERCENTILE: Final = 90
 THROUGHPUT_PERCENTILE: Final = 50
-UNKNOWN_TOKENS: Final = 512  # what a prompt or an answer is expected to have when nobody says
 _LIVE: Final = frozenset({pb.SORT_BY_LATENCY, pb.SORT_BY_THROUGHPUT, pb.SORT_BY_SUCCESS_RATE})
 _TOLERANCES: Final = {pb.SORT_BY_LATENCY: 0.1, pb.SORT_BY_THROUGHPUT: 0.1, pb.SORT_BY_SUCCESS_RATE: 0.01}
 _HIGHEST_FIRST: Final = frozenset(
@@ -91,20 +91,6 @@ def wishes_of(policy: pb.Policy, caller: Iterable[pb.Preferences]) -> Wishes:
     return Wishes(order, sort, slow, late, together)
 
 
-def expected(kind: Kind) -> tuple[int, int]:
-    """Tokens of prompt and answer that prices are compared by: powers of two, so that like calls compare alike."""
-    prompt, answer = kind.prompt or UNKNOWN_TOKENS, kind.answer or UNKNOWN_TOKENS
-    return 1 << (prompt - 1).bit_length(), 1 << (answer - 1).bit_length()
-
-
-def price_of(deployment: Deployment, tokens: tuple[int, int]) -> int | None:
-    """What a call of that many tokens costs there, in millionths of nano-USD; None when unknown."""
-    if deployment.price is None:
-        return None
-    price = in_force(deployment.price, *tokens)
-    return tokens[0] * price.input + tokens[1] * price.output + price.request
-
-
 def rank(runners: Sequence[Entrant], models: Sequence[str], kind: Kind, policy: pb.Policy, wishes: Wishes) -> Ranking:
     """The order of those that may serve.
 
@@ -131,7 +117,7 @@ class _Ranker:
         self._wishes = wishes
         self._terms: list[list[Term]] = [[] for _ in runners]
         self._nearest = _nearest(runners) if policy.nearest_region else {}
-        self._prices = [price_of(runner.deployment, self._tokens) for runner in runners]
+        self._prices = [price_of(runner.deployment, kind) for runner in runners]
 
     def ranking(self) -> Ranking:
         if not self._runners:

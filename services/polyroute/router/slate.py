@@ -11,14 +11,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from google.protobuf.duration_pb2 import Duration
-
 from polyroute.api.router.v1 import router_pb2 as pb
-from polyroute.router.catalog import Times
 from polyroute.router.draws import UNIT, Seats, Urn, numbers
+from polyroute.router.estimate import expected
 from polyroute.router.filters import Entrant, Judged, Kind, Panel
+from polyroute.router.patience import timeouts
 from polyroute.router.policies import Policy
-from polyroute.router.ranking import Ranking, expected, rank, wishes_of
+from polyroute.router.ranking import Ranking, rank, wishes_of
 
 _ID_BYTES: Final = 6
 
@@ -162,16 +161,12 @@ class Slate:
         return order
 
     def _plan_tail(self) -> bytes:
-        """A plan without its attempts. It has one set of times, so the most patient runner's: none is cut short."""
-        timeouts = pb.Timeouts()
-        longest = map(max, zip(*(runner.deployment.times for runner in self.runners), strict=True))
-        for name, seconds in zip(Times._fields, longest, strict=False):  # none without runners
-            duration: Duration = getattr(timeouts, name)
-            duration.FromMicroseconds(round(seconds * 1e6))
-        timeouts.MergeFrom(self.question.policy.message.timeouts)
-        model = self.question.models[0] if self.question.models else ""
-        plan = pb.Plan(max_attempts=self._most, timeouts=timeouts, model=model)
-        if self.question.policy.message.hedge and self._most > 1 and len(self.runners) > 1:
+        """A plan without its attempts."""
+        question, policy = self.question, self.question.policy.message
+        times = timeouts([runner.deployment for runner in self.runners], question.kind, policy.timeouts)
+        model = question.models[0] if question.models else ""
+        plan = pb.Plan(max_attempts=self._most, timeouts=times, model=model)
+        if policy.hedge and self._most > 1 and len(self.runners) > 1:
             plan.hedge_after.SetInParent()  # when, health says of each call
         return plan.SerializeToString()
 
@@ -189,9 +184,9 @@ class Slate:
         )
 
     def _id(self) -> str:
-        question = self.question
+        question, kind = self.question, self.question.kind
         parts = [
-            repr((question.models, question.kind[:2], expected(question.kind), question.versions)),
+            repr((question.models, kind[:2], kind.pictures, expected(kind), question.versions)),
             f"{question.policy.version} {question.max_attempts}",
             *(wish.SerializeToString(deterministic=True).hex() for wish in question.wishes),
             *(f"{one.failed is None} {one.entrant.obstacle} {_charged(one)}" for one in self.judged),

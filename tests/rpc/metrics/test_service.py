@@ -109,10 +109,12 @@ async def test_usage(metrics: metrics_pb2_grpc.MetricsServiceStub) -> None:
         timeout=TIMEOUT,
     )
     days = [Timestamp(seconds=NOON + later).ToDatetime().date().isoformat() for later in (0, DAY)]
-    one = pb.UsageRow(values=[days[0], "m1"], calls=2, failed_calls=1, unpriced_calls=1, cost_nanos=1500)
+    one = pb.UsageRow(
+        values=[days[0], "m1"], calls=2, failed_calls=1, unpriced_calls=1, cost_nanos=1500, charged_nanos=1500
+    )
     one.usage.input_tokens, one.usage.cache_read_tokens, one.usage.cache_write_tokens = 20, 8, 4
     one.usage.output_tokens, one.usage.reasoning_tokens = 50, 12
-    two = pb.UsageRow(values=[days[1], "m2"], calls=1, cost_nanos=1500, usage=call().usage)
+    two = pb.UsageRow(values=[days[1], "m2"], calls=1, cost_nanos=1500, charged_nanos=1500, usage=call().usage)
 
     assert [one, two] == list(answer.rows)
 

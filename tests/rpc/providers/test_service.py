@@ -146,6 +146,21 @@ async def test_bounds_of_the_plan_are_kept(stub: Any, vendor: Vendor) -> None:
     assert (1, errors_pb2.FAULT_STALL) == (heard.data.count(b"@"), heard.error.fault)
 
 
+async def test_a_whole_answer_may_have_a_bound_of_its_own(stub: Any, vendor: Vendor) -> None:
+    """The first token's bounds a stream then, and alone; without another one it bounds both."""
+    found = []
+    for stream, bounded in [(False, True), (True, True), (False, False)]:
+        vendor.inject(Script(first=200))
+        asked = request(stream=stream)
+        asked.timeouts.first_token.FromMilliseconds(50)
+        if bounded:
+            asked.timeouts.whole.FromSeconds(5)
+        heard = await generate(stub, asked)
+        found.append(heard.error.fault if heard.error else 0)
+
+    assert [0, errors_pb2.FAULT_STALL, errors_pb2.FAULT_STALL] == found
+
+
 async def test_callers_deadline_names_the_vendor(stub: Any, vendor: Vendor) -> None:
     """A moment before it the vendor is given up, so that there is time to say who was slow."""
     told = []

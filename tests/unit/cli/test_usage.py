@@ -88,9 +88,11 @@ def metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metrics
         yield made
 
 
-def row(*values: str, cost: int = 0, unpriced: int = 0) -> pb.UsageRow:
+def row(*values: str, cost: int = 0, unpriced: int = 0, charged: int | None = None) -> pb.UsageRow:
     used = Usage(input_tokens=1000, cache_write_tokens=1, cache_read_tokens=5, output_tokens=7)
-    return pb.UsageRow(values=values, calls=3, failed_calls=1, usage=used, cost_nanos=cost, unpriced_calls=unpriced)
+    made = pb.UsageRow(values=values, calls=3, failed_calls=1, usage=used, cost_nanos=cost, unpriced_calls=unpriced)
+    made.charged_nanos = cost if charged is None else charged
+    return made
 
 
 def polyroute(*words: str) -> str:
@@ -185,13 +187,14 @@ class TestQuestion:
 class TestSums:
     def test_json(self, metrics: Metrics) -> None:
         """Exact integers, for programs; both ways of asking."""
-        metrics.rows = [row("2026-01-01", "m", cost=123_456_789_012, unpriced=1)]
+        metrics.rows = [row("2026-01-01", "m", cost=123_456_789_012, charged=185_185_183_518, unpriced=1)]
         [found] = orjson.loads(polyroute("--by", "day,model", "--json"))
 
         assert [found] == orjson.loads(polyroute("--by", "day,model", "--format", "json"))
         assert ("2026-01-01", "m", 3, 1, 123_456_789_012, 1) == tuple(
             found[name] for name in ("day", "model", "calls", "failed_calls", "cost_nanos", "unpriced_calls")
         )
+        assert 185_185_183_518 == found["charged_nanos"]
 
     def test_table(self, metrics: Metrics) -> None:
         """To the nano-dollar, for people; names are shown as they are."""
@@ -203,6 +206,13 @@ class TestSums:
         assert "1,001" in printed
         assert "4611686018.427387905" in printed
         assert "1.000000001 + 2 unpriced" in printed
+
+    def test_table_says_what_is_charged(self, metrics: Metrics) -> None:
+        """And not what vendors ask for it."""
+        metrics.rows = [row("m", cost=2_000_000_000, charged=3_000_000_000)]
+        printed = polyroute("--by", "model")
+
+        assert (True, False) == ("3.000000000" in printed, "2.000000000" in printed)
 
     def test_csv(self, metrics: Metrics) -> None:
         """Values with commas and quotes survive."""
@@ -243,7 +253,7 @@ class TestCalls:
     def test_csv_of_all_pages(self, metrics: Metrics, tmp_path: Path) -> None:
         """Each call is a line with all that is known of it; an unknown cost is empty."""
         failed = [attempt(fault=errors.FAULT_RATE), attempt(fault=errors.FAULT_STALL)]
-        metrics.records = [call(str(number), workflow_id="w", node_id="n") for number in range(4)]
+        metrics.records = [call(str(number), workflow_id="w", node_id="n", charged_nanos=2250) for number in range(4)]
         metrics.records.append(call("5", cost_nanos=None, attempts=failed, outcome=pb.OUTCOME_FAILED, tags={}))
         polyroute("export", "--calls", "--since", "1d", "--out", "calls.csv")
         found = list(csv.DictReader(StringIO((tmp_path / "calls.csv").read_text())))
@@ -257,6 +267,7 @@ class TestCalls:
         assert ("chat", "completed", "stop", "1500", "10") == tuple(
             first[name] for name in ("operation", "outcome", "finish_reason", "cost_nanos", "input_tokens")
         )
+        assert ("2250", "") == (first["charged_nanos"], last["charged_nanos"])
         assert ("failed", "rate stall", "2", "", "") == tuple(
             last[name] for name in ("outcome", "faults", "attempts", "cost_nanos", "tags")
         )
@@ -270,7 +281,8 @@ class TestCalls:
         file = parquet.ParquetFile(tmp_path / "calls.parquet")
 
         assert (5, 3) == (file.metadata.num_rows, file.num_row_groups)
-        assert [7, None, None, None, None] == file.read().column("cost_nanos").to_pylist()
+        for name in ("cost_nanos", "charged_nanos"):
+            assert [7, None, None, None, None] == file.read().column(name).to_pylist()
 
     def test_json(self, metrics: Metrics) -> None:
         """An object a line."""

@@ -121,6 +121,28 @@ def test_doubled_or_disguised_members_are_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "prompt",
+        "input",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "n",
+        "stop",
+        "previous_response_id",
+    ],
+)
+def test_what_bounds_a_call_must_stand_once(name: str) -> None:
+    """Money is held for what is read here; the vendor must not read another figure."""
+    with pytest.raises(MeshError) as caught:
+        jsontools.check_once(f'{{"{name}":1,"x":{{"{name}":2}},"{name}":3}}'.encode())
+
+    assert name == caught.value.metadata["param"]
+    jsontools.check_once(f'{{"{name}":1,"x":{{"{name}":2}}}}'.encode())
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b'{"model":"a","tools":[{"model":"b"}],"x":"\\"model\\":"}',

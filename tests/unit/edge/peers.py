@@ -294,6 +294,7 @@ class House:
     auth: FakeAuth = field(default_factory=FakeAuth)
     spool: MemorySpool = field(default_factory=MemorySpool)
     seconds: float = 60.0
+    facts: RequestFacts = field(default_factory=lambda: FACTS)
 
     def __post_init__(self) -> None:
         self.router = FakeRouter(*self.deployments)  # type: ignore[abstract] # has what the edge calls
@@ -311,7 +312,7 @@ class House:
 
     def call(self, key: str = KEY, body: object = BODY) -> Call:
         deadline = asyncio.get_running_loop().time() + self.seconds
-        return Call(key, FACTS, body, deadline, self.trail)  # type: ignore[arg-type] # one of its kinds
+        return Call(key, self.facts, body, deadline, self.trail)  # type: ignore[arg-type] # one of its kinds
 
     def generate(self, key: str = KEY) -> AsyncGenerator[GenerateResponse]:
         return self.flow.generate(self.call(key))

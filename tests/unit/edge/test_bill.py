@@ -12,6 +12,8 @@ from polyroute.api.chat.v1.chat_pb2 import (
     OPERATION_CHAT,
     OPERATION_EMBEDDING,
     OPERATION_IMAGE,
+    OPERATION_SPEECH,
+    OPERATION_TRANSCRIPTION,
     RequestFacts,
 )
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
@@ -57,6 +59,18 @@ def test_a_search_is_held_where_there_can_be_one(model: str, needs: list[Any], s
     bill = bill_of([Attempt(upstream_model=model, price=price)], facts(max_output_tokens=5, needs=needs))
 
     assert 15 + searches * 10_000 == bill.needed
+
+
+def test_sound_is_held_by_its_length() -> None:
+    """Of a transcription, by units and by tokens; by a minute at least, as speech, whose length nobody knows."""
+    heard = Attempt(price=Price(other={"audio_milliseconds": 100_000_000}))  # 0.006 USD per minute
+    counted = Attempt(price=Price(input=6_000_000_000))
+    asked = facts(operation=OPERATION_TRANSCRIPTION, sound_milliseconds=1_800_000)
+    short = facts(operation=OPERATION_TRANSCRIPTION, sound_milliseconds=1000)
+
+    assert 180_000_000 == bill_of([heard], asked).needed
+    assert 18_000 * 6000 == bill_of([counted], asked).needed
+    assert {6_000_000} == {bill_of([heard], one).needed for one in (short, facts(operation=OPERATION_SPEECH))}
 
 
 def test_who_pays_nothing_needs_nothing() -> None:

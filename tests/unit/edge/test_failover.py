@@ -4,8 +4,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from polyroute.api.chat.v1.chat_pb2 import RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.errors.v1.errors_pb2 import Fault, Reason
+from polyroute.api.router.v1.router_pb2 import Attempt
 from polyroute.edge.failover import AGAIN, ELSEWHERE, SHORT_WAIT, Failure, Next, next_attempt, verdict
 from polyroute.mesh.errors import MeshError
 
@@ -31,8 +33,18 @@ TABLE = {
 LONG = 600.0
 
 
-def failed(fault: Fault.ValueType, index: int = 0, retry_after: float | None = None) -> Failure:
-    return Failure(index, MeshError.upstream(fault, "told to", retry_after=retry_after))
+def plan(candidates: int, *contexts: int, providers: str = "") -> list[Attempt]:
+    """Deployments, each at a provider of its own unless said, with contexts where they are known."""
+    found = contexts or (0,) * candidates
+    return [Attempt(provider=providers[i] if providers else str(i), context_tokens=found[i]) for i in range(candidates)]
+
+
+def failed(fault: Fault.ValueType, index: int = 0, retry_after: float | None = None, **told: str) -> Failure:
+    return Failure(index, MeshError.upstream(fault, "told to", retry_after=retry_after, **told))
+
+
+def place(following: Next | None) -> int | None:
+    return None if following is None else following.index
 
 
 def refused(reason: Reason.ValueType, index: int = 0) -> Failure:
@@ -48,7 +60,7 @@ def test_every_fault_is_in_the_table() -> None:
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_first_attempt_is_the_plans_first(candidates: int, most: int) -> None:
     """Nothing has failed: no wait, no choice."""
-    assert Next(0) == next_attempt(candidates, most, [], LONG)
+    assert Next(0) == next_attempt(plan(candidates), most, [], LONG)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=Fault.Name)
@@ -58,7 +70,7 @@ def test_after_one_failure(fault: Fault.ValueType, candidates: int, most: int) -
     """Elsewhere at once where that may help; the same deployment after a wait where nothing else is left."""
     elsewhere, again = TABLE[fault]
     room = most > 1 or fault == pb.FAULT_UNSUPPORTED  # of such an attempt nothing was sent: it takes no place
-    following = next_attempt(candidates, most, [failed(fault)], LONG)
+    following = next_attempt(plan(candidates), most, [failed(fault)], LONG)
 
     if room and elsewhere and candidates > 1:
         assert Next(1) == following
@@ -72,7 +84,7 @@ def test_after_one_failure(fault: Fault.ValueType, candidates: int, most: int) -
 @pytest.mark.parametrize("reason", [value for value in Reason.values() if value != pb.REASON_UPSTREAM], ids=Reason.Name)
 def test_only_an_absent_providers_role_is_tried_again(reason: Reason.ValueType) -> None:
     """Every other refusal of the mesh is an answer, and no deployment would give another one."""
-    following = next_attempt(2, 3, [refused(reason)], LONG)
+    following = next_attempt(plan(2), 3, [refused(reason)], LONG)
 
     assert (reason == pb.REASON_SERVICE_UNAVAILABLE) == (following is not None)
 
@@ -91,7 +103,7 @@ def test_only_an_absent_providers_role_is_tried_again(reason: Reason.ValueType) 
 )
 def test_vendors_wait_is_kept_when_it_is_short(retry_after: float, left: float, wait: float | None) -> None:
     """The time a vendor asks for is waited for exactly, or not at all."""
-    following = next_attempt(1, 3, [failed(pb.FAULT_RATE, retry_after=retry_after)], left)
+    following = next_attempt(plan(1), 3, [failed(pb.FAULT_RATE, retry_after=retry_after)], left)
 
     assert wait == (None if following is None else following.wait)
 
@@ -101,7 +113,7 @@ def test_second_round_goes_to_the_one_that_failed_first() -> None:
     both = [failed(pb.FAULT_SERVER, 0), failed(pb.FAULT_SERVER, 1)]
     hopeless = [failed(pb.FAULT_CREDENTIAL, 0), failed(pb.FAULT_SERVER, 1)]
     busy = [failed(pb.FAULT_RATE, 0, retry_after=60), failed(pb.FAULT_SERVER, 1)]
-    following = [next_attempt(2, 3, failures, LONG) for failures in (both, hopeless, busy)]
+    following = [next_attempt(plan(2), 3, failures, LONG) for failures in (both, hopeless, busy)]
 
     assert [0, 1, 1] == [one.index for one in following if one is not None]
 
@@ -111,8 +123,8 @@ def test_a_request_that_may_have_been_charged_is_sent_twice_at_most() -> None:
     once = [failed(pb.FAULT_AMBIGUOUS, 0)]
     twice = [*once, failed(pb.FAULT_AMBIGUOUS, 1)]
 
-    assert Next(1) == next_attempt(4, 4, once, LONG)
-    assert None is next_attempt(4, 4, twice, LONG)
+    assert Next(1) == next_attempt(plan(4), 4, once, LONG)
+    assert None is next_attempt(plan(4), 4, twice, LONG)
 
 
 @given(
@@ -127,7 +139,7 @@ def test_whatever_happens(
     """Walking a plan while attempts fail in any way keeps every bound."""
     failures: list[Failure] = []
     for fault, retry_after in faults:
-        following = next_attempt(candidates, most, failures, left)
+        following = next_attempt(plan(candidates), most, failures, left)
         if following is None:
             break
         tried = [failure.index for failure in failures]
@@ -154,7 +166,7 @@ def test_nothing_follows_a_fault_of_the_callers(
     assume(index < candidates)
     before = [failed(pb.FAULT_SERVER, earlier) for earlier in range(index)]
 
-    assert None is next_attempt(candidates, most, [*before, failed(fault, index)], left)
+    assert None is next_attempt(plan(candidates), most, [*before, failed(fault, index)], left)
 
 
 def test_verdict_is_the_last_failure() -> None:
@@ -182,7 +194,7 @@ def test_full_deployments_are_passed_over(candidates: int, full: set[int], tried
     """They count as no attempt; those that are left come before any second try, and no full one comes again."""
     full = {index for index in full if index < candidates}
     failures = [failed(pb.FAULT_SERVER, index) for index in sorted(tried) if index < candidates and index not in full]
-    following = next_attempt(candidates, 9, failures, LONG, full)
+    following = next_attempt(plan(candidates), 9, failures, LONG, full)
     beyond = max((*full, *(failure.index for failure in failures)), default=-1) + 1
 
     if beyond < candidates:
@@ -192,3 +204,68 @@ def test_full_deployments_are_passed_over(candidates: int, full: set[int], tried
     else:
         assert following is not None
         assert following.index not in full
+
+
+def test_a_longer_context_is_tried_once() -> None:
+    """The first in the plan that is known to be longer; shorter, equal and unknown ones would refuse as well."""
+    short = failed(pb.FAULT_CONTEXT)
+    once = [place(next_attempt(plan(len(sizes), *sizes), 3, [short], LONG)) for sizes in SIZES]
+    contexts = (8, 8, 200, 400)
+    busy = next_attempt(plan(4, *contexts), 3, [short, failed(pb.FAULT_SERVER, 2)], LONG)
+    twice = next_attempt(plan(4, *contexts), 3, [short, failed(pb.FAULT_CONTEXT, 2)], LONG)
+    back = next_attempt(plan(2, 200, 8), 3, [failed(pb.FAULT_SERVER), failed(pb.FAULT_CONTEXT, 1)], LONG)
+
+    assert [1, None, 2, None, None] == once
+    assert (3, None, 0) == (place(busy), place(twice), place(back))
+
+
+SIZES = [(8, 200), (8, 8), (8, 0, 200), (0, 200), (200, 8)]
+
+
+def test_a_vendor_that_says_not_to_come_again_is_left_alone() -> None:
+    """For the whole call, at every deployment of the account; other vendors are tried as ever."""
+    no = failed(pb.FAULT_SERVER, should_retry="false")
+    found = [next_attempt(plan(len(names), providers=names), 3, [no], LONG) for names in ("a", "aa", "aab")]
+    later = next_attempt(plan(2, providers="ab"), 4, [no, failed(pb.FAULT_SERVER, 1)], LONG)
+
+    assert [None, None, 2, 1] == [place(one) for one in (*found, later)]
+
+
+def test_the_word_about_one_key_or_model_is_none_about_others() -> None:
+    """Another key of the account has money left; a longer model of the vendor takes the longer prompt."""
+    spent = failed(pb.FAULT_QUOTA, should_retry="false", other_keys="true")
+    short = failed(pb.FAULT_CONTEXT, should_retry="false")
+
+    assert Next(0) == next_attempt(plan(1), 3, [spent], LONG)
+    assert Next(1) == next_attempt(plan(2, 8, 200, providers="aa"), 3, [short], LONG)
+
+
+def test_a_vendor_that_says_to_try_again_is_believed_once() -> None:
+    """Elsewhere, and not about what its filter refused."""
+    yes = [failed(pb.FAULT_CLIENT, index, should_retry="true") for index in range(2)]
+    shopping = failed(pb.FAULT_FILTER, should_retry="true")
+
+    assert Next(1) == next_attempt(plan(3), 3, yes[:1], LONG)
+    assert None is next_attempt(plan(3), 3, yes, LONG)
+    assert None is next_attempt(plan(1), 3, yes[:1], LONG)
+    assert None is next_attempt(plan(3), 3, [shopping], LONG)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=Fault.Name)
+def test_what_a_vendor_keeps_is_made_once(fault: Fault.ValueType) -> None:
+    """Once it may have begun to, no other attempt follows; a refusal is none."""
+    kept = next_attempt(plan(2), 3, [failed(fault)], LONG, facts=RequestFacts(kept=True))
+    begun = fault in (pb.FAULT_AMBIGUOUS, pb.FAULT_STALL, pb.FAULT_TRUNCATED)
+
+    assert (None if begun else next_attempt(plan(2), 3, [failed(fault)], LONG)) == kept
+
+
+def test_what_one_account_can_read_stays_there() -> None:
+    """It is tried again there, at another deployment first, and nowhere else; not even when there is no room."""
+    bound = RequestFacts(bound=True)
+    down = [failed(pb.FAULT_SERVER, 0), failed(pb.FAULT_SERVER, 2)]
+    found = [next_attempt(plan(3, providers="aba"), 4, down[:count], LONG, facts=bound) for count in (0, 1, 2)]
+
+    assert [0, 2, 0] == [place(one) for one in found]
+    assert 2 == place(next_attempt(plan(3, providers="aba"), 4, [], LONG, (0,), bound))
+    assert None is next_attempt(plan(2), 4, [], LONG, (0,), bound)

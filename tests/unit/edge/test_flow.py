@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from polyroute.api.chat.v1.chat_pb2 import ChatRequest
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, ChatRequest, RequestFacts
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.api.providers.v1.providers_pb2 import EmbedInput
@@ -166,6 +166,19 @@ class TestFailover:
         shares = [request.timeouts.first_token.ToNanoseconds() / 1e9 for request in house.providers.requests]
 
         assert [3, 4.5, 9] == pytest.approx(shares, abs=0.2)
+
+    async def test_a_whole_answer_with_a_bound_of_its_own_is_not_cut_short(self) -> None:
+        """It may be nearly made when a part of the time is over, and is paid then; so nothing is kept for others."""
+        found = []
+        for stream in (False, True):
+            house = House([ANSWER], seconds=9, facts=RequestFacts(operation=OPERATION_CHAT, model="m", stream=stream))
+            house.router.plan.timeouts.first_token.FromSeconds(60)
+            house.router.plan.timeouts.whole.FromSeconds(600)
+            await house.answer()
+            [request] = house.providers.requests
+            found.append((request.timeouts.first_token.seconds, request.timeouts.whole.seconds))
+
+        assert [(60, 600), (2, 600)] == found
 
     async def test_ample_time_leaves_the_plans_own_bound(self) -> None:
         """And its other bounds with it."""

@@ -13,7 +13,7 @@ from polyroute.api.chat.v1.chat_pb2 import (
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.router.v1.router_pb2 import Preferences
 from polyroute.edge.call import Call
-from polyroute.edge.permits import bind, permit
+from polyroute.edge.permits import bind, models_in, permit
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 
@@ -110,3 +110,28 @@ class TestBind:
         )
         assert own.preferences is not None
         assert ["b"] == list(own.preferences.only)
+
+
+@pytest.mark.parametrize(
+    ("path", "models"),
+    [
+        ("/openai/deployments/gold/chat/completions?api-version=1", ["gold"]),
+        ("/openai//Deployments//gold", ["gold"]),
+        ("/openai/deployments%2Fgo%6cd/x", ["gold"]),
+        ("/v1beta/models/gold:streamGenerateContent?alt=sse", ["gold"]),
+        ("/publishers/google/models/gold", ["gold"]),
+        ("/models/ft:gpt:acme:7", ["ft:gpt:acme:7"]),
+        ("/model/arn%3Aaws/converse", ["arn:aws"]),
+        ("/models/gold:predict", ["gold"]),
+        ("/models/gold:free", ["gold:free"]),
+        ("/v1/engines/gold/completions", ["gold"]),
+        ("/models/a/deployments/b?model=c", ["a", "b", "c"]),
+        ("/v1/models", []),
+        ("/v1/models/", []),
+        ("/v1/supermodels/gold", []),
+        ("/v1/chat/completions?limit=2", []),
+    ],
+)
+def test_models_in_paths(path: str, models: list[str]) -> None:
+    """As Azure, Gemini, Bedrock and OpenAI name them, however they are written."""
+    assert models == models_in(path)

@@ -86,7 +86,7 @@ def test_words_and_bounds() -> None:
             "sort": {"by": "throughput", "partition": "none"},
             "preferred_min_throughput": {"p50": 100, "p90": 50},
             "preferred_max_latency": 2,
-            "max_price": {"prompt": "1", "completion": 2, "request": 0.001},
+            "max_price": {"prompt": "1", "completion": 2, "request": 0.001, "image": "0.04", "audio": 0.0043},
         }
     )
 
@@ -101,7 +101,13 @@ def test_words_and_bounds() -> None:
             partition=pb.PARTITION_NONE,
             preferred_min_throughput=[pb.Threshold(percentile=50, value=100), pb.Threshold(percentile=90, value=50)],
             preferred_max_latency=[pb.Threshold(percentile=50, value=2000)],
-            max_price=pb.MaxPrice(input=1_000_000_000, output=2_000_000_000, request=1_000_000_000_000),
+            max_price=pb.MaxPrice(
+                input=1_000_000_000,
+                output=2_000_000_000,
+                request=1_000_000_000_000,
+                image=40_000_000_000_000,
+                audio=71_666_667,  # per million milliseconds, as the catalog rounds a price per minute
+            ),
         )
         == preferences
     )
@@ -168,7 +174,8 @@ def test_only_and_ignore_that_overlap_are_unprocessable() -> None:
         ({"input_price_range": [True, 2]}, "provider.input_price_range[0]: must be a number or a decimal string"),
         ({"input_price_range": ["x", 2]}, "provider.input_price_range[0]: is not a decimal number"),
         ({"input_price_range": ["nan", 2]}, "provider.input_price_range[0]: is out of range"),
-        ({"max_price": {"image": 1}}, "provider.max_price.image: the catalog holds no such prices"),
+        ({"max_price": {"image": -1}}, "provider.max_price.image: is out of range"),
+        ({"enable_image_base64": "yes"}, "provider.enable_image_base64: must be true or false, not a string"),
         ({"max_price": {"promt": 1}}, "provider.max_price.promt: unknown field, did you mean 'prompt'?"),
         ({"preferred_max_latency": {"p5": 1}}, "provider.preferred_max_latency.p5: unknown field, did you mean 'p75'?"),
         ({"quantizations": ["fp9"]}, "provider.quantizations[0]: unknown value 'fp9', did you mean"),
@@ -233,7 +240,15 @@ def test_price_bounds_let_nothing_in_from_outside(one: Any, other: Any) -> None:
     assert high * 10**9 - 1 < found.max <= high * 10**9
 
 
-@given(st.lists(st.sampled_from(sorted(SORT_WORDS)), min_size=1, max_size=8))
+def test_words_of_one_documentation() -> None:
+    """Its quality first is the share of successes; how pictures come is no matter of routing."""
+    read_so = read({"sort": "exacto", "enable_image_base64": True, "enable_image_origin_data": False})
+
+    assert pb.Preferences(sort=[pb.SortKey(by=pb.SORT_BY_SUCCESS_RATE)]) == read_so
+    assert ["success_rate"] == keys(read({"sort": {"by": "exacto", "partition": "model"}}))
+
+
+@given(st.lists(st.sampled_from(sorted(set(SORT_WORDS) - {"exacto"})), min_size=1, max_size=8))
 def test_every_key_can_be_sorted_by(names: list[str]) -> None:
     """A word, a list of words and a list of objects say the same."""
     assert names == keys(read({"sort": names})) == keys(read({"sort": [{"by": name} for name in names]}))

@@ -1,15 +1,19 @@
 """What becomes known of a call, and the record that is made of it."""
 
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polyroute.api.auth.v1.auth_pb2 import Verdict
 from polyroute.api.chat.v1.chat_pb2 import FINISH_REASON_STOP, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1 import metrics_pb2
 from polyroute.api.providers.v1.providers_pb2 import Finished, Started
 from polyroute.api.router.v1.router_pb2 import Attempt, DecideResponse, DecisionRecord, Plan, Price
-from polyroute.edge.charging import COUNTS, QUARANTINED, plausible
+from polyroute.edge.admission import Admission, House
+from polyroute.edge.charging import COUNTS, MOST_COST, MOST_COUNTED, QUARANTINED, plausible
 from polyroute.edge.record import record_of
 from polyroute.edge.sizes import MOST, tokens_in
 from polyroute.edge.trail import Trail
@@ -26,6 +30,11 @@ def trail() -> Trail:
     made.facts, made.caller = FACTS, CALLER
     made.decision = DecideResponse(plan=Plan(model="m"), record=DecisionRecord(catalog_version="c1"))
     return made
+
+
+def marked_up(millionths: int) -> Admission:
+    """Of a caller who pays so many times what vendors ask."""
+    return Admission(cast("House", None), Verdict(multiplier_millionths=millionths))
 
 
 def finish(made: Trail, **usage: int) -> None:
@@ -93,6 +102,43 @@ def test_price_is_that_of_the_attempt_that_answered() -> None:
     assert [("a/x", pb.FAULT_SERVER, 503), ("b/y", pb.FAULT_UNSPECIFIED, 0)] == [
         (attempt.deployment, attempt.fault, attempt.upstream_status) for attempt in record_of(made).attempts
     ]
+
+
+def test_what_is_charged() -> None:
+    """Each attempt's cost times the call's multiplier, each rounded by itself, as the ledger does it."""
+    plain, tried = trail(), trail()
+    for made in (plain, tried):
+        made.trying(OTHER)
+        if made is tried:
+            made.usage = Usage(input_tokens=10**6)
+            made.failed(BROKEN)
+            made.trying(OTHER)
+        finish(made, input_tokens=10**6)
+        assert record_of(made).cost_nanos == record_of(made).charged_nanos
+        made.admission = marked_up(1_500_000)
+
+    assert (1, 2) == (record_of(plain).cost_nanos, record_of(plain).charged_nanos)
+    assert (2, 2 + 2) == (record_of(tried).cost_nanos, record_of(tried).charged_nanos)
+
+
+def test_what_cannot_be_charged() -> None:
+    """A price that nobody knows leaves out that attempt; an amount that cannot be true is nobody's debt."""
+    unpriced, half, dear, absurd = trail(), trail(), trail(), trail()
+    unpriced.trying(Attempt(deployment="a/x"))
+    half.trying(OTHER)
+    half.usage = Usage(input_tokens=10**6)
+    half.failed(BROKEN)
+    half.trying(Attempt(deployment="a/x"))
+    dear.trying(Attempt(price=Price(input=MOST_COST)))
+    absurd.trying(ATTEMPT)
+    for made, tokens in ((unpriced, 3), (half, 3), (dear, 10**6), (absurd, MOST_COUNTED + 1)):
+        finish(made, input_tokens=tokens)
+        made.admission = marked_up(2_000_000)
+    records = list(map(record_of, (unpriced, half, dear, absurd)))
+
+    assert [False, True, True, False] == [record.HasField("charged_nanos") for record in records]
+    assert [False, False, True, False] == [record.HasField("cost_nanos") for record in records]
+    assert [0, 2, 0, 0] == [record.charged_nanos for record in records]
 
 
 def test_unknown_price_is_not_nothing() -> None:

@@ -30,6 +30,15 @@ def test_wishes_are_taken_out() -> None:
     assert 1500 == wishes.preferences.latency_milliseconds.max
 
 
+@pytest.mark.parametrize("member", ["region", "max_latency_ms", "models", "provider"])
+def test_a_number_beyond_all_bounds(member: str) -> None:
+    """Is the caller's fault."""
+    with pytest.raises(MeshError) as caught:
+        taken(f'{{"model":"m","{member}":1e400}}'.encode())
+
+    assert member == caught.value.metadata["param"]
+
+
 FILE = Field("file", bytes(range(256)) * 9, "a.wav", "audio/wav")
 
 

@@ -52,6 +52,7 @@ def call(request_id: str = "call-1", *, at: float = NOON, **fields: Any) -> pb.C
         "tags": {"team": "search"},
         "finish_reason": chat.FINISH_REASON_STOP,
     } | fields
+    values.setdefault("charged_nanos", values["cost_nanos"])
     record = pb.CallRecord(**{name: value for name, value in values.items() if value is not None})
     record.start_time.FromNanoseconds(round(at * 1e9))
     return record

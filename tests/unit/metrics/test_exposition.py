@@ -95,6 +95,19 @@ def test_only_models_of_the_catalog_are_named() -> None:
     assert {"operation", "model", "provider", "stream", "outcome", "type", "le", "deployment", "fault"} == names
 
 
+def test_names_that_callers_make_up_are_one() -> None:
+    """Where a provider takes any name, the provider is told and the name is not; so there is room for real models."""
+    made_up = [
+        call(model=f"hub/{n}", provider="hub", passed_on=True, attempts=[attempt(f"hub/{n}", passed_on=True)])
+        for n in range(50)
+    ]
+    found = samples(*made_up, call(), max_series=10)
+
+    assert 50 == value(found, "polyroute_requests_total", model="other", provider="hub")
+    assert 50 == value(found, "polyroute_upstream_attempts_total", deployment="other", provider="vendor")
+    assert 1 == value(found, "polyroute_requests_total", model="small-1")
+
+
 def test_series_are_bounded() -> None:
     """Beyond the cap everything is counted together, and nothing is lost."""
     found = samples(

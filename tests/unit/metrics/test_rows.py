@@ -37,7 +37,8 @@ def test_sums() -> None:
     """Each amount stands where its name says."""
     usage = chat.Usage(cache_read_tokens=4, audio_milliseconds=9, estimated=True)
     found = dict(zip(schema.SUMS, row_of(call(outcome=pb.OUTCOME_BROKEN, usage=usage)).sums, strict=True))
-    expected = {"calls": 1, "failed": 1, "estimated": 1, "cost_nanos": 1500, "cache_read_tokens": 4, "audio_ms": 9}
+    expected = {"calls": 1, "failed": 1, "estimated": 1, "cost_nanos": 1500, "charged_nanos": 1500}
+    expected |= {"cache_read_tokens": 4, "audio_ms": 9}
 
     assert {name: expected.get(name, 0) for name in schema.SUMS} == found
 
@@ -46,7 +47,7 @@ def test_nothing_known() -> None:
     """A record that says nothing but its name has a row; an unknown price is no price, not a price of 0."""
     row = row_of(pb.CallRecord(request_id="a"))
 
-    assert (1, 1, 1, *[0] * 9) == row.sums
+    assert (1, 1, 1, *[0] * 10) == row.sums
     assert row.cost_nanos is None
     assert 0 == row_of(call(cost_nanos=0)).cost_nanos
 
@@ -68,12 +69,24 @@ def test_facet_and_core() -> None:
         call(UUID, workflow_id="w", node_id="n", policy="frugal", policy_version="d1", cost_nanos=None),
         call(usage=None, attempts=[], caller=None, tags={}, user=""),
         call(usage=chat.Usage(estimated=True, other={"searches": 3})),
+        call(charged_nanos=2250),
+        call(charged_nanos=0),
+        call(cost_nanos=None, charged_nanos=7),
         pb.CallRecord(request_id="a"),
     ],
 )
 def test_there_and_back(record: pb.CallRecord) -> None:
     """Nothing of a record is lost, and nothing added."""
     assert record == back(record)
+
+
+def test_a_record_that_says_no_charge() -> None:
+    """Of an older edge: it is the cost, also where nothing is known of either."""
+    older, unpriced = call(charged_nanos=None), call(cost_nanos=None)
+
+    assert (1500, 1500) == (row_of(older).charged_nanos, back(older).charged_nanos)
+    assert (None, False) == (row_of(unpriced).charged_nanos, back(unpriced).HasField("charged_nanos"))
+    assert len(row_of(older).rest) == len(row_of(call()).rest)
 
 
 def test_fields_of_newer_senders() -> None:
@@ -136,4 +149,5 @@ def test_amounts_that_do_not_fit() -> None:
     amounts = (MOST, MOST + 1, -MOST, -MOST - 1)
 
     assert [True, False] * 2 == [storable(call(cost_nanos=amount)) for amount in amounts]
+    assert [True, False] * 2 == [storable(call(charged_nanos=amount)) for amount in amounts]
     assert [True, False] * 2 == [storable(call(usage=chat.Usage(images=amount))) for amount in amounts]

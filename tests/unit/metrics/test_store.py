@@ -124,8 +124,8 @@ class TestUsage:
         await insert(store, call("a"), call("b", outcome=pb.OUTCOME_BROKEN), call("c", cost_nanos=None))
         everything = (await store.usage(Filter(), [])).rows
 
-        assert [Sums((), 0, 0, 0, 0, Usage())] == nothing
-        assert [Sums((), 3, 1, 1, 3000, usage(3))] == everything
+        assert [Sums((), 0, 0, 0, 0, 0, Usage())] == nothing
+        assert [Sums((), 3, 1, 1, 3000, 3000, usage(3))] == everything
 
     async def test_estimated(self, store: Store) -> None:
         """One estimate makes the sum an estimate."""

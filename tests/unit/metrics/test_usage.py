@@ -72,6 +72,7 @@ def asked(connection: Connection, wanted: Filter, by: Sequence[By]) -> dict[tupl
             row.failed_calls,
             row.unpriced_calls,
             row.cost_nanos,
+            row.charged_nanos,
             row.usage.estimated,
             row.usage.input_tokens,
             row.usage.reasoning_tokens,
@@ -83,7 +84,7 @@ def asked(connection: Connection, wanted: Filter, by: Sequence[By]) -> dict[tupl
 
 def told(sums: dict[tuple[Any, ...], list[int]]) -> dict[tuple[Any, ...], list[int]]:
     """Of all sums those that `asked` looks at."""
-    return {key: [s[0], s[1], s[2], s[4], s[3] > 0, s[5], s[9], s[11]] for key, s in sums.items()}
+    return {key: [s[0], s[1], s[2], s[4], s[5], s[3] > 0, s[6], s[10], s[12]] for key, s in sums.items()}
 
 
 few = st.sampled_from
@@ -103,6 +104,7 @@ records = st.builds(
     tags=few([{}, {"team": "a"}, {"team": "b", "feature": "a"}]),
     caller=few([None, {"project_id": "p1", "key_id": "k1"}, {"project_id": "p1", "key_id": "k2"}]),
     cost_nanos=st.none() | st.integers(-(2**40), 2**50),
+    charged_nanos=st.none() | st.integers(0, 2**50),
     outcome=few([pb.OUTCOME_COMPLETED, pb.OUTCOME_FAILED]),
     usage=st.builds(Usage, input_tokens=st.integers(0, 2**50), audio_milliseconds=few([0, 7]), estimated=st.booleans()),
 )

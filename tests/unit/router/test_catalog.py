@@ -10,9 +10,9 @@ from polyroute.api.chat.v1.chat_pb2 import (
     OPERATION_EMBEDDING,
 )
 from polyroute.api.providers.v1.providers_pb2 import KnownModel, Provider
-from polyroute.api.router.v1.router_pb2 import Price
+from polyroute.api.router.v1.router_pb2 import Plan, Price
 from polyroute.router.build import build
-from polyroute.router.catalog import Alias, CatalogError, Model
+from polyroute.router.catalog import Alias, CatalogError, Model, deployment_of
 from tests.fakes.catalogs import opened, read
 
 FOUND = Provider(
@@ -143,6 +143,20 @@ def test_open_ended_provider_passes_names_on() -> None:
     assert isinstance(model, Model)
     assert ("hub", "org/new-model") == (model.deployments[0].provider, model.deployments[0].upstream_model)
     assert [None, None, None, None] == [catalog.lookup(name) for name in ("hub/", "p/x", "hub", "hub/a\nb")]
+
+
+def test_what_nobody_but_a_caller_names_says_so() -> None:
+    """In its plans, and in records; what an alias of the operator leads to does not."""
+    catalog = opened("{models: {m: {deployments: [hub/known]}}, aliases: {a: hub/chosen}}", OPEN).view.catalog
+
+    def passed_on(name: str) -> list[bool]:
+        model = catalog.lookup(name)
+        assert isinstance(model, Model)
+        [one] = model.deployments
+        [attempt] = Plan.FromString(one.attempt).attempts
+        return [attempt.passed_on, deployment_of(one.message).passed_on]
+
+    assert [[True] * 2, [False] * 2, [False] * 2] == [passed_on(f"hub/{n}") for n in ("any", "known", "chosen")]
 
 
 def test_operators_names_win_over_found_ones() -> None:

@@ -55,7 +55,7 @@ def test_defaults() -> None:
     router = CatalogConfig().router
 
     assert 3 == router.max_attempts
-    assert (5, 60, 30, 600) == tuple(router.timeouts.model_dump().values())
+    assert (5, None, None, 600) == tuple(router.timeouts.model_dump().values())
 
 
 @pytest.mark.parametrize(

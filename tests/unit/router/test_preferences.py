@@ -5,6 +5,13 @@ from typing import Any
 
 import pytest
 
+from polyroute.api.chat.v1.chat_pb2 import (
+    OPERATION_IMAGE,
+    OPERATION_RERANK,
+    OPERATION_SPEECH,
+    OPERATION_TRANSCRIPTION,
+    Operation,
+)
 from polyroute.api.errors.v1.errors_pb2 import REASON_NO_DEPLOYMENT, REASON_NOT_PERMITTED
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
@@ -182,7 +189,92 @@ def test_price_is_of_this_calls_tokens() -> None:
     keys = sort(pb.SORT_BY_PRICE)
 
     assert "ab" == order(keys, input_tokens_estimate=3000, max_output_tokens=10)[:2]
-    assert "ba" == order(keys, input_tokens_estimate=10, max_output_tokens=2000)[:2]
+    assert "ba" == order(keys, input_tokens_estimate=10, max_output_tokens=500)[:2]
+
+
+@pytest.mark.parametrize(
+    ("operation", "dear", "cheap", "facts"),
+    [
+        (OPERATION_IMAGE, "other: {images: 40000}", "other: {images: 10000}", {}),
+        (OPERATION_IMAGE, "other: {images: 30000}", "request: 100000", {"choices": 4}),
+        (OPERATION_RERANK, "other: {search_units: 2000}", "request: 1", {}),
+        (OPERATION_TRANSCRIPTION, "other: {audio_milliseconds: 0.1}", "request: 100", {"input_tokens_estimate": 600}),
+        (OPERATION_SPEECH, "other: {input_characters: 30}", "other: {audio_milliseconds: 0.1}", {}),
+    ],
+)
+def test_price_is_of_this_calls_units(operation: int, dear: str, cheap: str, facts: dict[str, Any]) -> None:
+    """Pictures by their number, sound by its length, one search; whoever asks for less is first."""
+    word = Operation.Name(operation).removeprefix("OPERATION_").lower()  # type: ignore[arg-type]
+    text = f"""
+    models:
+      m:
+        operations: [{word}]
+        deployments:
+          - {{provider: p, model: a, price: {{input: 0, output: 0, {dear}}}}}
+          - {{provider: q, model: b, price: {{input: 0, output: 0, {cheap}}}}}
+    """
+
+    assert "ba" == order(sort(pb.SORT_BY_PRICE), text, operation=operation, **facts)
+
+
+def test_searches_of_a_conversation_are_up_to_the_model() -> None:
+    """What it may look up and what it may not does not make it dear."""
+    text = """
+    models:
+      m:
+        deployments:
+          - {provider: p, model: a, price: {input: 1, output: 1, other: {web_search_requests: 10000}}}
+          - {provider: q, model: b, price: {input: 2, output: 2}}
+    """
+
+    assert "ab" == order(sort(pb.SORT_BY_PRICE), text)
+
+
+def test_answers_that_a_deployment_cannot_give() -> None:
+    """Whoever cannot give as long an answer as the caller bounds is left out, each call by its own bound."""
+    made = store()
+
+    def passing(answer: int, *, lengths: bool = True) -> str:
+        wishes = pb.Preferences() if lengths else pb.Preferences(allow_filter_prompt_length=False)
+        response = decide(asked(wishes, max_output_tokens=answer), made.view, NOW)
+        return "".join(sorted(plan(response)))
+
+    [first, *_] = answered(pb.Preferences(), max_output_tokens=501).record.candidates
+    said = [(one.passed, one.observed) for one in first.verdicts if one.filter == "answer"]
+
+    assert ["abc", "bc", "bc", "c"] == [passing(answer) for answer in (500, 501, 512, 901)]
+    assert "abc" == passing(901, lengths=False)
+    assert [(False, "asks for 501 of 500")] == said
+
+
+def test_answers_that_no_deployment_can_give() -> None:
+    """The caller is told its own bound, and whom it rules out."""
+    made = opened("{models: {m: {deployments: [{provider: p, model: a, max_output: 100}]}}}", "p")
+    for answer in (200, 300):
+        with pytest.raises(MeshError) as caught:
+            decide(ask("m", max_output_tokens=answer), made.view, NOW)
+
+        assert REASON_NO_DEPLOYMENT == caught.value.reason
+        assert f"answer (asks for {answer} tokens) rules out p/a" in caught.value.message
+
+
+def test_highest_prices_of_pictures_and_sound() -> None:
+    """Who asks for none of either costs nothing there; an unknown price is too high."""
+    text = """
+    models:
+      m:
+        deployments:
+          - {provider: p, model: a, price: {input: 1, output: 1, other: {images: 40000, audio_milliseconds: 0.2}}}
+          - {provider: q, model: b, price: {input: 1, output: 1, other: {images: 10000, audio_milliseconds: 0.1}}}
+          - {provider: q, model: c, price: {input: 1, output: 1}}
+          - {provider: q, model: d}
+    """
+
+    def passing(**most: int) -> str:
+        return "".join(sorted(order(pb.Preferences(max_price=pb.MaxPrice(**most)), text)))
+
+    assert ["bc", "abc"] == [passing(image=nanos) for nanos in (10**13, 4 * 10**13)]
+    assert ["bc", "abc"] == [passing(audio=nanos) for nanos in (10**8, 2 * 10**8)]
 
 
 def test_latency_is_the_ninetieth_percentile_unless_said_otherwise() -> None:

@@ -28,6 +28,7 @@ from polyroute.dialects.openai.facts import (
 from polyroute.dialects.responses.common import LOGPROBS
 
 _ABSENT: Final = msgspec.Raw()
+_SIGNS: Final = (b'"encrypted_content"', b'"file_id"', b'"item_reference"')  # without any of them no item is bound
 
 
 class _Format(msgspec.Struct, gc=False):
@@ -53,6 +54,8 @@ class _Request(Common, gc=False):
     previous_response_id: str | None = None
     conversation: msgspec.Raw = _ABSENT
     prompt: msgspec.Raw = _ABSENT
+    background: msgspec.Raw = _ABSENT
+    store: msgspec.Raw = _ABSENT
 
 
 class _Part(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -87,12 +90,14 @@ class _AnyPart(msgspec.Struct, gc=False):
     type: str = ""
     text: str | None = None
     file_data: str | None = None
+    file_id: msgspec.Raw = _ABSENT
     input_audio: msgspec.Raw = _ABSENT
     refusal: str | None = None
 
 
 class _AnyItem(msgspec.Struct, gc=False):
     type: str | None = None
+    encrypted_content: msgspec.Raw = _ABSENT
     content: str | list[_AnyPart] | None = None
     arguments: msgspec.Raw = _ABSENT
     input: msgspec.Raw = _ABSENT
@@ -113,7 +118,8 @@ def read_facts(body: bytes, *, default_model: str = "") -> RequestFacts:
         raw = bytes(request.input)
         check_outer(jsontools.without_value(body, b'"input"', raw))
         needs: set[Capability.ValueType] = set()
-        tokens = _input(raw, needs, stored=_is_stored(request))
+        stored = _is_stored(request)
+        tokens, bound = _input(raw, needs, stored=stored)
     except jsontools.BAD_JSON as error:
         jsontools.refuse(error)
     _needs(request, needs)
@@ -123,6 +129,10 @@ def read_facts(body: bytes, *, default_model: str = "") -> RequestFacts:
     most = limit_of("max_output_tokens", request.max_output_tokens)
     facts = facts_of(request, pb.OPERATION_CHAT, tokens, needs, default_model, most)
     facts.stream_usage = facts.stream
+    if stored or bound:
+        facts.bound = True
+    if b"true" in (bytes(request.store), bytes(request.background)):
+        facts.kept = True
     return facts
 
 
@@ -131,11 +141,11 @@ def _is_stored(request: _Request) -> bool:
     return kept or bool(request.previous_response_id)
 
 
-def _input(raw: bytes, needs: set[Capability.ValueType], *, stored: bool) -> int:
-    """Tokens of the input, about; adds what it needs."""
+def _input(raw: bytes, needs: set[Capability.ValueType], *, stored: bool) -> tuple[int, bool]:
+    """Tokens of the input, about, and whether one account alone can read it; adds what it needs."""
     if not raw or raw == b"null":
         if stored:
-            return 0
+            return 0, False
         raise invalid("the request has no input", "input")
     items: Any
     try:
@@ -145,7 +155,7 @@ def _input(raw: bytes, needs: set[Capability.ValueType], *, stored: bool) -> int
     if not items and not stored:
         raise invalid("the request has no input", "input")
     if isinstance(items, str):
-        return text_bytes(items) // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE
+        return text_bytes(items) // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE, False
     if len(items) > MAX_MESSAGES:
         raise invalid(f"more than {MAX_MESSAGES} items", "input")
     size = media = 0
@@ -159,7 +169,28 @@ def _input(raw: bytes, needs: set[Capability.ValueType], *, stored: bool) -> int
             chars, tokens = _any_rest(item, needs)
         size += chars
         media += tokens
-    return size // BYTES_PER_TOKEN + media + TOKENS_PER_MESSAGE * len(items)
+    bound = any(sign in raw for sign in _SIGNS) and any(map(_is_bound, items))
+    return size // BYTES_PER_TOKEN + media + TOKENS_PER_MESSAGE * len(items), bound
+
+
+def _is_bound(item: _Item | _AnyItem) -> bool:
+    """Whether an item is sealed by the account of a vendor, or stands for what that keeps."""
+    if item.type == "item_reference" or _given(item.encrypted_content):
+        return True
+    output: Any = item.output
+    if isinstance(output, msgspec.Raw):
+        try:
+            output = _decode_parts(output)
+        except jsontools.BAD_JSON:  # text, or what a tool of the vendor gives
+            output = None
+    lists = (one for one in (item.content, output) if isinstance(one, list))
+    return any(_given(part.file_id) for parts in lists for part in parts)
+
+
+def _given(value: str | msgspec.Raw | None) -> bool:
+    if isinstance(value, msgspec.Raw):
+        return bytes(value) not in (b"", b"null", b'""')
+    return bool(value)
 
 
 def _any_items(raw: bytes) -> list[_AnyItem]:

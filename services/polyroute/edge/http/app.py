@@ -102,6 +102,7 @@ class App:
         prefixes = (PREFIX, "", *_AZURE_PREFIXES)
         self._hot = {prefix + path: handler for path, handler in hot.items() for prefix in prefixes}
         self._doors = doors
+        self._pages = pages
         self._admin = admin
         self._rest = _starlette(pages)
         self.declared: Final[Sequence[Declared]] = (
@@ -110,6 +111,11 @@ class App:
             *admin.declared,
             *declared(self._rest.routes),
         )
+
+    @property
+    def draining(self) -> bool:
+        """Whether the process is about to stop: connections end with the answers that are under way on them."""
+        return self._pages.draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's entry."""
@@ -144,7 +150,7 @@ class App:
                 await self._doors.tasks.azure(scope, receive, unquote(found[1]), found[2])
             else:
                 await self._doors.openai.azure(scope, receive, send, unquote(found[1]), found[2])
-        elif self._doors.relay.takes(path):
+        elif self._doors.relay.takes(scope):
             await self._doors.relay.relay(scope, receive, send)
         else:
             await self._rest(scope, receive, send)

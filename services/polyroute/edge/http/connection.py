@@ -17,9 +17,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 SEND_BUFFER: Final = 128 * 1024  # bytes in the kernel; the default grows to megabytes for a reader that stopped
 GATHERED: Final = 1024 * 1024  # bytes of a body that wait for its end; the server hands on and pauses at each 64 KiB
 JOINED: Final = 64 * 1024  # bytes up to which one copy is cheaper than a second write
+MOST_HEADERS: Final = 1000  # of one request; each costs far more memory than its bytes
 SCOPE_KEY: Final = "polyroute.reply"
 
 Headers = Iterable[tuple[bytes, bytes]]
+
+
+class _TooLargeError(Exception):
+    """Ends the parsing of a request that was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ class BoundedConnection(HttpToolsProtocol):
         if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
             found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._header_bytes = 0
+        self._header_bytes = 0  # since the last headers or piece of a body
+        self._fed = 0  # bytes of the latest read
         self._in_headers = False
         self._in_body = False
         self.serving: asyncio.Task[Any] | None = None
@@ -63,10 +69,11 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request."""
-        if not self._in_body:
-            self._header_bytes += len(data)
+        self._fed = len(data)
+        self._header_bytes += self._fed
         super().data_received(data)
-        if self._in_headers and self._header_bytes > self.bounds.header_bytes:
+        # of a body that brings nothing, too: behind it stand trailers, which a parser keeps until they end
+        if (self._in_headers or self._in_body) and self._header_bytes > self.bounds.header_bytes:
             self._refuse(431)
         elif self._in_headers or self._in_body or self._idle:
             if self._receiving is None and not self.transport.is_closing():
@@ -85,17 +92,31 @@ class BoundedConnection(HttpToolsProtocol):
         self._in_headers = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; what comes behind a body is dropped: no proxy has seen that, and nobody may take it for a header.
+
+        RFC 9110, section 6.5.1.
+        """
+        if not self._in_body:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The headers are here; the body has a time of its own."""
+        if self._too_large():
+            self._refuse(431)
+            raise _TooLargeError
         self._in_headers, self._in_body = False, True
         self._header_bytes = 0
         if self._receiving is not None:
             self._clear()
         super().on_headers_complete()
+        if self.ending:
+            self.cycle.keep_alive = False
         self.scope[SCOPE_KEY] = Reply(self, self.cycle)  # type: ignore[typeddict-unknown-key] # for the door
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body, whose reader is woken for all of it or for much."""
+        self._header_bytes = 0
         cycle = self.cycle
         if cycle.response_complete:
             return
@@ -108,6 +129,25 @@ class BoundedConnection(HttpToolsProtocol):
         """The request is here."""
         self._in_body = False
         super().on_message_complete()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the process is about to stop: the application says so, before the server does."""
+        return getattr(self.app, "draining", False)
+
+    def _too_large(self) -> bool:
+        """Whether headers that are here are beyond their bounds; counted only where what was read is."""
+        if len(self.headers) > MOST_HEADERS:
+            return True
+        most = self.bounds.header_bytes
+        if self._header_bytes <= most and self._fed <= most:
+            return False
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > most
+
+    def send_400_response(self, msg: str) -> None:
+        """Says that a request cannot be read, unless it was refused already."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: the answer says it, and uvicorn's advice to install a library would fill the log."""
@@ -207,6 +247,8 @@ class Reply:
 
     def _headed(self, status: int, headers: Headers) -> bytes:
         self._cycle.response_started = True
+        if self._connection.ending:
+            self._cycle.keep_alive = False  # or its next request could meet the end of the process
         lines = [STATUS_LINE[status]]
         for name, value in headers:
             lines += (name, b": ", value, b"\r\n")

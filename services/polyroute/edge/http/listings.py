@@ -80,5 +80,5 @@ def subscription() -> dict[str, Any]:
 
 
 def billed(rows: Sequence[UsageRow]) -> dict[str, Any]:
-    """What was used, in cents, as the same apps expect it."""
-    return {"object": "list", "total_usage": sum(row.cost_nanos for row in rows) * 100 / NANO}
+    """What was charged, in cents, as the same apps expect it."""
+    return {"object": "list", "total_usage": sum(row.charged_nanos for row in rows) * 100 / NANO}

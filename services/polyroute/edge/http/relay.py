@@ -21,6 +21,7 @@ from polyroute.edge.http.body import Receive, Scope, Send
 from polyroute.edge.http.door import Asked, Door, credential
 from polyroute.edge.http.manners import OPENAI
 from polyroute.edge.http.pins import split
+from polyroute.edge.permits import models_in
 from polyroute.edge.turnstile import HEADER as CRITICALITY
 from polyroute.mesh.errors import MeshError
 
@@ -32,6 +33,7 @@ _KEPT: Final = re.compile(rf"(?:{'|'.join(PREFIXES)})(/(?:{'|'.join(KEPT)})(?:/.
 # Of the caller's headers only these are the vendor's business; credentials above all are not.
 _FORWARDED: Final = frozenset({"content-type", "accept", "anthropic-version", "anthropic-beta", "openai-beta"})
 _MODEL_CHARS: Final = 256
+_CLIMBING: Final = re.compile(r"[/\\]\.{1,2}(?:[/\\;]|$)")  # `\` and `;` as some servers read them
 
 
 class _Named(msgspec.Struct):
@@ -58,8 +60,9 @@ class RelayDoor:
                     yield Declared(ANY, f"{prefix}/{kept}", Access.KEY)
                 yield Declared(ANY, f"{prefix}/{kept}/{{path}}", Access.KEY)
 
-    def takes(self, path: str) -> bool:
-        """Whether a path leads to a vendor's own API."""
+    def takes(self, scope: Scope) -> bool:
+        """Whether a request's path, as it was written, leads to a vendor's own API."""
+        path = _written(scope)
         return path.startswith(PASSTHROUGH) or _KEPT.fullmatch(path) is not None
 
     async def relay(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +78,7 @@ class RelayDoor:
                 headers={name: asked.headers[name] for name in _FORWARDED if name in asked.headers},
                 body=asked.body,
             )
-            facts = RequestFacts(operation=chat_pb2.OPERATION_RELAY, model=_model(asked, provider))
+            facts = RequestFacts(operation=chat_pb2.OPERATION_RELAY, model=_model(asked, provider, request.path))
             relayed = Relayed(credential(asked.headers), facts, request, asked.deadline, asked.trail)
             relayed.route, relayed.source = scope["path"], asked.source
             relayed.criticality = asked.headers.get(CRITICALITY, "")
@@ -92,13 +95,23 @@ class RelayDoor:
                 await exchange.raw(response.data, last=response.last)
 
 
+def _written(scope: Scope) -> str:
+    raw: bytes = scope["raw_path"]
+    return raw.decode("latin-1")
+
+
 def _destination(asked: Asked) -> tuple[str, str]:
     """The provider and the path below its address; no provider when the caller names none."""
-    path: str = asked.scope["raw_path"].decode("latin-1")
+    provider, path = _parted(asked)
+    if _CLIMBING.search(unquote(unquote(path))):  # twice, as a vendor behind a proxy may
+        raise MeshError(pb.REASON_INVALID_REQUEST, "the path must not climb", metadata={"param": "path"})
+    return provider, path
+
+
+def _parted(asked: Asked) -> tuple[str, str]:
+    path = _written(asked.scope)
     if path.startswith(PASSTHROUGH):
         provider, slash, rest = path.removeprefix(PASSTHROUGH).partition("/")
-        if ".." in unquote(rest).split("/"):
-            raise MeshError(pb.REASON_INVALID_REQUEST, "the path must not climb", metadata={"param": "path"})
         if not provider or not slash:
             raise MeshError(pb.REASON_NOT_FOUND, "name a provider and a path: /passthrough/{provider}/...")
         return provider, "/" + rest
@@ -111,10 +124,10 @@ def _destination(asked: Asked) -> tuple[str, str]:
     return keeper or asked.headers.get(PROVIDER_HEADER, ""), "/".join(pieces)
 
 
-def _model(asked: Asked, provider: str) -> str:
-    """The model that a JSON body names, as the catalog would call it, for the price of the call."""
-    model: Any = None
-    if asked.body and "json" in asked.content_type:
+def _model(asked: Asked, provider: str, path: str) -> str:
+    """The model that the path or else a JSON body names, as the catalog would call it, for the price of the call."""
+    model: Any = next(iter(models_in(path)), None)
+    if model is None and asked.body and "json" in asked.content_type:
         try:
             model = msgspec.json.decode(asked.body, type=_Named).model
         except (msgspec.DecodeError, UnicodeDecodeError):

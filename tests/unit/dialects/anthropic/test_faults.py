@@ -21,6 +21,8 @@ def body(kind: str, message: str = "words") -> bytes:
     [
         (400, "invalid_request_error", "max_tokens: required", "CLIENT"),
         (400, "invalid_request_error", "prompt is too long: 3 tokens > 2 maximum", "CONTEXT"),
+        (400, "invalid_request_error", "You have reached your specified API usage limits. You will regain", "QUOTA"),
+        (400, "invalid_request_error", "You have reached your specified workspace API usage limits.", "QUOTA"),
         (400, "invalid_request_error", "Your credit balance is too low", "QUOTA"),
         (401, "authentication_error", "invalid x-api-key", "CREDENTIAL"),
         (402, "billing_error", "pay", "QUOTA"),
@@ -45,6 +47,19 @@ def test_each_type_has_a_class(status: int, kind: str, message: str, expected: s
 
     assert expected == fault_name(error)
     assert kind == error.metadata["vendor_code"]
+
+
+@pytest.mark.parametrize("status", [200, 400, 429])
+def test_a_spending_limit_stands_in_the_details(status: int) -> None:
+    """As a code beside words that may be any; another code there changes nothing."""
+    told = [
+        faults.fault_of(status, json.dumps({"type": "error", "error": error}).encode(), {})
+        for code in ("enforced_spend_limit_reached", "other")
+        for error in [{"type": "rate_limit_error", "message": "words", "details": {"error_code": code}}]
+    ]
+
+    assert ["QUOTA", "RATE"] == [fault_name(error) for error in told]
+    assert {"rate_limit_error"} == {error.metadata["vendor_code"] for error in told}
 
 
 def test_limits_say_when_they_refill() -> None:

@@ -428,3 +428,50 @@ def test_what_cannot_be_said_is_refused(part: pb.Part) -> None:
 
     assert caught.value.fault == errors_pb2.FAULT_UNSUPPORTED
     assert caught.value.metadata["param"] == "messages.content"
+
+
+SAID = {"role": "user", "content": "hi"}
+SEALED = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+FILE = {"type": "input_file", "file_id": "file-1"}
+
+
+@pytest.mark.parametrize(
+    ("members", "bound"),
+    [
+        ({}, False),
+        ({"input": [SAID, SEALED]}, True),
+        ({"input": [{**SEALED, "unheard": 1}]}, True),
+        ({"input": [{**SEALED, "encrypted_content": None}]}, False),
+        ({"input": [{**SEALED, "encrypted_content": None, "unheard": 1}]}, False),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}, FILE]}]}, True),
+        ({"input": [{"role": "user", "content": [{**FILE, "unheard": 1}]}]}, True),
+        ({"input": [{"role": "user", "content": [{**FILE, "file_id": None, "file_data": "data:,a"}]}]}, False),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": [FILE]}]}, True),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": [FILE], "unheard": 1}]}, True),
+        ({"input": [{"type": "other", "output": {"file_id": "encrypted_content"}}]}, False),
+        ({"input": [{"role": "user", "content": '"file_id": "encrypted_content"'}]}, False),
+        ({"input": [{"type": "item_reference", "id": "rs_1"}]}, True),
+        ({"previous_response_id": "resp_1"}, True),
+    ],
+)
+def test_facts_say_what_one_account_alone_can_read(members: dict[str, Any], bound: bool) -> None:
+    """Sealed reasoning, ids of files and of what the vendor keeps; words about them are words."""
+    facts = DIALECT.read_facts(json.dumps({"model": "m", "input": [SAID], **members}).encode())
+
+    assert bound == facts.bound
+
+
+@pytest.mark.parametrize(
+    ("members", "kept"),
+    [
+        ({}, False),
+        ({"store": True}, True),
+        ({"background": True, "store": None}, True),
+        ({"store": False, "background": False}, False),
+    ],
+)
+def test_facts_say_what_the_vendor_keeps(members: dict[str, Any], kept: bool) -> None:
+    """An answer that was asked to be stored, and work that goes on by itself."""
+    facts = DIALECT.read_facts(json.dumps({"model": "m", "input": "hi", **members}).encode())
+
+    assert kept == facts.kept

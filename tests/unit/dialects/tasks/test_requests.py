@@ -410,9 +410,10 @@ class TestTranscriptions:
         """The length of the sound makes the estimate."""
         facts = SPOKEN["openai.transcriptions"].read_facts(self.form(Field("stream", b"true")))
 
-        assert (chat_pb2.OPERATION_TRANSCRIPTION, 20, True) == (
+        assert (chat_pb2.OPERATION_TRANSCRIPTION, 20, 2000, True) == (
             facts.operation,
             facts.input_tokens_estimate,
+            facts.sound_milliseconds,
             facts.stream,
         )
 

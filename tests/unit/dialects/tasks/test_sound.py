@@ -38,6 +38,21 @@ def test_lengths(data: bytes, kind: str, size: int, expected: int) -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
+        (wav(16000, b"\0" * 16000), 1000),
+        (MP3 + b"\0" * 15_996, 1000),
+        (b"OggS" + b"\0" * 15_996, 8000),
+        (b"fLaC" + b"\0" * 15_996, 2000),
+        (b"", 0),
+    ],
+)
+def test_bounds_err_long(data: bytes, expected: int) -> None:
+    """Where there is no more than the size to go by."""
+    assert expected == sound.at_most(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
         (b"RIFF", "audio/wav"),
         (MP3, "audio/mpeg"),
         (b"fLaC", "audio/flac"),

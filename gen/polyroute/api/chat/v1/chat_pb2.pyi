@@ -1243,6 +1243,9 @@ class RequestFacts(_message.Message):
     NEEDS_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
     REQUIRE_PARAMETERS_FIELD_NUMBER: _builtins.int
+    SOUND_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
     operation: Global___Operation.ValueType
     """What kind of work."""
     model: _builtins.str
@@ -1259,6 +1262,14 @@ class RequestFacts(_message.Message):
     """Number of answers asked for; 0 means one."""
     require_parameters: _builtins.bool
     """Refuse rather than leave out a parameter that a deployment cannot express."""
+    sound_milliseconds: _builtins.int
+    """How long the sound to be written down can be, by its bytes, in milliseconds: a guess that errs long; 0 when unknown."""
+    kept: _builtins.bool
+    """The vendor keeps what the call makes, or works on by itself: a call that may have reached a vendor is not sent again."""
+    bound: _builtins.bool
+    """The request holds what only the account of a vendor that made it can read, such as sealed reasoning or the id of a
+    file: no other provider is asked.
+    """
     @_builtins.property
     def needs(self) -> _containers.RepeatedScalarFieldContainer[Global___Capability.ValueType]:
         """What the deployment must be able to do."""
@@ -1275,10 +1286,13 @@ class RequestFacts(_message.Message):
         needs: _abc.Iterable[Global___Capability.ValueType] | None = ...,
         choices: _builtins.int = ...,
         require_parameters: _builtins.bool = ...,
+        sound_milliseconds: _builtins.int = ...,
+        kept: _builtins.bool = ...,
+        bound: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "max_output_tokens", b"max_output_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "choices", b"choices", "input_tokens_estimate", b"input_tokens_estimate", "max_output_tokens", b"max_output_tokens", "model", b"model", "needs", b"needs", "operation", b"operation", "require_parameters", b"require_parameters", "stream", b"stream", "stream_usage", b"stream_usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "bound", b"bound", "choices", b"choices", "input_tokens_estimate", b"input_tokens_estimate", "kept", b"kept", "max_output_tokens", b"max_output_tokens", "model", b"model", "needs", b"needs", "operation", b"operation", "require_parameters", b"require_parameters", "sound_milliseconds", b"sound_milliseconds", "stream", b"stream", "stream_usage", b"stream_usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015

@@ -180,6 +180,8 @@ class CallRecord(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    PASSED_ON_FIELD_NUMBER: _builtins.int
+    CHARGED_NANOS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     CHARGES_FIELD_NUMBER: _builtins.int
     NOTED_FIELD_NUMBER: _builtins.int
@@ -204,7 +206,7 @@ class CallRecord(_message.Message):
     http_status: _builtins.int
     """The HTTP status handed out; 0 for gRPC callers."""
     cost_nanos: _builtins.int
-    """What it cost, nano-USD; unset when a price is unknown."""
+    """What vendors ask for it, nano-USD; unset when a price is unknown."""
     price_version: _builtins.str
     """Version of the prices that were used."""
     total_microseconds: _builtins.int
@@ -227,6 +229,13 @@ class CallRecord(_message.Message):
     """Name of the routing policy that ruled; empty when nothing was decided."""
     policy_version: _builtins.str
     """Digest of that policy's content."""
+    passed_on: _builtins.bool
+    """No catalog names the model: it is what the caller wrote, so there is no end of such names."""
+    charged_nanos: _builtins.int
+    """What the caller is charged for it, nano-USD: what each attempt cost times the multiplier of the call, rounded as the
+    ledger does it; attempts of unknown price are not in it. Unset when no price is known, or by a sender that knows of no
+    multipliers: then it is `cost_nanos`.
+    """
     held: _builtins.bool
     """Money was held for it: its charges reach the ledger by themselves, and not by this record."""
     noted: _builtins.bool
@@ -285,16 +294,23 @@ class CallRecord(_message.Message):
         node_id: _builtins.str = ...,
         policy: _builtins.str = ...,
         policy_version: _builtins.str = ...,
+        passed_on: _builtins.bool = ...,
+        charged_nanos: _builtins.int | None = ...,
         held: _builtins.bool = ...,
         charges: _abc.Iterable[Global___AttemptCharge] | None = ...,
         noted: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "caller", b"caller", "cost_nanos", b"cost_nanos", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "caller", b"caller", "charged_nanos", b"charged_nanos", "cost_nanos", b"cost_nanos", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "attempts", b"attempts", "caller", b"caller", "catalog_version", b"catalog_version", "charges", b"charges", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "finish_reason", b"finish_reason", "first_token_microseconds", b"first_token_microseconds", "held", b"held", "http_status", b"http_status", "model", b"model", "node_id", b"node_id", "noted", b"noted", "operation", b"operation", "outcome", b"outcome", "overhead_microseconds", b"overhead_microseconds", "policy", b"policy", "policy_version", b"policy_version", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "request_id", b"request_id", "requested_model", b"requested_model", "start_time", b"start_time", "stream", b"stream", "tags", b"tags", "total_microseconds", b"total_microseconds", "usage", b"usage", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "attempts", b"attempts", "caller", b"caller", "catalog_version", b"catalog_version", "charged_nanos", b"charged_nanos", "charges", b"charges", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "finish_reason", b"finish_reason", "first_token_microseconds", b"first_token_microseconds", "held", b"held", "http_status", b"http_status", "model", b"model", "node_id", b"node_id", "noted", b"noted", "operation", b"operation", "outcome", b"outcome", "overhead_microseconds", b"overhead_microseconds", "passed_on", b"passed_on", "policy", b"policy", "policy_version", b"policy_version", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "request_id", b"request_id", "requested_model", b"requested_model", "start_time", b"start_time", "stream", b"stream", "tags", b"tags", "total_microseconds", b"total_microseconds", "usage", b"usage", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__charged_nanos: _TypeAlias = _typing.Literal["charged_nanos"]  # noqa: Y015
+    _WhichOneofArgType__charged_nanos: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos"]  # noqa: Y015
     _WhichOneofReturnType__cost_nanos: _TypeAlias = _typing.Literal["cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_nanos: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__charged_nanos) -> _WhichOneofReturnType__charged_nanos | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_nanos) -> _WhichOneofReturnType__cost_nanos | None: ...
 
 Global___CallRecord: _TypeAlias = CallRecord  # noqa: Y015
@@ -356,6 +372,7 @@ class AttemptRecord(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
+    PASSED_ON_FIELD_NUMBER: _builtins.int
     HEDGED_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Where it went."""
@@ -373,6 +390,8 @@ class AttemptRecord(_message.Message):
     """Tokens of its answer, reasoning included."""
     cancelled: _builtins.bool
     """The caller or the gateway ended it, so it says nothing of the vendor."""
+    passed_on: _builtins.bool
+    """No catalog names the deployment: see CallRecord."""
     hedged: _builtins.bool
     """It was begun beside another one whose first content was late."""
     @_builtins.property
@@ -391,11 +410,12 @@ class AttemptRecord(_message.Message):
         output_tokens: _builtins.int = ...,
         cancelled: _builtins.bool = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
+        passed_on: _builtins.bool = ...,
         hedged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "deployment", b"deployment", "fault", b"fault", "first_token_microseconds", b"first_token_microseconds", "hedged", b"hedged", "output_tokens", b"output_tokens", "provider", b"provider", "start_time", b"start_time", "total_microseconds", b"total_microseconds", "upstream_status", b"upstream_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "deployment", b"deployment", "fault", b"fault", "first_token_microseconds", b"first_token_microseconds", "hedged", b"hedged", "output_tokens", b"output_tokens", "passed_on", b"passed_on", "provider", b"provider", "start_time", b"start_time", "total_microseconds", b"total_microseconds", "upstream_status", b"upstream_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -776,14 +796,17 @@ class UsageRow(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     COST_NANOS_FIELD_NUMBER: _builtins.int
     UNPRICED_CALLS_FIELD_NUMBER: _builtins.int
+    CHARGED_NANOS_FIELD_NUMBER: _builtins.int
     calls: _builtins.int
     """Calls."""
     failed_calls: _builtins.int
     """Of these, calls that did not complete."""
     cost_nanos: _builtins.int
-    """What they cost, nano-USD, those of unknown price not counted."""
+    """What vendors ask for them, nano-USD, those of unknown price not counted."""
     unpriced_calls: _builtins.int
     """Calls whose price is unknown."""
+    charged_nanos: _builtins.int
+    """What callers are charged for them, nano-USD: as the ledger's entries of these calls, corrections left out."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The values of the dimensions, in the order asked for."""
@@ -801,10 +824,11 @@ class UsageRow(_message.Message):
         usage: _chat_pb2.Usage | None = ...,
         cost_nanos: _builtins.int = ...,
         unpriced_calls: _builtins.int = ...,
+        charged_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "cost_nanos", b"cost_nanos", "failed_calls", b"failed_calls", "unpriced_calls", b"unpriced_calls", "usage", b"usage", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "charged_nanos", b"charged_nanos", "cost_nanos", b"cost_nanos", "failed_calls", b"failed_calls", "unpriced_calls", b"unpriced_calls", "usage", b"usage", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,7 +86,8 @@ class _SortByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SortBy.ValueTy
     """Price of tokens of the answer; the lowest first."""
     SORT_BY_PRICE: _SortBy.ValueType  # 3
     """What this call is expected to cost; the lowest first. Its tokens are the prompt's estimate and the caller's bound of
-    the answer, 512 where unknown, each rounded up to a power of two.
+    the answer, 512 where unknown, each rounded up to a power of two; so are pictures. Sound is as long as the prompt lets
+    expect. Of other units a call is expected to use one each, but none where it is a conversation, a text or vectors.
     """
     SORT_BY_LATENCY: _SortBy.ValueType  # 4
     """Live time to the first content; the lowest first."""
@@ -110,7 +111,8 @@ SORT_BY_OUTPUT_PRICE: SortBy.ValueType  # 2
 """Price of tokens of the answer; the lowest first."""
 SORT_BY_PRICE: SortBy.ValueType  # 3
 """What this call is expected to cost; the lowest first. Its tokens are the prompt's estimate and the caller's bound of
-the answer, 512 where unknown, each rounded up to a power of two.
+the answer, 512 where unknown, each rounded up to a power of two; so are pictures. Sound is as long as the prompt lets
+expect. Of other units a call is expected to use one each, but none where it is a conversation, a text or vectors.
 """
 SORT_BY_LATENCY: SortBy.ValueType  # 4
 """Live time to the first content; the lowest first."""
@@ -439,7 +441,7 @@ class Preferences(_message.Message):
     providers role as well, which sees the parameters.
     """
     allow_filter_prompt_length: _builtins.bool
-    """Leave out deployments that are too short for this call's prompt; unset means true."""
+    """Leave out deployments that are too short for this call's prompt, or for the answer that it bounds; unset means true."""
     allow_fallbacks: _builtins.bool
     """Unset means true. True: when the filters on live figures and lengths leave nobody, they are lifted; and when an
     attempt fails, others follow. False: nothing is lifted, and only the deployments in `order` are tried, or the first
@@ -632,29 +634,45 @@ class MaxPrice(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    AUDIO_FIELD_NUMBER: _builtins.int
     input: _builtins.int
     """Of uncached prompt tokens."""
     output: _builtins.int
     """Of tokens of the answer."""
     request: _builtins.int
     """Of calls."""
+    image: _builtins.int
+    """Of pictures made."""
+    audio: _builtins.int
+    """Of milliseconds of sound heard or made."""
     def __init__(
         self,
         *,
         input: _builtins.int | None = ...,
         output: _builtins.int | None = ...,
         request: _builtins.int | None = ...,
+        image: _builtins.int | None = ...,
+        audio: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_input", b"_input", "_output", b"_output", "_request", b"_request", "input", b"input", "output", b"output", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_image", b"_image", "_input", b"_input", "_output", b"_output", "_request", b"_request", "audio", b"audio", "image", b"image", "input", b"input", "output", b"output", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input", b"_input", "_output", b"_output", "_request", b"_request", "input", b"input", "output", b"output", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_image", b"_image", "_input", b"_input", "_output", b"_output", "_request", b"_request", "audio", b"audio", "image", b"image", "input", b"input", "output", b"output", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__audio: _TypeAlias = _typing.Literal["audio"]  # noqa: Y015
+    _WhichOneofArgType__audio: _TypeAlias = _typing.Literal["_audio", b"_audio"]  # noqa: Y015
+    _WhichOneofReturnType__image: _TypeAlias = _typing.Literal["image"]  # noqa: Y015
+    _WhichOneofArgType__image: _TypeAlias = _typing.Literal["_image", b"_image"]  # noqa: Y015
     _WhichOneofReturnType__input: _TypeAlias = _typing.Literal["input"]  # noqa: Y015
     _WhichOneofArgType__input: _TypeAlias = _typing.Literal["_input", b"_input"]  # noqa: Y015
     _WhichOneofReturnType__output: _TypeAlias = _typing.Literal["output"]  # noqa: Y015
     _WhichOneofArgType__output: _TypeAlias = _typing.Literal["_output", b"_output"]  # noqa: Y015
     _WhichOneofReturnType__request: _TypeAlias = _typing.Literal["request"]  # noqa: Y015
     _WhichOneofArgType__request: _TypeAlias = _typing.Literal["_request", b"_request"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio) -> _WhichOneofReturnType__audio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image) -> _WhichOneofReturnType__image | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__input) -> _WhichOneofReturnType__input | None: ...
     @_typing.overload
@@ -1003,6 +1021,8 @@ class Attempt(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    PASSED_ON_FIELD_NUMBER: _builtins.int
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
     BILLING_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """The deployment's name in the catalog, unique, such as `openai/gpt-6-sol`."""
@@ -1016,6 +1036,10 @@ class Attempt(_message.Message):
     """The public model it serves; differs from the plan's when the plan goes over several models."""
     max_concurrency: _builtins.int
     """Most calls at once that it should be given; 0 means no bound."""
+    passed_on: _builtins.bool
+    """No catalog names it: its provider passes on any name that a caller writes, so there is no end of such deployments."""
+    context_tokens: _builtins.int
+    """Most tokens of prompt and answer together; 0 means unknown."""
     @_builtins.property
     def price(self) -> Global___Price:
         """What it charges; unset when unknown."""
@@ -1039,11 +1063,13 @@ class Attempt(_message.Message):
         region: _builtins.str = ...,
         model: _builtins.str = ...,
         max_concurrency: _builtins.int = ...,
+        passed_on: _builtins.bool = ...,
+        context_tokens: _builtins.int = ...,
         billing: Global___Billing | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "capabilities", b"capabilities", "deployment", b"deployment", "max_concurrency", b"max_concurrency", "model", b"model", "price", b"price", "provider", b"provider", "region", b"region", "upstream_model", b"upstream_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "deployment", b"deployment", "max_concurrency", b"max_concurrency", "model", b"model", "passed_on", b"passed_on", "price", b"price", "provider", b"provider", "region", b"region", "upstream_model", b"upstream_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1228,6 +1254,7 @@ class Timeouts(_message.Message):
     FIRST_TOKEN_FIELD_NUMBER: _builtins.int
     INTER_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def connect(self) -> _duration_pb2.Duration:
         """TCP and TLS."""
@@ -1244,6 +1271,12 @@ class Timeouts(_message.Message):
     def total(self) -> _duration_pb2.Duration:
         """The whole call."""
 
+    @_builtins.property
+    def whole(self) -> _duration_pb2.Duration:
+        """From sending to the headers of an answer that is not streamed, and from there to its end. Unset means as
+        `first_token`.
+        """
+
     def __init__(
         self,
         *,
@@ -1251,10 +1284,11 @@ class Timeouts(_message.Message):
         first_token: _duration_pb2.Duration | None = ...,
         inter_token: _duration_pb2.Duration | None = ...,
         total: _duration_pb2.Duration | None = ...,
+        whole: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "first_token", b"first_token", "inter_token", b"inter_token", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "first_token", b"first_token", "inter_token", b"inter_token", "total", b"total", "whole", b"whole"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "first_token", b"first_token", "inter_token", b"inter_token", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "first_token", b"first_token", "inter_token", b"inter_token", "total", b"total", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1492,6 +1526,7 @@ class Deployment(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
+    PASSED_ON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, unique."""
     provider: _builtins.str
@@ -1516,6 +1551,8 @@ class Deployment(_message.Message):
     """Format of its weights, such as `fp8`; empty when unknown."""
     max_concurrency: _builtins.int
     """Most calls at once; 0 means no bound."""
+    passed_on: _builtins.bool
+    """No catalog names it: its provider passes on any name that a caller writes."""
     @_builtins.property
     def price(self) -> Global___Price:
         """What it charges; unset when unknown."""
@@ -1561,10 +1598,11 @@ class Deployment(_message.Message):
         tags: _abc.Iterable[_builtins.str] | None = ...,
         max_concurrency: _builtins.int = ...,
         timeouts: Global___Timeouts | None = ...,
+        passed_on: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data_policy", b"data_policy", "price", b"price", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_capability", b"any_capability", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "data_policy", b"data_policy", "max_concurrency", b"max_concurrency", "max_output_tokens", b"max_output_tokens", "model", b"model", "name", b"name", "operations", b"operations", "price", b"price", "priority", b"priority", "provider", b"provider", "quantization", b"quantization", "region", b"region", "tags", b"tags", "timeouts", b"timeouts", "upstream_model", b"upstream_model", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_capability", b"any_capability", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "data_policy", b"data_policy", "max_concurrency", b"max_concurrency", "max_output_tokens", b"max_output_tokens", "model", b"model", "name", b"name", "operations", b"operations", "passed_on", b"passed_on", "price", b"price", "priority", b"priority", "provider", b"provider", "quantization", b"quantization", "region", b"region", "tags", b"tags", "timeouts", b"timeouts", "upstream_model", b"upstream_model", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

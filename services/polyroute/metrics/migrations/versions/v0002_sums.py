@@ -1,15 +1,27 @@
 """Narrow calls in partitions, and sums of them."""
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 from alembic import op
 
 from polyroute.mesh.database import on_postgresql
 from polyroute.metrics import legacy, schema
 from polyroute.metrics.migrations.versions import v0001_calls
-from polyroute.metrics.partitions import create_parents, existing
+from polyroute.metrics.partitions import Family, create_parents, existing
 
 revision = "0002"
 down_revision = "0001"
+
+LATER = frozenset({"charged_nanos"})  # columns that later revisions add
+
+
+def before(family: Family) -> Family:
+    """A family of partitions as it was when there were no columns but the first."""
+    return replace(family, columns=lambda: [one for one in family.columns() if one.name not in LATER])
+
+
+FAMILIES = tuple(map(before, schema.FAMILIES))
 
 
 def upgrade() -> None:
@@ -53,7 +65,7 @@ def upgrade() -> None:
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("family", name=op.f("pk_horizons")),
     )
-    create_parents(connection, schema.FAMILIES)
+    create_parents(connection, FAMILIES)
 
 
 def downgrade() -> None:
@@ -62,7 +74,7 @@ def downgrade() -> None:
     tables = existing(connection)
     if legacy.TABLE in tables:
         op.rename_table(legacy.TABLE, "calls_before")
-    for family in schema.FAMILIES:
+    for family in FAMILIES:
         if family.name in tables:
             # its partitions stay, as tables of their own, and are dropped one by one below
             for name in filter(family.bounds, tables):
@@ -75,7 +87,7 @@ def downgrade() -> None:
         op.execute(f"INSERT INTO calls ({names}) SELECT {names} FROM calls_before")  # noqa: S608 - our names
         op.drop_table("calls_before")
     for name in tables:
-        if any(family.bounds(name) for family in schema.FAMILIES):
+        if any(family.bounds(name) for family in FAMILIES):
             op.drop_table(name)
     for name in ("horizons", "tags", "facets", "shapes", "strings"):
         op.drop_table(name)

@@ -20,15 +20,19 @@ from sqlalchemy import (
     update,
 )
 
+from polyroute.metrics import schema
 from polyroute.metrics.dictionary import facet_digest
+from polyroute.metrics.migrations.versions.v0002_sums import LATER, before
 from polyroute.metrics.partitions import Family, create_parents, existing
 from polyroute.metrics.rows import label_of
-from polyroute.metrics.schema import DAILY, DAILY_LABEL, HOURLY, HOURLY_LABEL, LABELS, SUMS
+from polyroute.metrics.schema import DAILY, HOURLY, LABELS
 
 revision = "0003"
 down_revision = "0002"
 
+HOURLY_LABEL, DAILY_LABEL = before(schema.HOURLY_LABEL), before(schema.DAILY_LABEL)
 FAMILIES = (HOURLY_LABEL, DAILY_LABEL)
+SUMS = tuple(name for name in schema.SUMS if name not in LATER)
 STEP = 500  # facets at a time: numbers in one statement
 NAMED = ("account", "project", "key", "model", "deployment", "provider", "end_user", "workflow", "node", "tagset")
 

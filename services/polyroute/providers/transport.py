@@ -58,6 +58,7 @@ class Watch:
         self._task: asyncio.Task[Any] | None = None
         self._expired = False
         self._timer: asyncio.TimerHandle | None = None
+        self._armed = 0.0  # when it goes off
 
     def within(self, seconds: float, fault: Fault.ValueType, message: str, *, since: float | None = None) -> Self:
         """Bounds what the body of the `with` waits for, from now on or from `since` on."""
@@ -71,7 +72,7 @@ class Watch:
         self.began = self._loop.time() if self._since is None else self._since
         self._due = min(self.began + self._seconds, self._end)
         self._task = asyncio.current_task(self._loop)
-        if self._timer is None or self._timer.when() > self._due:
+        if self._timer is None or self._armed > self._due:
             self._arm()
 
     def __exit__(
@@ -91,6 +92,7 @@ class Watch:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._armed = self._due  # a timer that is due at once cannot say so: uvloop makes a plain handle of it
         self._timer = self._loop.call_at(self._due, self._check)
 
     def _check(self) -> None:

@@ -5,7 +5,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -69,14 +69,20 @@ class Wire:
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
         self.requests.append(head + await reader.readexactly(length))
-        for step in self.scripts.popleft():
+        script = self.scripts.popleft()
+        for step in script:
             if isinstance(step, bytes):
                 writer.write(step)
-                await writer.drain()
+                try:
+                    await writer.drain()
+                except ConnectionError:  # who leaves without having read resets the connection
+                    self.left += Do.WAIT in script
+                    raise
             elif isinstance(step, float):
                 await asyncio.sleep(step)
             elif step is Do.WAIT:
-                await reader.read()
+                with suppress(ConnectionError):
+                    await reader.read()
                 self.left += 1
                 return False
             else:

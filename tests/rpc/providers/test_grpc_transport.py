@@ -353,7 +353,7 @@ class TestBounds:
             await anext(steps)
             await there.begun.wait()
             await steps.aclose()
-            await gone(there, within=2)
+            await gone(there, within=0.25)
             await transport.close()
 
         assert 1 == there.left
@@ -367,7 +367,7 @@ class TestBounds:
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            await gone(there, within=2)
+            await gone(there, within=0.25)
             await transport.close()
 
         assert 1 == there.left

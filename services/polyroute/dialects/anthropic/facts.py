@@ -13,7 +13,7 @@ import msgspec
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Capability, RequestFacts
 from polyroute.dialects import jsontools
-from polyroute.dialects.jsontools import invalid
+from polyroute.dialects.jsontools import decoded_member, invalid
 from polyroute.dialects.openai.facts import (
     BYTES_PER_TOKEN,
     FILE_BYTES_PER_TOKEN,
@@ -183,17 +183,7 @@ def _conversation(raw: bytes) -> Sequence[_Message | _AnyMessage]:
     try:
         return _decode_messages(raw)
     except msgspec.ValidationError:
-        return _any_messages(raw)
-
-
-def _any_messages(raw: bytes) -> list[_AnyMessage]:
-    try:
-        messages = _decode_any_messages(raw)
-    except msgspec.ValidationError as error:
-        text = str(error) if "`$" in str(error) else f"{error} - at `$`"
-        raise msgspec.ValidationError(text.replace("`$", "`$.messages", 1)) from None
-    _check(raw)
-    return messages
+        return decoded_member(_decode_any_messages, raw, "messages")
 
 
 def _block(block: _Block | _AnyBlock, needs: set[Capability.ValueType]) -> int:
@@ -206,7 +196,7 @@ def _block(block: _Block | _AnyBlock, needs: set[Capability.ValueType]) -> int:
     given, content = bytes(block.input), bytes(block.content)
     for raw in (given, content):
         if raw:
-            _check(raw)
+            jsontools.check_value(raw)
     if kind == "tool_result" and content.startswith(b"["):
         return sum(_block(inner, needs) for inner in _decode_any_blocks(content))
     return (text_bytes(block.thinking or "") + len(given) + len(content)) // BYTES_PER_TOKEN
@@ -218,17 +208,11 @@ def _media(source: _Source | _AnySource, needs: set[Capability.ValueType], *, pi
     if data.startswith(b'"') and not data.isascii():
         data.decode()
     elif not data.startswith(b'"') and data:
-        _check(data)
+        jsontools.check_value(data)
     needs.add(pb.CAPABILITY_VISION if picture else pb.CAPABILITY_FILES)
     if picture:
         return TOKENS_PER_IMAGE
     return len(data) // (BYTES_PER_TOKEN if source.type == "text" else FILE_BYTES_PER_TOKEN)
-
-
-def _check(raw: bytes) -> None:
-    if not raw.isascii():
-        raw.decode()
-    jsontools.check_depth(raw)
 
 
 def _note_needs(request: Request, needs: set[Capability.ValueType]) -> None:

@@ -14,7 +14,7 @@ from polyroute.api.chat.v1.chat_pb2 import Capability, Operation, RequestFacts
 from polyroute.dialects import jsontools
 from polyroute.dialects.gemini.common import camel
 from polyroute.dialects.gemini.request import model_name
-from polyroute.dialects.jsontools import invalid
+from polyroute.dialects.jsontools import decoded_member, invalid
 from polyroute.dialects.openai.facts import (
     AUDIO_BYTES_PER_TOKEN,
     BYTES_PER_TOKEN,
@@ -150,9 +150,7 @@ def checked_model(name: str) -> str:
 
 def _check_outer(outer: bytes) -> None:
     """Checks a body once its conversation is out: UTF-8 everywhere, no doubled members, no deep nesting."""
-    if not outer.isascii():
-        outer.decode()
-    jsontools.check_depth(outer)
+    jsontools.check_value(outer)
     found = [_TWINS.get(name, name) for name in _READ.findall(outer)]
     if len(found) == len(set(found)) and not (b"\\u00" in outer and _ESCAPED_LETTER.search(outer)):
         return
@@ -176,8 +174,9 @@ def _contents(raw: bytes, needs: set[Capability.ValueType]) -> int:
         contents = _decode_plain(raw)
         tokens = _plain_tokens(contents, needs)
     except msgspec.ValidationError:
-        contents = _any_contents(raw)
-        tokens = sum(_tokens_of(content, needs) for content in contents)
+        found = decoded_member(_decode_contents, raw, "contents")
+        contents = full = found if isinstance(found, list) else [found]
+        tokens = sum(_tokens_of(content, needs) for content in full)
     if not contents:
         raise invalid("the request has no contents", "contents")
     if len(contents) > MAX_MESSAGES:
@@ -197,18 +196,6 @@ def _plain_tokens(contents: list[_PlainContent], needs: set[Capability.ValueType
                     raise invalid("the data is not base64", "contents[].parts[].inlineData.data")
                 media += _media_tokens(part.inline_data.mime_type, len(data), needs)
     return size // BYTES_PER_TOKEN + media + TOKENS_PER_MESSAGE * len(contents)
-
-
-def _any_contents(raw: bytes) -> list[_Content]:
-    try:
-        contents = _decode_contents(raw)
-    except msgspec.ValidationError as error:
-        text = str(error) if "`$" in str(error) else f"{error} - at `$`"
-        raise msgspec.ValidationError(text.replace("`$", "`$.contents", 1)) from None
-    if not raw.isascii():
-        raw.decode()
-    jsontools.check_depth(raw)
-    return contents if isinstance(contents, list) else [contents]
 
 
 def _tokens_of(content: _Content, needs: set[Capability.ValueType]) -> int:

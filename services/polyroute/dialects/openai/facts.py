@@ -11,7 +11,7 @@ import msgspec
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Capability, RequestFacts
 from polyroute.dialects import jsontools
-from polyroute.dialects.jsontools import invalid
+from polyroute.dialects.jsontools import decoded_member, invalid
 
 MAX_MODEL_BYTES: Final = 256
 MAX_TOKENS: Final = 100_000_000
@@ -227,7 +227,7 @@ def _messages(raw: bytes, needs: set[Capability.ValueType]) -> int:
     try:
         messages = _decode_messages(raw)
     except msgspec.ValidationError:
-        messages = _any_messages(raw)
+        messages = decoded_member(_decode_any_messages, raw, "messages")
     if not messages:
         raise invalid("the request has no messages", "messages")
     if len(messages) > MAX_MESSAGES:
@@ -246,18 +246,6 @@ def _messages(raw: bytes, needs: set[Capability.ValueType]) -> int:
         if message.role == "assistant" and (message.tool_calls or message.reasoning_content or message.reasoning):
             size += _said(message)
     return size // BYTES_PER_TOKEN + media + TOKENS_PER_MESSAGE * len(messages)
-
-
-def _any_messages(raw: bytes) -> list[_AnyMessage]:
-    try:
-        messages = _decode_any_messages(raw)
-    except msgspec.ValidationError as error:
-        text = str(error) if "`$" in str(error) else f"{error} - at `$`"
-        raise msgspec.ValidationError(text.replace("`$", "`$.messages", 1)) from None
-    if not raw.isascii():
-        raw.decode()
-    jsontools.check_depth(raw)
-    return messages
 
 
 def _said(message: _Message | _AnyMessage) -> int:

@@ -11,7 +11,7 @@ import msgspec
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Capability, RequestFacts
 from polyroute.dialects import jsontools
-from polyroute.dialects.jsontools import invalid
+from polyroute.dialects.jsontools import decoded_member, invalid
 from polyroute.dialects.openai.facts import (
     AUDIO_BYTES_PER_TOKEN,
     BYTES_PER_TOKEN,
@@ -151,7 +151,7 @@ def _input(raw: bytes, needs: set[Capability.ValueType], *, stored: bool) -> tup
     try:
         items = _decode_items(raw)
     except msgspec.ValidationError:
-        items = _any_items(raw)
+        items = decoded_member(_decode_any_items, raw, "input")
     if not items and not stored:
         raise invalid("the request has no input", "input")
     if isinstance(items, str):
@@ -191,18 +191,6 @@ def _given(value: str | msgspec.Raw | None) -> bool:
     if isinstance(value, msgspec.Raw):
         return bytes(value) not in (b"", b"null", b'""')
     return bool(value)
-
-
-def _any_items(raw: bytes) -> list[_AnyItem]:
-    try:
-        items = _decode_any_items(raw)
-    except msgspec.ValidationError as error:
-        text = str(error) if "`$" in str(error) else f"{error} - at `$`"
-        raise msgspec.ValidationError(text.replace("`$", "`$.input", 1)) from None
-    if not raw.isascii():
-        raw.decode()
-    jsontools.check_depth(raw)
-    return items
 
 
 def _said(content: Any, needs: set[Capability.ValueType]) -> tuple[int, int]:

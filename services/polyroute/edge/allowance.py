@@ -37,7 +37,7 @@ class Allowances:
         clock: Seconds, monotonic.
         wall: Seconds since the Unix epoch.
         timeout: Seconds to wait for auth.
-        turnstile: Bounds the calls under way; None means that nothing does.
+        turnstile: Bounds the calls under way; None means one without a bound.
         longest: Seconds that a call can last.
         holder: Names this life of this process; made up when empty.
         intents: Where attempts under way are written down; None where nothing must outlive this process.
@@ -64,7 +64,7 @@ class Allowances:
         self.capacity = Capacity(self.shares)
         self.common = CommonLimits(auth, self.shares, self.capacity, clock, timeout)
         self.purses = Purses(ledger, holder, clock, timeout, longest=longest)
-        self.turnstile = turnstile
+        self.turnstile = turnstile or Turnstile(0, 0, 0.0, clock)
         self._recalled = asyncio.Event()
         self._free = Admission(self, Verdict(), over=True)  # of every call that nothing bounds
 
@@ -84,11 +84,11 @@ class Allowances:
                 not be kept.
         """
         limited = bool(verdict.limits or self.shares.everyone)
-        if not limited and not verdict.purse and self.turnstile is None and not narrow(verdict):
+        if not limited and not verdict.purse and self.turnstile.open and not narrow(verdict):
             # a multiplier bounds nothing; the record of the call says what it makes of the cost
             return Admission(self, verdict, over=True) if verdict.multiplier_millionths else self._free
         admission = Admission(self, verdict, purse_of(verdict))
-        if self.turnstile is not None:
+        if not self.turnstile.open:
             tenant, wanted = verdict.caller.project_id, criticality_of(verdict, criticality)
             admission.place = await self.turnstile.enter(tenant, wanted, patience)
         try:

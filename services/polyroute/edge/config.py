@@ -76,10 +76,21 @@ class EdgeConfig(Section):
         description="calls that may wait for their turn; 0: as many as `max_calls`, and 1024 when that is `auto`",
     )
     turn_seconds: float = Field(default=5.0, gt=0, le=600, description="that a call waits for its turn at most")
+    max_memory_bytes: Annotated[int, Field(ge=0, le=1 << 50)] | Literal["auto"] = Field(
+        default="auto",
+        description="that this process may take; from 85 % on `sheddable` calls are turned away, from 92 % on all but "
+        "`critical` ones, from 95 % on all; `auto`: of the container what its processes may take together, where it "
+        "has such a limit; 0: no bound",
+    )
     idempotency_lease: float = Field(
         default=30.0,
         ge=0.1,
         le=600,
         description="seconds for which an idempotency key is held by a call whose edge has died",
+    )
+    unmarked_ids: bool = Field(
+        default=False,
+        description="let requests name what vendors keep by ids that this installation has not given to their project, "
+        "and show it in lists: every key can then reach all that a vendor keeps for the account",
     )
     spool_bytes: int = Field(default=1 << 30, ge=1 << 20, description="call records kept while metrics is away")

@@ -23,10 +23,9 @@ class AllowanceFigures(Collector):
         alone = float(self._allowances.shares.degraded)
         yield GaugeMetricFamily("polyroute_edge_limits_degraded", "limits are not counted with all edges", alone)
         turnstile = self._allowances.turnstile
-        if turnstile is None:
-            return
-        yield GaugeMetricFamily("polyroute_edge_calls_under_way", "calls that were let in", turnstile.under_way)
-        yield GaugeMetricFamily("polyroute_edge_calls_waiting", "calls that wait for their turn", turnstile.waiting)
+        if turnstile.bounded:
+            yield GaugeMetricFamily("polyroute_edge_calls_under_way", "calls that were let in", turnstile.under_way)
+            yield GaugeMetricFamily("polyroute_edge_calls_waiting", "calls that wait for their turn", turnstile.waiting)
         shed = CounterMetricFamily("polyroute_edge_calls_shed", "calls turned away, by class", labels=("criticality",))
         for criticality, count in turnstile.shed.items():
             shed.add_metric((criticality.name.lower(),), count)

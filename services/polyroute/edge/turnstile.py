@@ -23,6 +23,7 @@ LEAST_RETRY: Final = 1.0  # s
 LONGEST_RETRY: Final = 30.0
 WINDOW_SECONDS: Final = 10.0  # in which the pace is measured
 LEAST_WINDOW: Final = 1.0
+NOBODY: Final = len(Criticality)  # of classes that are turned away: the first of them
 
 _NAMES: Final = {one.name.lower(): one for one in Criticality}
 # What a key may claim at most: work that nobody pays for does not push aside work that somebody pays for.
@@ -68,7 +69,11 @@ class Turnstile:
     """
 
     def __init__(self, most: int, places: int, patience: float, clock: Callable[[], float]) -> None:
-        self._bounded = most > 0
+        self.bounded = most > 0
+        """Whether there may be only so many calls at once."""
+        self.open = not self.bounded
+        """Nobody waits and nobody is turned away."""
+        self._barred = NOBODY
         self._line = Line(most, places, clock)
         self._patience = patience
         self._clock = clock
@@ -101,7 +106,10 @@ class Turnstile:
         Raises:
             MeshError: REASON_OVERLOADED, it was shed; `retry_after` says when there is likely to be room.
         """
-        if not self._bounded:
+        if criticality >= self._barred:
+            self.shed[criticality] += 1
+            raise _short_of_memory(criticality)
+        if not self.bounded:
             return self._free
         if not self._line.enter(tenant, criticality) and not await self._waited(tenant, criticality, patience):
             self.shed[criticality] += 1
@@ -123,6 +131,15 @@ class Turnstile:
         """Ends a call; for `Pass`."""
         self._left += 1
         self._admit(self._line.leave(tenant, criticality))
+
+    def bar(self, first: int) -> None:
+        """Turns away new calls of some classes, because memory runs short; those under way and those that wait go on.
+
+        Args:
+            first: The most critical class that is turned away; `NOBODY` for none.
+        """
+        self._barred = first
+        self.open = not self.bounded and first == NOBODY
 
     def resize(self, most: int) -> None:
         """Bounds the calls under way anew; those that wait go on as far as there is room."""
@@ -171,3 +188,12 @@ class Turnstile:
             metadata={"cause": "concurrency", "criticality": criticality.name.lower()},
             retry_after=min(LONGEST_RETRY, max(LEAST_RETRY, wait)),
         )
+
+
+def _short_of_memory(criticality: Criticality) -> MeshError:
+    return MeshError(
+        pb.REASON_OVERLOADED,
+        "too little memory is left",
+        metadata={"cause": "memory", "criticality": criticality.name.lower()},
+        retry_after=LEAST_RETRY,
+    )

@@ -33,12 +33,14 @@ from polyroute.edge.idempotency.service import OnceGateway
 from polyroute.edge.intents import Intents
 from polyroute.edge.pressure import FIRST, Pressure, Sampler
 from polyroute.edge.recorder import Recorder
+from polyroute.edge.scarcity import Scarcity
 from polyroute.edge.service import GatewayService
 from polyroute.edge.settler import Settler, succeed
 from polyroute.edge.strangers import Strangers
 from polyroute.edge.turnstile import Turnstile
 from polyroute.mesh import life
 from polyroute.mesh.background import Background
+from polyroute.mesh.memory import memory_of
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.shipper import Shipper
 from polyroute.mesh.spool import Spool
@@ -96,6 +98,7 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
         shared: Other processes listen at the same HTTP address.
     """
     books = _Books(node, spool_dir, config.spool_bytes)
+    memory = memory_of(config.max_memory_bytes)
     auth = AuthServiceStub(node.channel("auth"))
     allowances = _allowances(config, auth, books)
     clock = asyncio.get_running_loop().time
@@ -116,7 +119,9 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
             _start(tasks, authorizer, allowances, books)
             tasks.start("sightings", flow.sightings.run)
             tasks.start("idempotency", once.claims.run)
-            if config.max_calls == "auto" and allowances.turnstile is not None:
+            if memory is not None:
+                tasks.start("memory", Scarcity(allowances.turnstile, memory).run)
+            if config.max_calls == "auto":
                 tasks.start("pressure", Sampler(allowances.turnstile, Pressure(), clock).run)
             async with (
                 node.serve("edge", door, public=True, shared=shared),
@@ -177,9 +182,7 @@ def _start(tasks: Background, authorizer: Authorizer, allowances: Allowances, bo
     tasks.start("end-former-life", partial(allowances.checkpoints.take_over, books.former))
 
 
-def _turnstile(config: EdgeConfig, clock: Callable[[], float]) -> Turnstile | None:
-    """Who waits when as many calls are under way as there may be; None without such a bound."""
-    if not config.max_calls:
-        return None
+def _turnstile(config: EdgeConfig, clock: Callable[[], float]) -> Turnstile:
+    """Who waits when as many calls are under way as there may be."""
     most, waiting = (FIRST, AUTO_WAITING) if config.max_calls == "auto" else (config.max_calls, config.max_calls)
     return Turnstile(most, config.max_waiting or waiting, config.turn_seconds, clock)

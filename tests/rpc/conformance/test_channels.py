@@ -202,12 +202,13 @@ async def test_deadline(stub: Any, probe: Probe) -> None:
     """A call that takes too long ends with DEADLINE_EXCEEDED, and the method is cancelled."""
     began = time.monotonic()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.Authorize(ask("sleep"), timeout=0.2)
+        # with a tenth of a second left it would not begin, and a machine with much to do takes that long to deliver it
+        await stub.Authorize(ask("sleep"), timeout=0.7)
     async with asyncio.timeout(1):
         await probe.ended.wait()
 
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.7
 
 
 async def test_too_little_time_is_refused(stub: Any, probe: Probe) -> None:
@@ -303,7 +304,7 @@ async def test_stream_breaks_with_status(stub: Any) -> None:
 
 async def test_stream_deadline(stub: Any, probe: Probe) -> None:
     """A stream that lasts too long ends with DEADLINE_EXCEEDED while its reader waits."""
-    call = stub.WatchRevocations(watch(2), timeout=0.3)
+    call = stub.WatchRevocations(watch(2), timeout=0.7)
     revisions = []
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async for message in call:

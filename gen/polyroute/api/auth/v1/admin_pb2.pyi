@@ -77,6 +77,34 @@ ACCOUNT_KIND_TEAM: AccountKind.ValueType  # 2
 """A team's, whose members come and go."""
 Global___AccountKind: _TypeAlias = AccountKind  # noqa: Y015
 
+class _TenantState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TenantStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TenantState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TENANT_STATE_UNSPECIFIED: _TenantState.ValueType  # 0
+    """Not set; active."""
+    TENANT_STATE_ACTIVE: _TenantState.ValueType  # 1
+    """They may."""
+    TENANT_STATE_SUSPENDED: _TenantState.ValueType  # 2
+    """Each is refused, until an operator resumes it."""
+    TENANT_STATE_DELETED: _TenantState.ValueType  # 3
+    """It is gone, but for the ledger and for whoever asks for it by its id."""
+
+class TenantState(_TenantState, metaclass=_TenantStateEnumTypeWrapper):
+    """Whether calls may be made in an account or a project."""
+
+TENANT_STATE_UNSPECIFIED: TenantState.ValueType  # 0
+"""Not set; active."""
+TENANT_STATE_ACTIVE: TenantState.ValueType  # 1
+"""They may."""
+TENANT_STATE_SUSPENDED: TenantState.ValueType  # 2
+"""Each is refused, until an operator resumes it."""
+TENANT_STATE_DELETED: TenantState.ValueType  # 3
+"""It is gone, but for the ledger and for whoever asks for it by its id."""
+Global___TenantState: _TypeAlias = TenantState  # noqa: Y015
+
 class _EntryKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -140,6 +168,8 @@ class Account(_message.Message):
     BILLING_MODE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Such as `acc_01J...`."""
     name: _builtins.str
@@ -148,6 +178,12 @@ class Account(_message.Message):
     """How it pays."""
     kind: Global___AccountKind.ValueType
     """Whose it is."""
+    state: Global___TenantState.ValueType
+    """Whether calls may be made in it; set by TenantService alone."""
+    etag: _builtins.str
+    """Changes whenever anything else of it does. In a change or a deletion: ABORTED unless it is this one; empty means
+    whichever (https://google.aip.dev/154).
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -160,10 +196,12 @@ class Account(_message.Message):
         billing_mode: Global___BillingMode.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         kind: Global___AccountKind.ValueType = ...,
+        state: Global___TenantState.ValueType = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_mode", b"billing_mode", "create_time", b"create_time", "id", b"id", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_mode", b"billing_mode", "create_time", b"create_time", "etag", b"etag", "id", b"id", "kind", b"kind", "name", b"name", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,12 +217,20 @@ class Project(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Such as `prj_01J...`."""
     account_id: _builtins.str
     """The account it belongs to."""
     name: _builtins.str
     """Name for people."""
+    state: Global___TenantState.ValueType
+    """Whether calls may be made in it, as far as it is the project's; set by TenantService alone."""
+    etag: _builtins.str
+    """Changes whenever anything else of it does. In a change or a deletion: ABORTED unless it is this one; empty means
+    whichever (https://google.aip.dev/154).
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -196,10 +242,12 @@ class Project(_message.Message):
         account_id: _builtins.str = ...,
         name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___TenantState.ValueType = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time", b"create_time", "id", b"id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time", b"create_time", "etag", b"etag", "id", b"id", "name", b"name", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -470,14 +518,17 @@ class ListAccountsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100, more than 1000 is cut to 1000."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     filter: _builtins.str
-    """Such as `name = "team"`; empty means all. Comparisons by `=`, joined by AND (https://google.aip.dev/160)."""
+    """Such as `name = "team"`; empty means all. See docs/administration.md#filters."""
     order_by: _builtins.str
     """`create_time desc`, newest first, unless said; or `create_time` (https://google.aip.dev/132)."""
+    show_deleted: _builtins.bool
+    """Deleted ones as well."""
     def __init__(
         self,
         *,
@@ -485,10 +536,11 @@ class ListAccountsRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: _builtins.str = ...,
         order_by: _builtins.str = ...,
+        show_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -536,7 +588,7 @@ class UpdateAccountRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields: `name`, `billing_mode`."""
+        """Which fields: `name`, `billing_mode`, or `*` for all of them."""
 
     def __init__(
         self,
@@ -682,14 +734,17 @@ class ListProjectsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100, more than 1000 is cut to 1000."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     filter: _builtins.str
-    """Such as `account_id = "acc_01J"`; empty means all. Comparisons by `=`, joined by AND (https://google.aip.dev/160)."""
+    """Such as `account_id = "acc_01J"`; empty means all. See docs/administration.md#filters."""
     order_by: _builtins.str
     """`create_time desc`, newest first, unless said; or `create_time` (https://google.aip.dev/132)."""
+    show_deleted: _builtins.bool
+    """Deleted ones as well."""
     def __init__(
         self,
         *,
@@ -697,10 +752,11 @@ class ListProjectsRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: _builtins.str = ...,
         order_by: _builtins.str = ...,
+        show_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -748,7 +804,7 @@ class UpdateProjectRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields: `name`."""
+        """Which fields: `name`, or `*`."""
 
     def __init__(
         self,
@@ -820,21 +876,29 @@ class IssueKeyResponse(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
     """Its secret, shown this once; empty when `request_id` was seen before."""
     @_builtins.property
     def key(self) -> _auth_pb2.Key:
         """The key."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is allowed and yet probably a mistake: models that the catalog does not know. Only over HTTP, where the edge can
+        ask the router.
+        """
+
     def __init__(
         self,
         *,
         key: _auth_pb2.Key | None = ...,
         secret: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "secret", b"secret", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -902,7 +966,7 @@ class SearchKeysRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     filter: _builtins.str
-    """Such as `project_id = "prj_01J"`; empty means all. Comparisons by `=`, joined by AND (https://google.aip.dev/160)."""
+    """Such as `project_id = "prj_01J" AND revoked = true`; empty means all. See docs/administration.md#filters."""
     show_ended: _builtins.bool
     """Revoked and expired keys as well."""
     order_by: _builtins.str
@@ -966,7 +1030,9 @@ class UpdateKeyRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields: `name`, `models`, `scope`, `expire_time`."""
+        """Which fields: `name`, `models`, `scope`, `expire_time`, parts of the scope such as `scope.regions`, or `*` for all of
+        them.
+        """
 
     def __init__(
         self,
@@ -989,18 +1055,26 @@ class UpdateKeyResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def key(self) -> _auth_pb2.Key:
         """As it is now."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is allowed and yet probably a mistake: models that the catalog does not know. Only over HTTP, where the edge can
+        ask the router.
+        """
 
     def __init__(
         self,
         *,
         key: _auth_pb2.Key | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1069,16 +1143,20 @@ class EndKeyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Its id, or its prefix when that names one key only."""
+    etag: _builtins.str
+    """Its `etag`: ABORTED unless it has this one still; empty means whichever."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1139,18 +1217,26 @@ class SetLimitResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LIMIT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def limit(self) -> _limits_pb2.Limit:
         """As it is now."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is allowed and yet probably a mistake: models that the catalog does not know. Only over HTTP, where the edge can
+        ask the router.
+        """
 
     def __init__(
         self,
         *,
         limit: _limits_pb2.Limit | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1170,7 +1256,7 @@ class ListLimitsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     filter: _builtins.str
-    """Such as `scope = "key_01J"`; empty means all. Comparisons by `=`, joined by AND (https://google.aip.dev/160)."""
+    """Such as `scope = "key_01J"`; empty means all. See docs/administration.md#filters."""
     def __init__(
         self,
         *,
@@ -1262,18 +1348,26 @@ class SetBudgetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BUDGET_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def budget(self) -> _limits_pb2.Budget:
         """The budget: scope, period, time zone, amount, and whether it is hard."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Of one that is there, which fields: `period`, `time_zone`, `amount_nanos`, `hard`, or `*` for all of them. Empty means
+        all, but `hard` stays as it is where the request does not say it.
+        """
 
     def __init__(
         self,
         *,
         budget: _limits_pb2.Budget | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1318,7 +1412,7 @@ class ListBudgetsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     filter: _builtins.str
-    """Such as `scope = "prj_01J"`; empty means all. Comparisons by `=`, joined by AND (https://google.aip.dev/160)."""
+    """Such as `scope = "prj_01J"`; empty means all. See docs/administration.md#filters."""
     order_by: _builtins.str
     """`create_time desc`, newest first, unless said; or `create_time` (https://google.aip.dev/132)."""
     def __init__(
@@ -1372,16 +1466,20 @@ class DeleteBudgetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BUDGET_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     budget_id: _builtins.str
     """Its id."""
+    etag: _builtins.str
+    """Its `etag`: ABORTED unless it has this one still; empty means whichever."""
     def __init__(
         self,
         *,
         budget_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_id", b"budget_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_id", b"budget_id", "etag", b"etag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1539,7 +1637,7 @@ class ListEntriesRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     filter: _builtins.str
-    """Such as `account_id = "acc_01J" AND kind = "settle"`; empty means all. Comparisons by `=`, joined by AND (https://google.aip.dev/160)."""
+    """Such as `account_id = "acc_01J" AND kind = "settle"`; empty means all. See docs/administration.md#filters."""
     order_by: _builtins.str
     """`create_time desc`, newest first, unless said; or `create_time` (https://google.aip.dev/132)."""
     def __init__(
@@ -1654,7 +1752,7 @@ class ListAuditEventsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     filter: _builtins.str
-    """Such as `resource = "key_01J"`; empty means all. Comparisons by `=`, joined by AND (https://google.aip.dev/160)."""
+    """Such as `resource = "key_01J"`; empty means all. See docs/administration.md#filters."""
     order_by: _builtins.str
     """`create_time desc`, newest first, unless said; or `create_time` (https://google.aip.dev/132)."""
     def __init__(

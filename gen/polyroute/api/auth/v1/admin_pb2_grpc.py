@@ -367,7 +367,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetBudget(self, request, context):
-        """Sets a budget: a new one, or the one of `budget.id`. NOT_FOUND when there is no such scope.
+        """Sets a budget: a new one, or the one of `budget.id`, whose scope stays. NOT_FOUND when there is no such scope.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,7 @@ class AdminServiceStub:
     DeleteLimit: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteLimitRequest, _admin_pb2.DeleteLimitResponse]
     """Lifts a limit. Repeating it changes nothing."""
     SetBudget: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetBudgetRequest, _admin_pb2.SetBudgetResponse]
-    """Sets a budget: a new one, or the one of `budget.id`. NOT_FOUND when there is no such scope."""
+    """Sets a budget: a new one, or the one of `budget.id`, whose scope stays. NOT_FOUND when there is no such scope."""
     ListBudgets: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListBudgetsRequest, _admin_pb2.ListBudgetsResponse]
     """Lists budgets, newest first."""
     DeleteBudget: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteBudgetRequest, _admin_pb2.DeleteBudgetResponse]
@@ -254,7 +254,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.SetBudgetRequest,
         context: _aio.ServicerContext[_admin_pb2.SetBudgetRequest, _abc.Awaitable[_admin_pb2.SetBudgetResponse]],
     ) -> _abc.Awaitable[_admin_pb2.SetBudgetResponse]:
-        """Sets a budget: a new one, or the one of `budget.id`. NOT_FOUND when there is no such scope."""
+        """Sets a budget: a new one, or the one of `budget.id`, whose scope stays. NOT_FOUND when there is no such scope."""
 
     @_abc_1.abstractmethod
     def ListBudgets(

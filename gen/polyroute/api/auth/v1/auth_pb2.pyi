@@ -140,12 +140,18 @@ class Verdict(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     PURSE_FIELD_NUMBER: _builtins.int
     MULTIPLIER_MILLIONTHS_FIELD_NUMBER: _builtins.int
+    MARK_KEY_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     purse: _builtins.str
     """Id of the key, the project or the account: the lowest of them that has a hard budget. Money is held for it before each
     call, and a deployment whose price is unknown may not be used. Empty means that none has one, and nothing is held.
     """
     multiplier_millionths: _builtins.int
     """What a call costs its caller is what the vendor asks times this, in millionths; 0 means once."""
+    mark_key: _builtins.bytes
+    """The project's own secret, 32 bytes, under which edges mark the ids of what vendors keep for it: the same from every
+    auth role of an installation. Empty from a role that has none yet; nothing is marked then.
+    """
     @_builtins.property
     def caller(self) -> Global___Caller:
         """Who it is."""
@@ -172,7 +178,13 @@ class Verdict(_message.Message):
 
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[_limits_pb2.Limit]:
-        """Limits of the key, its project and its account."""
+        """Limits of the key, its project and its account, and those of the plan in force, whose scope is the subscription."""
+
+    @_builtins.property
+    def plan(self) -> Global___PlanInForce:
+        """The plan in force for the key's project, or else for its account, where it does not open everything. A call must be
+        permitted by the key and by it.
+        """
 
     def __init__(
         self,
@@ -186,14 +198,84 @@ class Verdict(_message.Message):
         limits: _abc.Iterable[_limits_pb2.Limit] | None = ...,
         purse: _builtins.str = ...,
         multiplier_millionths: _builtins.int = ...,
+        mark_key: _builtins.bytes = ...,
+        plan: Global___PlanInForce | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "scope", b"scope", "usable_for", b"usable_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "plan", b"plan", "scope", b"scope", "usable_for", b"usable_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "limits", b"limits", "models", b"models", "multiplier_millionths", b"multiplier_millionths", "purse", b"purse", "scope", b"scope", "usable_for", b"usable_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "expire_time", b"expire_time", "fresh_for", b"fresh_for", "limits", b"limits", "mark_key", b"mark_key", "models", b"models", "multiplier_millionths", b"multiplier_millionths", "plan", b"plan", "purse", b"purse", "scope", b"scope", "usable_for", b"usable_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+@_typing.final
+class PlanInForce(_message.Message):
+    """A plan that somebody has subscribed to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    OPENS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    scope: _builtins.str
+    """Id of the project or account that has subscribed."""
+    @_builtins.property
+    def opens(self) -> Global___PlanScope:
+        """What it opens."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        opens: Global___PlanScope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opens", b"opens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "opens", b"opens", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanInForce: _TypeAlias = PlanInForce  # noqa: Y015
+
+@_typing.final
+class PlanScope(_message.Message):
+    """What a plan opens. Whatever is empty does not bind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models and aliases, as in keys; one that ends in `*` stands for all that begin so."""
+
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedScalarFieldContainer[_chat_pb2.Operation.ValueType]:
+        """Kinds of work."""
+
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of HTTP requests and of RPCs, as in the scope of a key."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        operations: _abc.Iterable[_chat_pb2.Operation.ValueType] | None = ...,
+        routes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "operations", b"operations", "routes", b"routes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanScope: _TypeAlias = PlanScope  # noqa: Y015
 
 @_typing.final
 class KeyScope(_message.Message):
@@ -231,7 +313,9 @@ class KeyScope(_message.Message):
     SPEND_CLASS_FIELD_NUMBER: _builtins.int
     ADMIN_ROLE_FIELD_NUMBER: _builtins.int
     provider_defaults: _builtins.bytes
-    """The `provider` object of calls that bring none, as JSON. Read by the edge; auth does not look into it."""
+    """What a call's `provider` object leaves unsaid, field by field, as JSON: a default, and no bound. INVALID_ARGUMENT where a
+    call with it would be refused.
+    """
     spend_class: Global___SpendClass.ValueType
     """Which money calls may use."""
     admin_role: Global___MemberRole.ValueType
@@ -244,7 +328,9 @@ class KeyScope(_message.Message):
 
     @_builtins.property
     def routes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Paths of HTTP requests and of RPCs, such as `/v1/embeddings`; one that ends in `*` stands for all that begin so."""
+        """Paths of HTTP requests and of RPCs, such as `/v1/embeddings`; one that ends in `*` stands for all that begin so. A path
+        stands for every prefix that its door has (`/embeddings`, `/openai/deployments/NAME/embeddings`), and for no RPC.
+        """
 
     @_builtins.property
     def source_ranges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -413,7 +499,7 @@ class LimitClaim(_message.Message):
     RETURNED_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
-    """The limit's scope; or `catalog` for what the catalog says of a deployment."""
+    """The limit's scope; the id of a subscription for a limit of its plan; or `catalog` for what the catalog says of a deployment."""
     kind: _limits_pb2.LimitKind.ValueType
     """What it counts."""
     model: _builtins.str
@@ -610,6 +696,7 @@ class Key(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     CREATOR_KEY_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Such as `key_01J...`."""
     project_id: _builtins.str
@@ -620,6 +707,10 @@ class Key(_message.Message):
     """Name given at creation."""
     creator_key_id: _builtins.str
     """The key that created it; empty when an operator did."""
+    etag: _builtins.str
+    """Changes whenever anything else of it does. In a change or a deletion: ABORTED unless it is this one; empty means
+    whichever (https://google.aip.dev/154).
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -653,10 +744,11 @@ class Key(_message.Message):
         models: _abc.Iterable[_builtins.str] | None = ...,
         scope: Global___KeyScope | None = ...,
         creator_key_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator_key_id", b"creator_key_id", "expire_time", b"expire_time", "id", b"id", "models", b"models", "name", b"name", "prefix", b"prefix", "project_id", b"project_id", "revoke_time", b"revoke_time", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator_key_id", b"creator_key_id", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "models", b"models", "name", b"name", "prefix", b"prefix", "project_id", b"project_id", "revoke_time", b"revoke_time", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from polyroute.api.auth.v1 import auth_pb2 as polyroute_dot_api_dot_auth_dot_v1_dot_auth__pb2
+from polyroute.api.auth.v1 import limits_pb2 as polyroute_dot_api_dot_auth_dot_v1_dot_limits__pb2
 from polyroute.api.chat.v1 import chat_pb2 as polyroute_dot_api_dot_chat_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polyroute/api/auth/v1/ledger.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a polyroute/api/auth/v1/auth.proto\x1a polyroute/api/chat/v1/chat.proto\"\xe6\x01\n\x0bHoldRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x42\x0e\n\x0c_least_nanos\"\"\n\x0cHoldResponse\x12\x12\n\nheld_nanos\x18\x01 \x01(\x03\"\xa4\x04\n\nSettlement\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\x17\n\ncost_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rprice_version\x18\x05 \x01(\t\x12\r\n\x05\x66inal\x18\x06 \x01(\x08\x12-\n\x06\x63\x61ller\x18\x07 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.Caller\x12\x1d\n\x0c\x61llowance_id\x18\x08 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x12\n\ncheckpoint\x18\t \x01(\x08\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\r\x12\x15\n\x04rule\x18\x0c \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1c\n\ndeployment\x18\r \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x05model\x18\x0f \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12&\n\x15multiplier_millionths\x18\x10 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x17\n\x06holder\x18\x11 \x01(\tB\x07\xbaH\x04r\x02(@B\r\n\x0b_cost_nanos\"T\n\rSettleRequest\x12\x43\n\x0bsettlements\x18\x01 \x03(\x0b\x32!.polyroute.api.auth.v1.SettlementB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\" \n\x0eSettleResponse\x12\x0e\n\x06posted\x18\x01 \x01(\r\",\n\x0bVoidRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"\x0e\n\x0cVoidResponse\"\x89\x02\n\x0c\x41llotRequest\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x05purse\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x1d\n\x0cneeded_nanos\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x06holder\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12/\n\x0clongest_call\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\rAllotResponse\x12\x15\n\rgranted_nanos\x18\x01 \x01(\x03\x12-\n\nusable_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x08Returned\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x19\n\x08sequence\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Q\n\x0fGiveBackRequest\x12>\n\x08returned\x18\x01 \x03(\x0b\x32\x1f.polyroute.api.auth.v1.ReturnedB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\x12\n\x10GiveBackResponse\"-\n\x10\x45ndHolderRequest\x12\x19\n\x06holder\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"5\n\x11\x45ndHolderResponse\x12\x0c\n\x04lost\x18\x01 \x01(\r\x12\x12\n\nallowances\x18\x02 \x01(\r2\xb7\x04\n\rLedgerService\x12T\n\x04Hold\x12\".polyroute.api.auth.v1.HoldRequest\x1a#.polyroute.api.auth.v1.HoldResponse\"\x03\x90\x02\x02\x12Z\n\x06Settle\x12$.polyroute.api.auth.v1.SettleRequest\x1a%.polyroute.api.auth.v1.SettleResponse\"\x03\x90\x02\x02\x12T\n\x04Void\x12\".polyroute.api.auth.v1.VoidRequest\x1a#.polyroute.api.auth.v1.VoidResponse\"\x03\x90\x02\x02\x12W\n\x05\x41llot\x12#.polyroute.api.auth.v1.AllotRequest\x1a$.polyroute.api.auth.v1.AllotResponse\"\x03\x90\x02\x02\x12`\n\x08GiveBack\x12&.polyroute.api.auth.v1.GiveBackRequest\x1a\'.polyroute.api.auth.v1.GiveBackResponse\"\x03\x90\x02\x02\x12\x63\n\tEndHolder\x12\'.polyroute.api.auth.v1.EndHolderRequest\x1a(.polyroute.api.auth.v1.EndHolderResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polyroute/api/auth/v1/ledger.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a polyroute/api/auth/v1/auth.proto\x1a\"polyroute/api/auth/v1/limits.proto\x1a polyroute/api/chat/v1/chat.proto\"\xe6\x01\n\x0bHoldRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x42\x0e\n\x0c_least_nanos\"\"\n\x0cHoldResponse\x12\x12\n\nheld_nanos\x18\x01 \x01(\x03\"\xee\x04\n\nSettlement\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\x17\n\ncost_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rprice_version\x18\x05 \x01(\t\x12\r\n\x05\x66inal\x18\x06 \x01(\x08\x12-\n\x06\x63\x61ller\x18\x07 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.Caller\x12\x1d\n\x0c\x61llowance_id\x18\x08 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x12\n\ncheckpoint\x18\t \x01(\x08\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\r\x12\x15\n\x04rule\x18\x0c \x01(\tB\x07\xbaH\x04r\x02(@\x12\x1c\n\ndeployment\x18\r \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x05model\x18\x0f \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12&\n\x15multiplier_millionths\x18\x10 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x17\n\x06holder\x18\x11 \x01(\tB\x07\xbaH\x04r\x02(@\x12\x37\n\x0b\x61ttribution\x18\x12 \x01(\x0b\x32\".polyroute.api.auth.v1.Attribution\x12\x0f\n\x07opening\x18\x13 \x01(\x08\x42\r\n\x0b_cost_nanos\"\xf1\x01\n\x0b\x41ttribution\x12\x33\n\toperation\x18\x01 \x01(\x0e\x32 .polyroute.api.chat.v1.Operation\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x04 \x01(\t\x12\x0f\n\x07node_id\x18\x05 \x01(\t\x12:\n\x04tags\x18\x06 \x03(\x0b\x32,.polyroute.api.auth.v1.Attribution.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\rSettleRequest\x12\x43\n\x0bsettlements\x18\x01 \x03(\x0b\x32!.polyroute.api.auth.v1.SettlementB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\" \n\x0eSettleResponse\x12\x0e\n\x06posted\x18\x01 \x01(\r\",\n\x0bVoidRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"\x0e\n\x0cVoidResponse\"\x89\x02\n\x0c\x41llotRequest\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x35\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x05purse\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x1d\n\x0cneeded_nanos\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bleast_nanos\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x06holder\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12/\n\x0clongest_call\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\rAllotResponse\x12\x15\n\rgranted_nanos\x18\x01 \x01(\x03\x12-\n\nusable_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x08Returned\x12\x1f\n\x0c\x61llowance_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x19\n\x08sequence\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12\x1d\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Q\n\x0fGiveBackRequest\x12>\n\x08returned\x18\x01 \x03(\x0b\x32\x1f.polyroute.api.auth.v1.ReturnedB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\x12\n\x10GiveBackResponse\"-\n\x10\x45ndHolderRequest\x12\x19\n\x06holder\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\"5\n\x11\x45ndHolderResponse\x12\x0c\n\x04lost\x18\x01 \x01(\r\x12\x12\n\nallowances\x18\x02 \x01(\r\"1\n\x17WatchAdjustmentsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\"s\n\x18WatchAdjustmentsResponse\x12\x36\n\x0b\x61\x64justments\x18\x01 \x03(\x0b\x32!.polyroute.api.auth.v1.Adjustment\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\r\n\x05reset\x18\x03 \x01(\x08\"\xe7\x03\n\nAdjustment\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12-\n\x06\x63\x61ller\x18\x04 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.Caller\x12\r\n\x05model\x18\x05 \x01(\t\x12\x12\n\ndeployment\x18\x06 \x01(\t\x12\x15\n\rprice_version\x18\x07 \x01(\t\x12\x0c\n\x04rule\x18\x08 \x01(\t\x12\x10\n\x08revision\x18\t \x01(\r\x12\x1a\n\rcharged_nanos\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x17\n\ncost_nanos\x18\x0b \x01(\x03H\x01\x88\x01\x01\x12+\n\x05usage\x18\x0c \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12.\n\nstart_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpost_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0b\x61ttribution\x18\x0f \x01(\x0b\x32\".polyroute.api.auth.v1.AttributionB\x10\n\x0e_charged_nanosB\r\n\x0b_cost_nanos\"Q\n\x18GetTightestBudgetRequest\x12\x35\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.CallerB\x06\xbaH\x03\xc8\x01\x01\"J\n\x19GetTightestBudgetResponse\x12-\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x1d.polyroute.api.auth.v1.Budget2\xb0\x06\n\rLedgerService\x12T\n\x04Hold\x12\".polyroute.api.auth.v1.HoldRequest\x1a#.polyroute.api.auth.v1.HoldResponse\"\x03\x90\x02\x02\x12Z\n\x06Settle\x12$.polyroute.api.auth.v1.SettleRequest\x1a%.polyroute.api.auth.v1.SettleResponse\"\x03\x90\x02\x02\x12T\n\x04Void\x12\".polyroute.api.auth.v1.VoidRequest\x1a#.polyroute.api.auth.v1.VoidResponse\"\x03\x90\x02\x02\x12W\n\x05\x41llot\x12#.polyroute.api.auth.v1.AllotRequest\x1a$.polyroute.api.auth.v1.AllotResponse\"\x03\x90\x02\x02\x12`\n\x08GiveBack\x12&.polyroute.api.auth.v1.GiveBackRequest\x1a\'.polyroute.api.auth.v1.GiveBackResponse\"\x03\x90\x02\x02\x12\x63\n\tEndHolder\x12\'.polyroute.api.auth.v1.EndHolderRequest\x1a(.polyroute.api.auth.v1.EndHolderResponse\"\x03\x90\x02\x02\x12z\n\x10WatchAdjustments\x12..polyroute.api.auth.v1.WatchAdjustmentsRequest\x1a/.polyroute.api.auth.v1.WatchAdjustmentsResponse\"\x03\x90\x02\x01\x30\x01\x12{\n\x11GetTightestBudget\x12/.polyroute.api.auth.v1.GetTightestBudgetRequest\x1a\x30.polyroute.api.auth.v1.GetTightestBudgetResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +61,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETTLEMENT'].fields_by_name['multiplier_millionths']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_SETTLEMENT'].fields_by_name['holder']._loaded_options = None
   _globals['_SETTLEMENT'].fields_by_name['holder']._serialized_options = b'\272H\004r\002(@'
+  _globals['_ATTRIBUTION_TAGSENTRY']._loaded_options = None
+  _globals['_ATTRIBUTION_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_SETTLEREQUEST'].fields_by_name['settlements']._loaded_options = None
   _globals['_SETTLEREQUEST'].fields_by_name['settlements']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_VOIDREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -86,6 +89,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GIVEBACKREQUEST'].fields_by_name['returned']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_ENDHOLDERREQUEST'].fields_by_name['holder']._loaded_options = None
   _globals['_ENDHOLDERREQUEST'].fields_by_name['holder']._serialized_options = b'\272H\006r\004\020\001(@'
+  _globals['_GETTIGHTESTBUDGETREQUEST'].fields_by_name['caller']._loaded_options = None
+  _globals['_GETTIGHTESTBUDGETREQUEST'].fields_by_name['caller']._serialized_options = b'\272H\003\310\001\001'
   _globals['_LEDGERSERVICE'].methods_by_name['Hold']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['Hold']._serialized_options = b'\220\002\002'
   _globals['_LEDGERSERVICE'].methods_by_name['Settle']._loaded_options = None
@@ -98,34 +103,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEDGERSERVICE'].methods_by_name['GiveBack']._serialized_options = b'\220\002\002'
   _globals['_LEDGERSERVICE'].methods_by_name['EndHolder']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['EndHolder']._serialized_options = b'\220\002\002'
-  _globals['_HOLDREQUEST']._serialized_start=224
-  _globals['_HOLDREQUEST']._serialized_end=454
-  _globals['_HOLDRESPONSE']._serialized_start=456
-  _globals['_HOLDRESPONSE']._serialized_end=490
-  _globals['_SETTLEMENT']._serialized_start=493
-  _globals['_SETTLEMENT']._serialized_end=1041
-  _globals['_SETTLEREQUEST']._serialized_start=1043
-  _globals['_SETTLEREQUEST']._serialized_end=1127
-  _globals['_SETTLERESPONSE']._serialized_start=1129
-  _globals['_SETTLERESPONSE']._serialized_end=1161
-  _globals['_VOIDREQUEST']._serialized_start=1163
-  _globals['_VOIDREQUEST']._serialized_end=1207
-  _globals['_VOIDRESPONSE']._serialized_start=1209
-  _globals['_VOIDRESPONSE']._serialized_end=1223
-  _globals['_ALLOTREQUEST']._serialized_start=1226
-  _globals['_ALLOTREQUEST']._serialized_end=1491
-  _globals['_ALLOTRESPONSE']._serialized_start=1493
-  _globals['_ALLOTRESPONSE']._serialized_end=1578
-  _globals['_RETURNED']._serialized_start=1580
-  _globals['_RETURNED']._serialized_end=1681
-  _globals['_GIVEBACKREQUEST']._serialized_start=1683
-  _globals['_GIVEBACKREQUEST']._serialized_end=1764
-  _globals['_GIVEBACKRESPONSE']._serialized_start=1766
-  _globals['_GIVEBACKRESPONSE']._serialized_end=1784
-  _globals['_ENDHOLDERREQUEST']._serialized_start=1786
-  _globals['_ENDHOLDERREQUEST']._serialized_end=1831
-  _globals['_ENDHOLDERRESPONSE']._serialized_start=1833
-  _globals['_ENDHOLDERRESPONSE']._serialized_end=1886
-  _globals['_LEDGERSERVICE']._serialized_start=1889
-  _globals['_LEDGERSERVICE']._serialized_end=2456
+  _globals['_LEDGERSERVICE'].methods_by_name['WatchAdjustments']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['WatchAdjustments']._serialized_options = b'\220\002\001'
+  _globals['_LEDGERSERVICE'].methods_by_name['GetTightestBudget']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['GetTightestBudget']._serialized_options = b'\220\002\001'
+  _globals['_HOLDREQUEST']._serialized_start=260
+  _globals['_HOLDREQUEST']._serialized_end=490
+  _globals['_HOLDRESPONSE']._serialized_start=492
+  _globals['_HOLDRESPONSE']._serialized_end=526
+  _globals['_SETTLEMENT']._serialized_start=529
+  _globals['_SETTLEMENT']._serialized_end=1151
+  _globals['_ATTRIBUTION']._serialized_start=1154
+  _globals['_ATTRIBUTION']._serialized_end=1395
+  _globals['_ATTRIBUTION_TAGSENTRY']._serialized_start=1352
+  _globals['_ATTRIBUTION_TAGSENTRY']._serialized_end=1395
+  _globals['_SETTLEREQUEST']._serialized_start=1397
+  _globals['_SETTLEREQUEST']._serialized_end=1481
+  _globals['_SETTLERESPONSE']._serialized_start=1483
+  _globals['_SETTLERESPONSE']._serialized_end=1515
+  _globals['_VOIDREQUEST']._serialized_start=1517
+  _globals['_VOIDREQUEST']._serialized_end=1561
+  _globals['_VOIDRESPONSE']._serialized_start=1563
+  _globals['_VOIDRESPONSE']._serialized_end=1577
+  _globals['_ALLOTREQUEST']._serialized_start=1580
+  _globals['_ALLOTREQUEST']._serialized_end=1845
+  _globals['_ALLOTRESPONSE']._serialized_start=1847
+  _globals['_ALLOTRESPONSE']._serialized_end=1932
+  _globals['_RETURNED']._serialized_start=1934
+  _globals['_RETURNED']._serialized_end=2035
+  _globals['_GIVEBACKREQUEST']._serialized_start=2037
+  _globals['_GIVEBACKREQUEST']._serialized_end=2118
+  _globals['_GIVEBACKRESPONSE']._serialized_start=2120
+  _globals['_GIVEBACKRESPONSE']._serialized_end=2138
+  _globals['_ENDHOLDERREQUEST']._serialized_start=2140
+  _globals['_ENDHOLDERREQUEST']._serialized_end=2185
+  _globals['_ENDHOLDERRESPONSE']._serialized_start=2187
+  _globals['_ENDHOLDERRESPONSE']._serialized_end=2240
+  _globals['_WATCHADJUSTMENTSREQUEST']._serialized_start=2242
+  _globals['_WATCHADJUSTMENTSREQUEST']._serialized_end=2291
+  _globals['_WATCHADJUSTMENTSRESPONSE']._serialized_start=2293
+  _globals['_WATCHADJUSTMENTSRESPONSE']._serialized_end=2408
+  _globals['_ADJUSTMENT']._serialized_start=2411
+  _globals['_ADJUSTMENT']._serialized_end=2898
+  _globals['_GETTIGHTESTBUDGETREQUEST']._serialized_start=2900
+  _globals['_GETTIGHTESTBUDGETREQUEST']._serialized_end=2981
+  _globals['_GETTIGHTESTBUDGETRESPONSE']._serialized_start=2983
+  _globals['_GETTIGHTESTBUDGETRESPONSE']._serialized_end=3057
+  _globals['_LEDGERSERVICE']._serialized_start=3060
+  _globals['_LEDGERSERVICE']._serialized_end=3876
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from polyroute.api.auth.v1 import auth_pb2 as _auth_pb2
+from polyroute.api.auth.v1 import limits_pb2 as _limits_pb2
 from polyroute.api.chat.v1 import chat_pb2 as _chat_pb2
 import builtins as _builtins
 import sys
@@ -113,6 +114,8 @@ class Settlement(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     MULTIPLIER_MILLIONTHS_FIELD_NUMBER: _builtins.int
     HOLDER_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call."""
     attempt: _builtins.int
@@ -143,6 +146,8 @@ class Settlement(_message.Message):
     """
     holder: _builtins.str
     """Of a checkpoint: the life of the process that makes the attempt; see EndHolder."""
+    opening: _builtins.bool
+    """Of a checkpoint: it says what was known when the attempt began. One that is there already says more, and stays."""
     @_builtins.property
     def usage(self) -> _chat_pb2.Usage:
         """What it used."""
@@ -158,6 +163,10 @@ class Settlement(_message.Message):
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the attempt began."""
+
+    @_builtins.property
+    def attribution(self) -> Global___Attribution:
+        """Of a checkpoint: what the call is for, for the report of a call that leaves no record."""
 
     def __init__(
         self,
@@ -179,16 +188,82 @@ class Settlement(_message.Message):
         model: _builtins.str = ...,
         multiplier_millionths: _builtins.int = ...,
         holder: _builtins.str = ...,
+        attribution: Global___Attribution | None = ...,
+        opening: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "caller", b"caller", "cost_nanos", b"cost_nanos", "expire_time", b"expire_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "attribution", b"attribution", "caller", b"caller", "cost_nanos", b"cost_nanos", "expire_time", b"expire_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "allowance_id", b"allowance_id", "attempt", b"attempt", "caller", b"caller", "checkpoint", b"checkpoint", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "expire_time", b"expire_time", "final", b"final", "holder", b"holder", "model", b"model", "multiplier_millionths", b"multiplier_millionths", "price_version", b"price_version", "request_id", b"request_id", "revision", b"revision", "rule", b"rule", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "allowance_id", b"allowance_id", "attempt", b"attempt", "attribution", b"attribution", "caller", b"caller", "checkpoint", b"checkpoint", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "expire_time", b"expire_time", "final", b"final", "holder", b"holder", "model", b"model", "multiplier_millionths", b"multiplier_millionths", "opening", b"opening", "price_version", b"price_version", "request_id", b"request_id", "revision", b"revision", "rule", b"rule", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_nanos: _TypeAlias = _typing.Literal["cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_nanos: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_nanos) -> _WhichOneofReturnType__cost_nanos | None: ...
 
 Global___Settlement: _TypeAlias = Settlement  # noqa: Y015
+
+@_typing.final
+class Attribution(_message.Message):
+    """What a call is for, as far as its record would say it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    operation: _chat_pb2.Operation.ValueType
+    """What kind of work."""
+    provider: _builtins.str
+    """The provider of the attempt."""
+    user: _builtins.str
+    """The caller's own end user; may be empty."""
+    workflow_id: _builtins.str
+    """The workflow of the caller that the call is a part of; may be empty."""
+    node_id: _builtins.str
+    """The step of that workflow; may be empty."""
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The caller's tags: name -> value."""
+
+    def __init__(
+        self,
+        *,
+        operation: _chat_pb2.Operation.ValueType = ...,
+        provider: _builtins.str = ...,
+        user: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "operation", b"operation", "provider", b"provider", "tags", b"tags", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attribution: _TypeAlias = Attribution  # noqa: Y015
 
 @_typing.final
 class SettleRequest(_message.Message):
@@ -473,3 +548,202 @@ class EndHolderResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndHolderResponse: _TypeAlias = EndHolderResponse  # noqa: Y015
+
+@_typing.final
+class WatchAdjustmentsRequest(_message.Message):
+    """Opens a watch of adjustments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    after_sequence: _builtins.int
+    """The last place that was seen; 0 begins with the first adjustment."""
+    def __init__(
+        self,
+        *,
+        after_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchAdjustmentsRequest: _TypeAlias = WatchAdjustmentsRequest  # noqa: Y015
+
+@_typing.final
+class WatchAdjustmentsResponse(_message.Message):
+    """Some adjustments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The place after them, to go on from; in an answer without adjustments, where the watch begins."""
+    reset: _builtins.bool
+    """`after_sequence` lies beyond the last adjustment, so that it is of another ledger or of a later state of this one: these are
+    from the first one on.
+    """
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Adjustment]:
+        """In the order in which they were committed. An attempt that was adjusted several times may stand here with its last one only."""
+
+    def __init__(
+        self,
+        *,
+        adjustments: _abc.Iterable[Global___Adjustment] | None = ...,
+        sequence: _builtins.int = ...,
+        reset: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustments", b"adjustments", "reset", b"reset", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchAdjustmentsResponse: _TypeAlias = WatchAdjustmentsResponse  # noqa: Y015
+
+@_typing.final
+class Adjustment(_message.Message):
+    """What an attempt is charged in all, once that is another figure than its own first charge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    CHARGED_NANOS_FIELD_NUMBER: _builtins.int
+    COST_NANOS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    POST_TIME_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Its place; grows from adjustment to adjustment, not without gaps."""
+    request_id: _builtins.str
+    """The call."""
+    attempt: _builtins.int
+    """Which try; counts from 1."""
+    model: _builtins.str
+    """The public model that served."""
+    deployment: _builtins.str
+    """Where the attempt went."""
+    price_version: _builtins.str
+    """Version of the prices that were used."""
+    rule: _builtins.str
+    """Name and version of the rule of the latest entry, such as `interrupted/1`."""
+    revision: _builtins.int
+    """Number of the latest correction; 0 where there is none, or where the call's own charge corrected a guess."""
+    charged_nanos: _builtins.int
+    """What all entries of the attempt charge together, nano-USD; unset when none has an amount."""
+    cost_nanos: _builtins.int
+    """What the vendor asks by the same entries, nano-USD; unset when that is unknown."""
+    @_builtins.property
+    def caller(self) -> _auth_pb2.Caller:
+        """Who pays."""
+
+    @_builtins.property
+    def usage(self) -> _chat_pb2.Usage:
+        """What it used, as far as a checkpoint said it."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the attempt began, if a checkpoint said it."""
+
+    @_builtins.property
+    def post_time(self) -> _timestamp_pb2.Timestamp:
+        """When the latest entry was posted."""
+
+    @_builtins.property
+    def attribution(self) -> Global___Attribution:
+        """What the call is for, as far as a checkpoint said it."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        caller: _auth_pb2.Caller | None = ...,
+        model: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        price_version: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        charged_nanos: _builtins.int | None = ...,
+        cost_nanos: _builtins.int | None = ...,
+        usage: _chat_pb2.Usage | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        post_time: _timestamp_pb2.Timestamp | None = ...,
+        attribution: Global___Attribution | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "attribution", b"attribution", "caller", b"caller", "charged_nanos", b"charged_nanos", "cost_nanos", b"cost_nanos", "post_time", b"post_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "attempt", b"attempt", "attribution", b"attribution", "caller", b"caller", "charged_nanos", b"charged_nanos", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "model", b"model", "post_time", b"post_time", "price_version", b"price_version", "request_id", b"request_id", "revision", b"revision", "rule", b"rule", "sequence", b"sequence", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__charged_nanos: _TypeAlias = _typing.Literal["charged_nanos"]  # noqa: Y015
+    _WhichOneofArgType__charged_nanos: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos"]  # noqa: Y015
+    _WhichOneofReturnType__cost_nanos: _TypeAlias = _typing.Literal["cost_nanos"]  # noqa: Y015
+    _WhichOneofArgType__cost_nanos: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__charged_nanos) -> _WhichOneofReturnType__charged_nanos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_nanos) -> _WhichOneofReturnType__cost_nanos | None: ...
+
+Global___Adjustment: _TypeAlias = Adjustment  # noqa: Y015
+
+@_typing.final
+class GetTightestBudgetRequest(_message.Message):
+    """Asks what a caller may spend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def caller(self) -> _auth_pb2.Caller:
+        """Who pays."""
+
+    def __init__(
+        self,
+        *,
+        caller: _auth_pb2.Caller | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTightestBudgetRequest: _TypeAlias = GetTightestBudgetRequest  # noqa: Y015
+
+@_typing.final
+class GetTightestBudgetResponse(_message.Message):
+    """Says what a caller may spend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> _limits_pb2.Budget:
+        """The hard budget of the key, its project or its account that has the least left; unset when none bounds it."""
+
+    def __init__(
+        self,
+        *,
+        budget: _limits_pb2.Budget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTightestBudgetResponse: _TypeAlias = GetTightestBudgetResponse  # noqa: Y015

@@ -65,6 +65,16 @@ class LedgerServiceStub:
                 request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderRequest.SerializeToString,
                 response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderResponse.FromString,
                 _registered_method=True)
+        self.WatchAdjustments = channel.unary_stream(
+                '/polyroute.api.auth.v1.LedgerService/WatchAdjustments',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.WatchAdjustmentsRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.WatchAdjustmentsResponse.FromString,
+                _registered_method=True)
+        self.GetTightestBudget = channel.unary_unary(
+                '/polyroute.api.auth.v1.LedgerService/GetTightestBudget',
+                request_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GetTightestBudgetRequest.SerializeToString,
+                response_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GetTightestBudgetResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -115,6 +125,22 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchAdjustments(self, request, context):
+        """Pushes what was posted otherwise than by a call's own charge: corrections, and charges of calls that were lost. What came
+        after the place that is named at once, then everything as it is committed. Held open by metrics, whose calls and sums
+        follow it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTightestBudget(self, request, context):
+        """Says which hard budget bounds a caller most. Called by the edge when a caller asks what it may spend.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +173,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.EndHolder,
                     request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderRequest.FromString,
                     response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderResponse.SerializeToString,
+            ),
+            'WatchAdjustments': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchAdjustments,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.WatchAdjustmentsRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.WatchAdjustmentsResponse.SerializeToString,
+            ),
+            'GetTightestBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTightestBudget,
+                    request_deserializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GetTightestBudgetRequest.FromString,
+                    response_serializer=polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GetTightestBudgetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -312,6 +348,60 @@ class LedgerService:
             '/polyroute.api.auth.v1.LedgerService/EndHolder',
             polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderRequest.SerializeToString,
             polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.EndHolderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchAdjustments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/polyroute.api.auth.v1.LedgerService/WatchAdjustments',
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.WatchAdjustmentsRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.WatchAdjustmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTightestBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polyroute.api.auth.v1.LedgerService/GetTightestBudget',
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GetTightestBudgetRequest.SerializeToString,
+            polyroute_dot_api_dot_auth_dot_v1_dot_ledger__pb2.GetTightestBudgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,13 @@ class LedgerServiceStub:
     """Says that a process has ended: its attempts that were not settled are lost now and charged by their last checkpoint, and
     its allowances go back. Called by an edge about its life before, once everything that it had written down has arrived.
     """
+    WatchAdjustments: _aio.UnaryStreamMultiCallable[_ledger_pb2.WatchAdjustmentsRequest, _ledger_pb2.WatchAdjustmentsResponse]
+    """Pushes what was posted otherwise than by a call's own charge: corrections, and charges of calls that were lost. What came
+    after the place that is named at once, then everything as it is committed. Held open by metrics, whose calls and sums
+    follow it.
+    """
+    GetTightestBudget: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTightestBudgetRequest, _ledger_pb2.GetTightestBudgetResponse]
+    """Says which hard budget bounds a caller most. Called by the edge when a caller asks what it may spend."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds and their settlement. Every entry is keyed by (request_id, attempt); repeating a call repeats its answer."""
@@ -89,5 +96,24 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says that a process has ended: its attempts that were not settled are lost now and charged by their last checkpoint, and
         its allowances go back. Called by an edge about its life before, once everything that it had written down has arrived.
         """
+
+    @_abc_1.abstractmethod
+    def WatchAdjustments(
+        self,
+        request: _ledger_pb2.WatchAdjustmentsRequest,
+        context: _aio.ServicerContext[_ledger_pb2.WatchAdjustmentsRequest, _abc.AsyncIterator[_ledger_pb2.WatchAdjustmentsResponse]],
+    ) -> _abc.AsyncIterator[_ledger_pb2.WatchAdjustmentsResponse]:
+        """Pushes what was posted otherwise than by a call's own charge: corrections, and charges of calls that were lost. What came
+        after the place that is named at once, then everything as it is committed. Held open by metrics, whose calls and sums
+        follow it.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTightestBudget(
+        self,
+        request: _ledger_pb2.GetTightestBudgetRequest,
+        context: _aio.ServicerContext[_ledger_pb2.GetTightestBudgetRequest, _abc.Awaitable[_ledger_pb2.GetTightestBudgetResponse]],
+    ) -> _abc.Awaitable[_ledger_pb2.GetTightestBudgetResponse]:
+        """Says which hard budget bounds a caller most. Called by the edge when a caller asks what it may spend."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _aio.Server) -> None: ...

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polyroute/api/auth/v1/limits.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\x05Limit\x12\x18\n\x05scope\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12:\n\x04kind\x18\x02 \x01(\x0e\x32 .polyroute.api.auth.v1.LimitKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1e\n\x06\x61mount\x18\x04 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x1d\n\x05\x62urst\x18\x05 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\"\xa1\x02\n\x06\x42udget\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12-\n\x06period\x18\x03 \x01(\x0e\x32\x1d.polyroute.api.auth.v1.Period\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_nanos\x18\x05 \x01(\x03\x12\x0c\n\x04hard\x18\x06 \x01(\x08\x12\x13\n\x0bspent_nanos\x18\x07 \x01(\x03\x12\x12\n\nheld_nanos\x18\x08 \x01(\x03\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07prepaid\x18\x0b \x01(\x08*s\n\tLimitKind\x12\x1a\n\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13LIMIT_KIND_REQUESTS\x10\x01\x12\x15\n\x11LIMIT_KIND_TOKENS\x10\x02\x12\x1a\n\x16LIMIT_KIND_CONCURRENCY\x10\x03*k\n\x06Period\x12\x16\n\x12PERIOD_UNSPECIFIED\x10\x00\x12\x10\n\x0cPERIOD_TOTAL\x10\x01\x12\x10\n\x0cPERIOD_DAILY\x10\x02\x12\x11\n\rPERIOD_WEEKLY\x10\x03\x12\x12\n\x0ePERIOD_MONTHLY\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"polyroute/api/auth/v1/limits.proto\x12\x15polyroute.api.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x01\n\x05Limit\x12\x18\n\x05scope\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12:\n\x04kind\x18\x02 \x01(\x0e\x32 .polyroute.api.auth.v1.LimitKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x02\x12\x1e\n\x06\x61mount\x18\x04 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x1d\n\x05\x62urst\x18\x05 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x15\n\x04\x65tag\x18\x0f \x01(\tB\x07\xbaH\x04r\x02(@\"\xc6\x02\n\x06\x42udget\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12-\n\x06period\x18\x03 \x01(\x0e\x32\x1d.polyroute.api.auth.v1.Period\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_nanos\x18\x05 \x01(\x03\x12\x11\n\x04hard\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x13\n\x0bspent_nanos\x18\x07 \x01(\x03\x12\x12\n\nheld_nanos\x18\x08 \x01(\x03\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07prepaid\x18\x0b \x01(\x08\x12\x15\n\x04\x65tag\x18\x0f \x01(\tB\x07\xbaH\x04r\x02(@B\x07\n\x05_hard*s\n\tLimitKind\x12\x1a\n\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13LIMIT_KIND_REQUESTS\x10\x01\x12\x15\n\x11LIMIT_KIND_TOKENS\x10\x02\x12\x1a\n\x16LIMIT_KIND_CONCURRENCY\x10\x03*k\n\x06Period\x12\x16\n\x12PERIOD_UNSPECIFIED\x10\x00\x12\x10\n\x0cPERIOD_TOTAL\x10\x01\x12\x10\n\x0cPERIOD_DAILY\x10\x02\x12\x11\n\rPERIOD_WEEKLY\x10\x03\x12\x12\n\x0ePERIOD_MONTHLY\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,12 +43,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMIT'].fields_by_name['amount']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\000'
   _globals['_LIMIT'].fields_by_name['burst']._loaded_options = None
   _globals['_LIMIT'].fields_by_name['burst']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\000'
-  _globals['_LIMITKIND']._serialized_start=599
-  _globals['_LIMITKIND']._serialized_end=714
-  _globals['_PERIOD']._serialized_start=716
-  _globals['_PERIOD']._serialized_end=823
+  _globals['_LIMIT'].fields_by_name['etag']._loaded_options = None
+  _globals['_LIMIT'].fields_by_name['etag']._serialized_options = b'\272H\004r\002(@'
+  _globals['_BUDGET'].fields_by_name['etag']._loaded_options = None
+  _globals['_BUDGET'].fields_by_name['etag']._serialized_options = b'\272H\004r\002(@'
+  _globals['_LIMITKIND']._serialized_start=659
+  _globals['_LIMITKIND']._serialized_end=774
+  _globals['_PERIOD']._serialized_start=776
+  _globals['_PERIOD']._serialized_end=883
   _globals['_LIMIT']._serialized_start=124
-  _globals['_LIMIT']._serialized_end=305
-  _globals['_BUDGET']._serialized_start=308
-  _globals['_BUDGET']._serialized_end=597
+  _globals['_LIMIT']._serialized_end=328
+  _globals['_BUDGET']._serialized_start=331
+  _globals['_BUDGET']._serialized_end=657
 # @@protoc_insertion_point(module_scope)

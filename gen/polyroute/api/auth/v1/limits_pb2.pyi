@@ -96,6 +96,7 @@ class Limit(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     BURST_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """Id of the key, project or account that it binds; `installation` binds all callers together; `deployment` binds the
     attempts at the deployment that `model` names: what its vendor lets this installation do. Calls are not refused for
@@ -104,13 +105,17 @@ class Limit(_message.Message):
     kind: Global___LimitKind.ValueType
     """What it counts."""
     model: _builtins.str
-    """Only calls that ask for this model or alias; empty means all calls together. With the scope `deployment`: the
-    deployment's name in the catalog; not empty.
+    """Only calls that this model may serve, however they ask for it, or that ask for this alias or `provider/model`; in any
+    case. Empty means all calls together. With the scope `deployment`: the deployment's name in the catalog; not empty.
     """
     amount: _builtins.int
     """How many per minute, or at once."""
     burst: _builtins.int
     """Of a rate: how many may come at one moment after a pause; 0 means a sixth of `amount`, at least 1."""
+    etag: _builtins.str
+    """Changes whenever anything else of it does. In a change or a deletion: ABORTED unless it is this one; empty means
+    whichever (https://google.aip.dev/154).
+    """
     def __init__(
         self,
         *,
@@ -119,10 +124,11 @@ class Limit(_message.Message):
         model: _builtins.str = ...,
         amount: _builtins.int = ...,
         burst: _builtins.int = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "burst", b"burst", "kind", b"kind", "model", b"model", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "burst", b"burst", "etag", b"etag", "kind", b"kind", "model", b"model", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,10 +151,11 @@ class Budget(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     PREPAID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Such as `bud_01J...`; given by auth."""
     scope: _builtins.str
-    """Id of the key, project or account that it binds."""
+    """Id of the key, project or account that it binds. That of a budget that is there cannot be changed."""
     period: Global___Period.ValueType
     """For how long the amount is."""
     time_zone: _builtins.str
@@ -156,13 +163,19 @@ class Budget(_message.Message):
     amount_nanos: _builtins.int
     """The amount, nano-USD."""
     hard: _builtins.bool
-    """Calls that it cannot pay are refused. A soft budget counts what is spent, and refuses nothing."""
+    """Calls that it cannot pay are refused. A soft budget counts what is spent, and refuses nothing. A new budget is soft
+    unless this is said, and one that is there stays what it is.
+    """
     spent_nanos: _builtins.int
     """Spent in the current period, nano-USD."""
     held_nanos: _builtins.int
     """Reserved for calls under way, nano-USD."""
     prepaid: _builtins.bool
     """It is the balance of an account that pays in advance: the amount is what was paid in."""
+    etag: _builtins.str
+    """Changes whenever what is set of it does, and not with what is spent. In a change or a deletion: ABORTED unless it is this one; empty means
+    whichever (https://google.aip.dev/154).
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the current period began; unset for PERIOD_TOTAL."""
@@ -179,17 +192,20 @@ class Budget(_message.Message):
         period: Global___Period.ValueType = ...,
         time_zone: _builtins.str = ...,
         amount_nanos: _builtins.int = ...,
-        hard: _builtins.bool = ...,
+        hard: _builtins.bool | None = ...,
         spent_nanos: _builtins.int = ...,
         held_nanos: _builtins.int = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         prepaid: _builtins.bool = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hard", b"_hard", "end_time", b"end_time", "hard", b"hard", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_nanos", b"amount_nanos", "end_time", b"end_time", "hard", b"hard", "held_nanos", b"held_nanos", "id", b"id", "period", b"period", "prepaid", b"prepaid", "scope", b"scope", "spent_nanos", b"spent_nanos", "start_time", b"start_time", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hard", b"_hard", "amount_nanos", b"amount_nanos", "end_time", b"end_time", "etag", b"etag", "hard", b"hard", "held_nanos", b"held_nanos", "id", b"id", "period", b"period", "prepaid", b"prepaid", "scope", b"scope", "spent_nanos", b"spent_nanos", "start_time", b"start_time", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__hard: _TypeAlias = _typing.Literal["hard"]  # noqa: Y015
+    _WhichOneofArgType__hard: _TypeAlias = _typing.Literal["_hard", b"_hard"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hard) -> _WhichOneofReturnType__hard | None: ...
 
 Global___Budget: _TypeAlias = Budget  # noqa: Y015

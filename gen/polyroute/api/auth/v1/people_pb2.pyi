@@ -1037,22 +1037,26 @@ class ListInvitationsRequest(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Only those into this account; empty means all that the caller may see."""
     page_size: _builtins.int
     """At most this many; 0 means 100, more than 1000 is cut to 1000."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
+    filter: _builtins.str
+    """Such as `email = "ann@example.com"`; empty means all. See docs/administration.md#filters."""
     def __init__(
         self,
         *,
         account_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1139,7 +1143,7 @@ class ListPeopleRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page."""
     filter: _builtins.str
-    """Such as `email = "a@example.com"`; empty means all. Comparisons by `=`, joined by AND (https://google.aip.dev/160)."""
+    """Such as `email = "a@example.com"`; empty means all. See docs/administration.md#filters."""
     def __init__(
         self,
         *,

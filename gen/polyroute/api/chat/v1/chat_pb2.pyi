@@ -69,6 +69,17 @@ class _ToolKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ToolKind.Val
     """Arguments are a JSON object that follows `parameters`."""
     TOOL_KIND_CUSTOM: _ToolKind.ValueType  # 2
     """Input is free text, possibly bound by a grammar in `extensions`."""
+    TOOL_KIND_LOCAL_SHELL: _ToolKind.ValueType  # 3
+    """A shell where the caller runs, as OpenAI's `local_shell`: arguments are `command` (a list), `working_directory`,
+    `env`, `timeout_ms` and `user`. A tool of this kind and of the two below needs no `parameters`; vendors that do not
+    know it are told of a function.
+    """
+    TOOL_KIND_SHELL: _ToolKind.ValueType  # 4
+    """The newer form of the same, as OpenAI's `shell`: arguments are `commands`, `timeout_ms` and `max_output_length`."""
+    TOOL_KIND_APPLY_PATCH: _ToolKind.ValueType  # 5
+    """Changes files where the caller runs, as OpenAI's `apply_patch`: arguments are `type` (`create_file`, `update_file`,
+    `delete_file`), `path` and `diff`.
+    """
 
 class ToolKind(_ToolKind, metaclass=_ToolKindEnumTypeWrapper):
     """Whether a tool takes JSON or free text."""
@@ -79,6 +90,17 @@ TOOL_KIND_FUNCTION: ToolKind.ValueType  # 1
 """Arguments are a JSON object that follows `parameters`."""
 TOOL_KIND_CUSTOM: ToolKind.ValueType  # 2
 """Input is free text, possibly bound by a grammar in `extensions`."""
+TOOL_KIND_LOCAL_SHELL: ToolKind.ValueType  # 3
+"""A shell where the caller runs, as OpenAI's `local_shell`: arguments are `command` (a list), `working_directory`,
+`env`, `timeout_ms` and `user`. A tool of this kind and of the two below needs no `parameters`; vendors that do not
+know it are told of a function.
+"""
+TOOL_KIND_SHELL: ToolKind.ValueType  # 4
+"""The newer form of the same, as OpenAI's `shell`: arguments are `commands`, `timeout_ms` and `max_output_length`."""
+TOOL_KIND_APPLY_PATCH: ToolKind.ValueType  # 5
+"""Changes files where the caller runs, as OpenAI's `apply_patch`: arguments are `type` (`create_file`, `update_file`,
+`delete_file`), `path` and `diff`.
+"""
 Global___ToolKind: _TypeAlias = ToolKind  # noqa: Y015
 
 class _Operation:
@@ -561,6 +583,7 @@ class ToolCall(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifies the call in this conversation; Polyroute makes one where a vendor gives none."""
     name: _builtins.str
@@ -569,6 +592,8 @@ class ToolCall(_message.Message):
     """A JSON object for functions, free text for custom tools, exactly as the model wrote it (it may be invalid JSON)."""
     kind: Global___ToolKind.ValueType
     """Whether `arguments` is JSON or free text."""
+    namespace: _builtins.str
+    """The namespace of the tool; empty when it has none."""
     def __init__(
         self,
         *,
@@ -576,10 +601,11 @@ class ToolCall(_message.Message):
         name: _builtins.str = ...,
         arguments: _builtins.str = ...,
         kind: Global___ToolKind.ValueType = ...,
+        namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "id", b"id", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "id", b"id", "kind", b"kind", "name", b"name", "namespace", b"namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -735,6 +761,8 @@ class Tool(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
     EXTENSIONS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAMESPACE_DESCRIPTION_FIELD_NUMBER: _builtins.int
     kind: Global___ToolKind.ValueType
     """Whether the tool takes JSON or free text."""
     name: _builtins.str
@@ -745,6 +773,12 @@ class Tool(_message.Message):
     """JSON Schema of the arguments; empty means none."""
     strict: _builtins.bool
     """The model's arguments must follow the schema exactly; unset leaves it to the vendor."""
+    namespace: _builtins.str
+    """Groups tools: names differ within it only, and calls name it. Where a vendor has no namespaces, the model knows the
+    tool as `namespace__name`. Empty when the tool stands for itself.
+    """
+    namespace_description: _builtins.str
+    """What the namespace is for, in words for the model; said by the first of its tools."""
     @_builtins.property
     def extensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
         """Fields of the tool that this contract does not model: member name -> JSON."""
@@ -758,10 +792,12 @@ class Tool(_message.Message):
         parameters: _builtins.bytes = ...,
         strict: _builtins.bool | None = ...,
         extensions: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
+        namespace: _builtins.str = ...,
+        namespace_description: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_strict", b"_strict", "strict", b"strict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strict", b"_strict", "description", b"description", "extensions", b"extensions", "kind", b"kind", "name", b"name", "parameters", b"parameters", "strict", b"strict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strict", b"_strict", "description", b"description", "extensions", b"extensions", "kind", b"kind", "name", b"name", "namespace", b"namespace", "namespace_description", b"namespace_description", "parameters", b"parameters", "strict", b"strict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__strict: _TypeAlias = _typing.Literal["strict"]  # noqa: Y015
     _WhichOneofArgType__strict: _TypeAlias = _typing.Literal["_strict", b"_strict"]  # noqa: Y015
@@ -1724,6 +1760,7 @@ class ToolCallDelta(_message.Message):
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which of the answer's tool calls; counts from 0."""
     id: _builtins.str
@@ -1734,6 +1771,8 @@ class ToolCallDelta(_message.Message):
     """The next piece of the arguments."""
     kind: Global___ToolKind.ValueType
     """Whether the arguments are JSON or free text; with the first piece only."""
+    namespace: _builtins.str
+    """The namespace of the tool; with the first piece only, empty when it has none."""
     @_builtins.property
     def state(self) -> Global___VendorState:
         """State of the vendor that belongs to this call; mostly unset."""
@@ -1747,10 +1786,11 @@ class ToolCallDelta(_message.Message):
         arguments: _builtins.str = ...,
         kind: Global___ToolKind.ValueType = ...,
         state: Global___VendorState | None = ...,
+        namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "id", b"id", "index", b"index", "kind", b"kind", "name", b"name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "id", b"id", "index", b"index", "kind", b"kind", "name", b"name", "namespace", b"namespace", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

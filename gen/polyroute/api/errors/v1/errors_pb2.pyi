@@ -34,7 +34,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_CREDENTIAL_INVALID: _Reason.ValueType  # 3
     """UNAUTHENTICATED: the credential is unknown, expired or revoked."""
     REASON_NOT_PERMITTED: _Reason.ValueType  # 4
-    """PERMISSION_DENIED: the key may not do this."""
+    """PERMISSION_DENIED: the key may not do this; metadata `cause` is `plan` where it is its plan that does not include it."""
     REASON_MODEL_NOT_FOUND: _Reason.ValueType  # 5
     """NOT_FOUND: no such model or alias; metadata `model`."""
     REASON_NO_DEPLOYMENT: _Reason.ValueType  # 6
@@ -69,6 +69,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """ALREADY_EXISTS: the call with this idempotency key was made, and its answer is not kept; waiting does not help."""
     REASON_DRAINING: _Reason.ValueType  # 21
     """UNAVAILABLE: the process that answered is being stopped; RetryInfo says when another one is likely to be there."""
+    REASON_CHANGED: _Reason.ValueType  # 22
+    """ABORTED: another change came first: the thing has no longer the `etag` that the request names; metadata `resource`."""
+    REASON_EXISTS: _Reason.ValueType  # 23
+    """ALREADY_EXISTS: there is one already; metadata `resource`, or `param` where it is a field that must be unique."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a call was refused or failed, for machines. The status code says what class of failure it is."""
@@ -82,7 +86,7 @@ REASON_CREDENTIAL_MISSING: Reason.ValueType  # 2
 REASON_CREDENTIAL_INVALID: Reason.ValueType  # 3
 """UNAUTHENTICATED: the credential is unknown, expired or revoked."""
 REASON_NOT_PERMITTED: Reason.ValueType  # 4
-"""PERMISSION_DENIED: the key may not do this."""
+"""PERMISSION_DENIED: the key may not do this; metadata `cause` is `plan` where it is its plan that does not include it."""
 REASON_MODEL_NOT_FOUND: Reason.ValueType  # 5
 """NOT_FOUND: no such model or alias; metadata `model`."""
 REASON_NO_DEPLOYMENT: Reason.ValueType  # 6
@@ -117,6 +121,10 @@ REASON_IDEMPOTENCY_NOT_KEPT: Reason.ValueType  # 20
 """ALREADY_EXISTS: the call with this idempotency key was made, and its answer is not kept; waiting does not help."""
 REASON_DRAINING: Reason.ValueType  # 21
 """UNAVAILABLE: the process that answered is being stopped; RetryInfo says when another one is likely to be there."""
+REASON_CHANGED: Reason.ValueType  # 22
+"""ABORTED: another change came first: the thing has no longer the `etag` that the request names; metadata `resource`."""
+REASON_EXISTS: Reason.ValueType  # 23
+"""ALREADY_EXISTS: there is one already; metadata `resource`, or `param` where it is a field that must be unique."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Fault:

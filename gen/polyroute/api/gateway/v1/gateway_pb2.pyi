@@ -178,14 +178,19 @@ class Completed(_message.Message):
     FIRST_TOKEN_MICROSECONDS_FIELD_NUMBER: _builtins.int
     TOTAL_MICROSECONDS_FIELD_NUMBER: _builtins.int
     OVERHEAD_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    CHARGED_NANOS_FIELD_NUMBER: _builtins.int
     cost_nanos: _builtins.int
-    """What it cost, nano-USD; unset when the price is unknown."""
+    """What the vendor asks, nano-USD; unset when the price is unknown."""
     first_token_microseconds: _builtins.int
     """From the request to the first content, microseconds."""
     total_microseconds: _builtins.int
     """From the request to the end, microseconds."""
     overhead_microseconds: _builtins.int
     """The part that Polyroute itself added before the first content, microseconds."""
+    charged_nanos: _builtins.int
+    """What the caller is charged, nano-USD: the cost of each attempt times the multiplier of its account; unset when no price is
+    known.
+    """
     @_builtins.property
     def usage(self) -> _chat_pb2.Usage:
         """What the call used."""
@@ -198,13 +203,19 @@ class Completed(_message.Message):
         first_token_microseconds: _builtins.int = ...,
         total_microseconds: _builtins.int = ...,
         overhead_microseconds: _builtins.int = ...,
+        charged_nanos: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "cost_nanos", b"cost_nanos", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "charged_nanos", b"charged_nanos", "cost_nanos", b"cost_nanos", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "cost_nanos", b"cost_nanos", "first_token_microseconds", b"first_token_microseconds", "overhead_microseconds", b"overhead_microseconds", "total_microseconds", b"total_microseconds", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "charged_nanos", b"charged_nanos", "cost_nanos", b"cost_nanos", "first_token_microseconds", b"first_token_microseconds", "overhead_microseconds", b"overhead_microseconds", "total_microseconds", b"total_microseconds", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__charged_nanos: _TypeAlias = _typing.Literal["charged_nanos"]  # noqa: Y015
+    _WhichOneofArgType__charged_nanos: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos"]  # noqa: Y015
     _WhichOneofReturnType__cost_nanos: _TypeAlias = _typing.Literal["cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_nanos: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__charged_nanos) -> _WhichOneofReturnType__charged_nanos | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_nanos) -> _WhichOneofReturnType__cost_nanos | None: ...
 
 Global___Completed: _TypeAlias = Completed  # noqa: Y015

@@ -41,6 +41,10 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     """It broke after content was handed out."""
     OUTCOME_CANCELLED: _Outcome.ValueType  # 5
     """The caller went away."""
+    OUTCOME_INTERRUPTED: _Outcome.ValueType  # 6
+    """Its edge died and left no record: what is known of it is what the ledger charges. A record that arrives all the same takes
+    its place.
+    """
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """How a call ended, seen from the caller."""
@@ -57,6 +61,10 @@ OUTCOME_BROKEN: Outcome.ValueType  # 4
 """It broke after content was handed out."""
 OUTCOME_CANCELLED: Outcome.ValueType  # 5
 """The caller went away."""
+OUTCOME_INTERRUPTED: Outcome.ValueType  # 6
+"""Its edge died and left no record: what is known of it is what the ledger charges. A record that arrives all the same takes
+its place.
+"""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 class _UsageDimension:
@@ -185,6 +193,7 @@ class CallRecord(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     CHARGES_FIELD_NUMBER: _builtins.int
     NOTED_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_MILLIONTHS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7; the record's key."""
     operation: _chat_pb2.Operation.ValueType
@@ -240,6 +249,10 @@ class CallRecord(_message.Message):
     """Money was held for it: its charges reach the ledger by themselves, and not by this record."""
     noted: _builtins.bool
     """What an attempt has cost so far was written down while it ran: one that is charged nothing has to say so."""
+    multiplier_millionths: _builtins.int
+    """What is charged is the cost of each attempt times this, in millionths; 0 where one attempt is charged just what it cost, or
+    by a sender that does not say it.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it came in."""
@@ -299,10 +312,11 @@ class CallRecord(_message.Message):
         held: _builtins.bool = ...,
         charges: _abc.Iterable[Global___AttemptCharge] | None = ...,
         noted: _builtins.bool = ...,
+        multiplier_millionths: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "caller", b"caller", "charged_nanos", b"charged_nanos", "cost_nanos", b"cost_nanos", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "attempts", b"attempts", "caller", b"caller", "catalog_version", b"catalog_version", "charged_nanos", b"charged_nanos", "charges", b"charges", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "finish_reason", b"finish_reason", "first_token_microseconds", b"first_token_microseconds", "held", b"held", "http_status", b"http_status", "model", b"model", "node_id", b"node_id", "noted", b"noted", "operation", b"operation", "outcome", b"outcome", "overhead_microseconds", b"overhead_microseconds", "passed_on", b"passed_on", "policy", b"policy", "policy_version", b"policy_version", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "request_id", b"request_id", "requested_model", b"requested_model", "start_time", b"start_time", "stream", b"stream", "tags", b"tags", "total_microseconds", b"total_microseconds", "usage", b"usage", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "attempts", b"attempts", "caller", b"caller", "catalog_version", b"catalog_version", "charged_nanos", b"charged_nanos", "charges", b"charges", "cost_nanos", b"cost_nanos", "deployment", b"deployment", "finish_reason", b"finish_reason", "first_token_microseconds", b"first_token_microseconds", "held", b"held", "http_status", b"http_status", "model", b"model", "multiplier_millionths", b"multiplier_millionths", "node_id", b"node_id", "noted", b"noted", "operation", b"operation", "outcome", b"outcome", "overhead_microseconds", b"overhead_microseconds", "passed_on", b"passed_on", "policy", b"policy", "policy_version", b"policy_version", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "request_id", b"request_id", "requested_model", b"requested_model", "start_time", b"start_time", "stream", b"stream", "tags", b"tags", "total_microseconds", b"total_microseconds", "usage", b"usage", "user", b"user", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__charged_nanos: _TypeAlias = _typing.Literal["charged_nanos"]  # noqa: Y015
     _WhichOneofArgType__charged_nanos: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos"]  # noqa: Y015
@@ -326,6 +340,7 @@ class AttemptCharge(_message.Message):
     COST_NANOS_FIELD_NUMBER: _builtins.int
     RULE_FIELD_NUMBER: _builtins.int
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    CHARGED_NANOS_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Which try; counts from 1."""
     cost_nanos: _builtins.int
@@ -334,6 +349,10 @@ class AttemptCharge(_message.Message):
     """Name and version of the rule, such as `cancelled/2`."""
     price_version: _builtins.str
     """Version of the prices that were used."""
+    charged_nanos: _builtins.int
+    """What the caller is charged for it, nano-USD: set where the ledger has charged another figure since. Else it is `cost_nanos`
+    times the multiplier of the call.
+    """
     @_builtins.property
     def usage(self) -> _chat_pb2.Usage:
         """What it is charged for."""
@@ -346,13 +365,19 @@ class AttemptCharge(_message.Message):
         cost_nanos: _builtins.int | None = ...,
         rule: _builtins.str = ...,
         price_version: _builtins.str = ...,
+        charged_nanos: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "cost_nanos", b"cost_nanos", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "charged_nanos", b"charged_nanos", "cost_nanos", b"cost_nanos", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos", "attempt", b"attempt", "cost_nanos", b"cost_nanos", "price_version", b"price_version", "rule", b"rule", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos", "_cost_nanos", b"_cost_nanos", "attempt", b"attempt", "charged_nanos", b"charged_nanos", "cost_nanos", b"cost_nanos", "price_version", b"price_version", "rule", b"rule", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__charged_nanos: _TypeAlias = _typing.Literal["charged_nanos"]  # noqa: Y015
+    _WhichOneofArgType__charged_nanos: _TypeAlias = _typing.Literal["_charged_nanos", b"_charged_nanos"]  # noqa: Y015
     _WhichOneofReturnType__cost_nanos: _TypeAlias = _typing.Literal["cost_nanos"]  # noqa: Y015
     _WhichOneofArgType__cost_nanos: _TypeAlias = _typing.Literal["_cost_nanos", b"_cost_nanos"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__charged_nanos) -> _WhichOneofReturnType__charged_nanos | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_nanos) -> _WhichOneofReturnType__cost_nanos | None: ...
 
 Global___AttemptCharge: _TypeAlias = AttemptCharge  # noqa: Y015
@@ -806,7 +831,7 @@ class UsageRow(_message.Message):
     unpriced_calls: _builtins.int
     """Calls whose price is unknown."""
     charged_nanos: _builtins.int
-    """What callers are charged for them, nano-USD: as the ledger's entries of these calls, corrections left out."""
+    """What callers are charged for them, nano-USD: the sum of the ledger's entries of these calls, corrections included."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The values of the dimensions, in the order asked for."""

@@ -28,7 +28,7 @@ from polyroute.api.modality.v1 import modality_pb2 as polyroute_dot_api_dot_moda
 from polyroute.api.router.v1 import router_pb2 as polyroute_dot_api_dot_router_dot_v1_dot_router__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*polyroute/api/providers/v1/providers.proto\x12\x1apolyroute.api.providers.v1\x1a\x1b\x62uf/validate/validate.proto\x1a polyroute/api/chat/v1/chat.proto\x1a(polyroute/api/modality/v1/modality.proto\x1a$polyroute/api/router/v1/router.proto\"j\n\x06Target\x12\x1e\n\ndeployment\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x04\x12\x1c\n\x08provider\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\"\n\x0eupstream_model\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x02\"\xaa\x04\n\x0fGenerateRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".polyroute.api.providers.v1.TargetB\x06\xbaH\x03\xc8\x01\x01\x12\x32\n\x04\x63hat\x18\x04 \x01(\x0b\x32\".polyroute.api.chat.v1.ChatRequestH\x00\x12\x38\n\x07\x65ncoded\x18\x05 \x01(\x0b\x32%.polyroute.api.chat.v1.EncodedRequestH\x00\x12/\n\x04task\x18\t \x01(\x0b\x32\x1f.polyroute.api.modality.v1.TaskH\x00\x12:\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32#.polyroute.api.chat.v1.RequestFactsB\x06\xbaH\x03\xc8\x01\x01\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.Timeouts\x12S\n\x07headers\x18\x08 \x03(\x0b\x32\x38.polyroute.api.providers.v1.GenerateRequest.HeadersEntryB\x08\xbaH\x05\x9a\x01\x02\x10 \x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x04\x62ody\x12\x05\xbaH\x02\x08\x01\"M\n\x10GenerateResponse\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32).polyroute.api.providers.v1.GenerateEvent\"\xdf\x02\n\rGenerateEvent\x12\x36\n\x07started\x18\x01 \x01(\x0b\x32#.polyroute.api.providers.v1.StartedH\x00\x12=\n\x07\x65ncoded\x18\x02 \x01(\x0b\x32*.polyroute.api.providers.v1.EncodedContentH\x00\x12\x30\n\x04\x63hat\x18\x03 \x01(\x0b\x32 .polyroute.api.chat.v1.ChatEventH\x00\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.UsageH\x00\x12\x38\n\x08\x66inished\x18\x05 \x01(\x0b\x32$.polyroute.api.providers.v1.FinishedH\x00\x12\x33\n\x06result\x18\x06 \x01(\x0b\x32!.polyroute.api.modality.v1.ResultH\x00\x42\x07\n\x05\x65vent\"\xde\x01\n\x07Started\x12\x1b\n\x13upstream_request_id\x18\x01 \x01(\t\x12\x1d\n\x15upstream_microseconds\x18\x02 \x01(\x03\x12\x13\n\x0bpassthrough\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ropped\x18\x04 \x03(\t\x12\x41\n\x07headers\x18\x05 \x03(\x0b\x32\x30.polyroute.api.providers.v1.Started.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x0e\x45ncodedContent\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x16\n\x0e\x63ontent_events\x18\x02 \x01(\r\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\"}\n\x08\x46inished\x12\x33\n\x06reason\x18\x01 \x01(\x0e\x32#.polyroute.api.chat.v1.FinishReason\x12 \n\x18\x66irst_token_microseconds\x18\x02 \x01(\x03\x12\x1a\n\x12total_microseconds\x18\x03 \x01(\x03\"\xd1\x02\n\x0cRelayRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x1c\n\x08provider\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x19\n\x06method\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01(\x10\x12\x18\n\x04path\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80@\x12P\n\x07headers\x18\x05 \x03(\x0b\x32\x35.polyroute.api.providers.v1.RelayRequest.HeadersEntryB\x08\xbaH\x05\x9a\x01\x02\x10@\x12\x18\n\x04\x62ody\x18\x06 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x10\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.Timeouts\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf0\x01\n\rRelayResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12G\n\x07headers\x18\x02 \x03(\x0b\x32\x36.polyroute.api.providers.v1.RelayResponse.HeadersEntry\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0c\n\x04last\x18\x06 \x01(\x08\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf6\x02\n\x0c\x45mbedRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".polyroute.api.providers.v1.TargetB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x05input\x18\x04 \x01(\x0b\x32&.polyroute.api.providers.v1.EmbedInputH\x00\x12\x38\n\x07\x65ncoded\x18\x05 \x01(\x0b\x32%.polyroute.api.chat.v1.EncodedRequestH\x00\x12:\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32#.polyroute.api.chat.v1.RequestFactsB\x06\xbaH\x03\xc8\x01\x01\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.TimeoutsB\r\n\x04\x62ody\x12\x05\xbaH\x02\x08\x01\"Y\n\nEmbedInput\x12\x1a\n\x05texts\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x10\x12 \n\ndimensions\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01H\x00\x88\x01\x01\x42\r\n\x0b_dimensions\"\xb3\x01\n\rEmbedResponse\x12\x39\n\nembeddings\x18\x01 \x03(\x0b\x32%.polyroute.api.providers.v1.Embedding\x12\x0f\n\x07\x65ncoded\x18\x02 \x01(\x0c\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1a\n\x12total_microseconds\x18\x05 \x01(\x03\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x17\n\x15WatchProvidersRequest\"Q\n\x16WatchProvidersResponse\x12\x37\n\tproviders\x18\x01 \x03(\x0b\x32$.polyroute.api.providers.v1.Provider\"\xfe\x01\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64ialects\x18\x02 \x03(\t\x12\x12\n\ndiscovered\x18\x03 \x01(\x08\x12\x36\n\x06models\x18\x04 \x03(\x0b\x32&.polyroute.api.providers.v1.KnownModel\x12\x12\n\nopen_ended\x18\x05 \x01(\x08\x12\x13\n\x0bunavailable\x18\x06 \x01(\t\x12\x31\n\x07\x62illing\x18\x14 \x01(\x0b\x32 .polyroute.api.router.v1.Billing\x12\x12\n\nprice_book\x18\x07 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x08 \x01(\t\"\xe9\x01\n\nKnownModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\noperations\x18\x02 \x03(\x0e\x32 .polyroute.api.chat.v1.Operation\x12\x37\n\x0c\x63\x61pabilities\x18\x03 \x03(\x0e\x32!.polyroute.api.chat.v1.Capability\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12-\n\x05price\x18\x06 \x01(\x0b\x32\x1e.polyroute.api.router.v1.Price2\xb9\x03\n\x10ProvidersService\x12g\n\x08Generate\x12+.polyroute.api.providers.v1.GenerateRequest\x1a,.polyroute.api.providers.v1.GenerateResponse0\x01\x12\\\n\x05\x45mbed\x12(.polyroute.api.providers.v1.EmbedRequest\x1a).polyroute.api.providers.v1.EmbedResponse\x12^\n\x05Relay\x12(.polyroute.api.providers.v1.RelayRequest\x1a).polyroute.api.providers.v1.RelayResponse0\x01\x12~\n\x0eWatchProviders\x12\x31.polyroute.api.providers.v1.WatchProvidersRequest\x1a\x32.polyroute.api.providers.v1.WatchProvidersResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*polyroute/api/providers/v1/providers.proto\x12\x1apolyroute.api.providers.v1\x1a\x1b\x62uf/validate/validate.proto\x1a polyroute/api/chat/v1/chat.proto\x1a(polyroute/api/modality/v1/modality.proto\x1a$polyroute/api/router/v1/router.proto\"\x85\x01\n\x06Target\x12\x1e\n\ndeployment\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x04\x12\x1c\n\x08provider\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\"\n\x0eupstream_model\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x02\x12\x19\n\x08key_mark\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02\x18\x08\"\xaa\x04\n\x0fGenerateRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".polyroute.api.providers.v1.TargetB\x06\xbaH\x03\xc8\x01\x01\x12\x32\n\x04\x63hat\x18\x04 \x01(\x0b\x32\".polyroute.api.chat.v1.ChatRequestH\x00\x12\x38\n\x07\x65ncoded\x18\x05 \x01(\x0b\x32%.polyroute.api.chat.v1.EncodedRequestH\x00\x12/\n\x04task\x18\t \x01(\x0b\x32\x1f.polyroute.api.modality.v1.TaskH\x00\x12:\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32#.polyroute.api.chat.v1.RequestFactsB\x06\xbaH\x03\xc8\x01\x01\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.Timeouts\x12S\n\x07headers\x18\x08 \x03(\x0b\x32\x38.polyroute.api.providers.v1.GenerateRequest.HeadersEntryB\x08\xbaH\x05\x9a\x01\x02\x10 \x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x04\x62ody\x12\x05\xbaH\x02\x08\x01\"M\n\x10GenerateResponse\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32).polyroute.api.providers.v1.GenerateEvent\"\xdf\x02\n\rGenerateEvent\x12\x36\n\x07started\x18\x01 \x01(\x0b\x32#.polyroute.api.providers.v1.StartedH\x00\x12=\n\x07\x65ncoded\x18\x02 \x01(\x0b\x32*.polyroute.api.providers.v1.EncodedContentH\x00\x12\x30\n\x04\x63hat\x18\x03 \x01(\x0b\x32 .polyroute.api.chat.v1.ChatEventH\x00\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.UsageH\x00\x12\x38\n\x08\x66inished\x18\x05 \x01(\x0b\x32$.polyroute.api.providers.v1.FinishedH\x00\x12\x33\n\x06result\x18\x06 \x01(\x0b\x32!.polyroute.api.modality.v1.ResultH\x00\x42\x07\n\x05\x65vent\"\xf0\x01\n\x07Started\x12\x1b\n\x13upstream_request_id\x18\x01 \x01(\t\x12\x1d\n\x15upstream_microseconds\x18\x02 \x01(\x03\x12\x13\n\x0bpassthrough\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ropped\x18\x04 \x03(\t\x12\x41\n\x07headers\x18\x05 \x03(\x0b\x32\x30.polyroute.api.providers.v1.Started.HeadersEntry\x12\x10\n\x08key_mark\x18\x06 \x01(\x0c\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x0e\x45ncodedContent\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x16\n\x0e\x63ontent_events\x18\x02 \x01(\r\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\"}\n\x08\x46inished\x12\x33\n\x06reason\x18\x01 \x01(\x0e\x32#.polyroute.api.chat.v1.FinishReason\x12 \n\x18\x66irst_token_microseconds\x18\x02 \x01(\x03\x12\x1a\n\x12total_microseconds\x18\x03 \x01(\x03\"\xec\x02\n\x0cRelayRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x1c\n\x08provider\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x19\n\x06method\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01(\x10\x12\x18\n\x04path\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80@\x12P\n\x07headers\x18\x05 \x03(\x0b\x32\x35.polyroute.api.providers.v1.RelayRequest.HeadersEntryB\x08\xbaH\x05\x9a\x01\x02\x10@\x12\x18\n\x04\x62ody\x18\x06 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x10\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.Timeouts\x12\x19\n\x08key_mark\x18\x08 \x01(\x0c\x42\x07\xbaH\x04z\x02\x18\x08\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x94\x02\n\rRelayResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12G\n\x07headers\x18\x02 \x03(\x0b\x32\x36.polyroute.api.providers.v1.RelayResponse.HeadersEntry\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12+\n\x05usage\x18\x04 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0c\n\x04last\x18\x06 \x01(\x08\x12\x10\n\x08key_mark\x18\x07 \x01(\x0c\x12\x10\n\x08provider\x18\x08 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf6\x02\n\x0c\x45mbedRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01\x12:\n\x06target\x18\x03 \x01(\x0b\x32\".polyroute.api.providers.v1.TargetB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x05input\x18\x04 \x01(\x0b\x32&.polyroute.api.providers.v1.EmbedInputH\x00\x12\x38\n\x07\x65ncoded\x18\x05 \x01(\x0b\x32%.polyroute.api.chat.v1.EncodedRequestH\x00\x12:\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32#.polyroute.api.chat.v1.RequestFactsB\x06\xbaH\x03\xc8\x01\x01\x12\x33\n\x08timeouts\x18\x07 \x01(\x0b\x32!.polyroute.api.router.v1.TimeoutsB\r\n\x04\x62ody\x12\x05\xbaH\x02\x08\x01\"Y\n\nEmbedInput\x12\x1a\n\x05texts\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x10\x12 \n\ndimensions\x18\x02 \x01(\rB\x07\xbaH\x04*\x02(\x01H\x00\x88\x01\x01\x42\r\n\x0b_dimensions\"\xb3\x01\n\rEmbedResponse\x12\x39\n\nembeddings\x18\x01 \x03(\x0b\x32%.polyroute.api.providers.v1.Embedding\x12\x0f\n\x07\x65ncoded\x18\x02 \x01(\x0c\x12+\n\x05usage\x18\x03 \x01(\x0b\x32\x1c.polyroute.api.chat.v1.Usage\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1a\n\x12total_microseconds\x18\x05 \x01(\x03\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x17\n\x15WatchProvidersRequest\"Q\n\x16WatchProvidersResponse\x12\x37\n\tproviders\x18\x01 \x03(\x0b\x32$.polyroute.api.providers.v1.Provider\"\xfe\x01\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64ialects\x18\x02 \x03(\t\x12\x12\n\ndiscovered\x18\x03 \x01(\x08\x12\x36\n\x06models\x18\x04 \x03(\x0b\x32&.polyroute.api.providers.v1.KnownModel\x12\x12\n\nopen_ended\x18\x05 \x01(\x08\x12\x13\n\x0bunavailable\x18\x06 \x01(\t\x12\x31\n\x07\x62illing\x18\x14 \x01(\x0b\x32 .polyroute.api.router.v1.Billing\x12\x12\n\nprice_book\x18\x07 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x08 \x01(\t\"\xe9\x01\n\nKnownModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\noperations\x18\x02 \x03(\x0e\x32 .polyroute.api.chat.v1.Operation\x12\x37\n\x0c\x63\x61pabilities\x18\x03 \x03(\x0e\x32!.polyroute.api.chat.v1.Capability\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12-\n\x05price\x18\x06 \x01(\x0b\x32\x1e.polyroute.api.router.v1.Price2\xb9\x03\n\x10ProvidersService\x12g\n\x08Generate\x12+.polyroute.api.providers.v1.GenerateRequest\x1a,.polyroute.api.providers.v1.GenerateResponse0\x01\x12\\\n\x05\x45mbed\x12(.polyroute.api.providers.v1.EmbedRequest\x1a).polyroute.api.providers.v1.EmbedResponse\x12^\n\x05Relay\x12(.polyroute.api.providers.v1.RelayRequest\x1a).polyroute.api.providers.v1.RelayResponse0\x01\x12~\n\x0eWatchProviders\x12\x31.polyroute.api.providers.v1.WatchProvidersRequest\x1a\x32.polyroute.api.providers.v1.WatchProvidersResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TARGET'].fields_by_name['provider']._serialized_options = b'\272H\007r\005\020\001(\200\001'
   _globals['_TARGET'].fields_by_name['upstream_model']._loaded_options = None
   _globals['_TARGET'].fields_by_name['upstream_model']._serialized_options = b'\272H\007r\005\020\001(\200\002'
+  _globals['_TARGET'].fields_by_name['key_mark']._loaded_options = None
+  _globals['_TARGET'].fields_by_name['key_mark']._serialized_options = b'\272H\004z\002\030\010'
   _globals['_GENERATEREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_GENERATEREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_GENERATEREQUEST'].oneofs_by_name['body']._loaded_options = None
@@ -71,6 +73,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELAYREQUEST'].fields_by_name['headers']._serialized_options = b'\272H\005\232\001\002\020@'
   _globals['_RELAYREQUEST'].fields_by_name['body']._loaded_options = None
   _globals['_RELAYREQUEST'].fields_by_name['body']._serialized_options = b'\272H\007z\005\030\200\200\200\020'
+  _globals['_RELAYREQUEST'].fields_by_name['key_mark']._loaded_options = None
+  _globals['_RELAYREQUEST'].fields_by_name['key_mark']._serialized_options = b'\272H\004z\002\030\010'
   _globals['_RELAYRESPONSE_HEADERSENTRY']._loaded_options = None
   _globals['_RELAYRESPONSE_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_EMBEDREQUEST'].oneofs_by_name['body']._loaded_options = None
@@ -89,48 +93,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDINPUT'].fields_by_name['dimensions']._serialized_options = b'\272H\004*\002(\001'
   _globals['_PROVIDERSSERVICE'].methods_by_name['WatchProviders']._loaded_options = None
   _globals['_PROVIDERSSERVICE'].methods_by_name['WatchProviders']._serialized_options = b'\220\002\001'
-  _globals['_TARGET']._serialized_start=217
-  _globals['_TARGET']._serialized_end=323
-  _globals['_GENERATEREQUEST']._serialized_start=326
-  _globals['_GENERATEREQUEST']._serialized_end=880
-  _globals['_GENERATEREQUEST_HEADERSENTRY']._serialized_start=819
-  _globals['_GENERATEREQUEST_HEADERSENTRY']._serialized_end=865
-  _globals['_GENERATERESPONSE']._serialized_start=882
-  _globals['_GENERATERESPONSE']._serialized_end=959
-  _globals['_GENERATEEVENT']._serialized_start=962
-  _globals['_GENERATEEVENT']._serialized_end=1313
-  _globals['_STARTED']._serialized_start=1316
-  _globals['_STARTED']._serialized_end=1538
-  _globals['_STARTED_HEADERSENTRY']._serialized_start=819
-  _globals['_STARTED_HEADERSENTRY']._serialized_end=865
-  _globals['_ENCODEDCONTENT']._serialized_start=1540
-  _globals['_ENCODEDCONTENT']._serialized_end=1616
-  _globals['_FINISHED']._serialized_start=1618
-  _globals['_FINISHED']._serialized_end=1743
-  _globals['_RELAYREQUEST']._serialized_start=1746
-  _globals['_RELAYREQUEST']._serialized_end=2083
-  _globals['_RELAYREQUEST_HEADERSENTRY']._serialized_start=819
-  _globals['_RELAYREQUEST_HEADERSENTRY']._serialized_end=865
-  _globals['_RELAYRESPONSE']._serialized_start=2086
-  _globals['_RELAYRESPONSE']._serialized_end=2326
-  _globals['_RELAYRESPONSE_HEADERSENTRY']._serialized_start=819
-  _globals['_RELAYRESPONSE_HEADERSENTRY']._serialized_end=865
-  _globals['_EMBEDREQUEST']._serialized_start=2329
-  _globals['_EMBEDREQUEST']._serialized_end=2703
-  _globals['_EMBEDINPUT']._serialized_start=2705
-  _globals['_EMBEDINPUT']._serialized_end=2794
-  _globals['_EMBEDRESPONSE']._serialized_start=2797
-  _globals['_EMBEDRESPONSE']._serialized_end=2976
-  _globals['_EMBEDDING']._serialized_start=2978
-  _globals['_EMBEDDING']._serialized_end=3005
-  _globals['_WATCHPROVIDERSREQUEST']._serialized_start=3007
-  _globals['_WATCHPROVIDERSREQUEST']._serialized_end=3030
-  _globals['_WATCHPROVIDERSRESPONSE']._serialized_start=3032
-  _globals['_WATCHPROVIDERSRESPONSE']._serialized_end=3113
-  _globals['_PROVIDER']._serialized_start=3116
-  _globals['_PROVIDER']._serialized_end=3370
-  _globals['_KNOWNMODEL']._serialized_start=3373
-  _globals['_KNOWNMODEL']._serialized_end=3606
-  _globals['_PROVIDERSSERVICE']._serialized_start=3609
-  _globals['_PROVIDERSSERVICE']._serialized_end=4050
+  _globals['_TARGET']._serialized_start=218
+  _globals['_TARGET']._serialized_end=351
+  _globals['_GENERATEREQUEST']._serialized_start=354
+  _globals['_GENERATEREQUEST']._serialized_end=908
+  _globals['_GENERATEREQUEST_HEADERSENTRY']._serialized_start=847
+  _globals['_GENERATEREQUEST_HEADERSENTRY']._serialized_end=893
+  _globals['_GENERATERESPONSE']._serialized_start=910
+  _globals['_GENERATERESPONSE']._serialized_end=987
+  _globals['_GENERATEEVENT']._serialized_start=990
+  _globals['_GENERATEEVENT']._serialized_end=1341
+  _globals['_STARTED']._serialized_start=1344
+  _globals['_STARTED']._serialized_end=1584
+  _globals['_STARTED_HEADERSENTRY']._serialized_start=847
+  _globals['_STARTED_HEADERSENTRY']._serialized_end=893
+  _globals['_ENCODEDCONTENT']._serialized_start=1586
+  _globals['_ENCODEDCONTENT']._serialized_end=1662
+  _globals['_FINISHED']._serialized_start=1664
+  _globals['_FINISHED']._serialized_end=1789
+  _globals['_RELAYREQUEST']._serialized_start=1792
+  _globals['_RELAYREQUEST']._serialized_end=2156
+  _globals['_RELAYREQUEST_HEADERSENTRY']._serialized_start=847
+  _globals['_RELAYREQUEST_HEADERSENTRY']._serialized_end=893
+  _globals['_RELAYRESPONSE']._serialized_start=2159
+  _globals['_RELAYRESPONSE']._serialized_end=2435
+  _globals['_RELAYRESPONSE_HEADERSENTRY']._serialized_start=847
+  _globals['_RELAYRESPONSE_HEADERSENTRY']._serialized_end=893
+  _globals['_EMBEDREQUEST']._serialized_start=2438
+  _globals['_EMBEDREQUEST']._serialized_end=2812
+  _globals['_EMBEDINPUT']._serialized_start=2814
+  _globals['_EMBEDINPUT']._serialized_end=2903
+  _globals['_EMBEDRESPONSE']._serialized_start=2906
+  _globals['_EMBEDRESPONSE']._serialized_end=3085
+  _globals['_EMBEDDING']._serialized_start=3087
+  _globals['_EMBEDDING']._serialized_end=3114
+  _globals['_WATCHPROVIDERSREQUEST']._serialized_start=3116
+  _globals['_WATCHPROVIDERSREQUEST']._serialized_end=3139
+  _globals['_WATCHPROVIDERSRESPONSE']._serialized_start=3141
+  _globals['_WATCHPROVIDERSRESPONSE']._serialized_end=3222
+  _globals['_PROVIDER']._serialized_start=3225
+  _globals['_PROVIDER']._serialized_end=3479
+  _globals['_KNOWNMODEL']._serialized_start=3482
+  _globals['_KNOWNMODEL']._serialized_end=3715
+  _globals['_PROVIDERSSERVICE']._serialized_start=3718
+  _globals['_PROVIDERSSERVICE']._serialized_end=4159
 # @@protoc_insertion_point(module_scope)

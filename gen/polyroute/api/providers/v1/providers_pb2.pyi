@@ -32,22 +32,28 @@ class Target(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     UPSTREAM_MODEL_FIELD_NUMBER: _builtins.int
+    KEY_MARK_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """The deployment's name in the catalog."""
     provider: _builtins.str
     """The provider."""
     upstream_model: _builtins.str
     """The model's id in the vendor's words."""
+    key_mark: _builtins.bytes
+    """Fingerprint of the vendor's key that made what the request refers to: no other key of the account is used, and
+    NOT_FOUND when the account has it no more. Empty leaves the choice to the account.
+    """
     def __init__(
         self,
         *,
         deployment: _builtins.str = ...,
         provider: _builtins.str = ...,
         upstream_model: _builtins.str = ...,
+        key_mark: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "provider", b"provider", "upstream_model", b"upstream_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "key_mark", b"key_mark", "provider", b"provider", "upstream_model", b"upstream_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,12 +260,17 @@ class Started(_message.Message):
     PASSTHROUGH_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
+    KEY_MARK_FIELD_NUMBER: _builtins.int
     upstream_request_id: _builtins.str
     """The vendor's own id of the request, for support cases; may be empty."""
     upstream_microseconds: _builtins.int
     """Microseconds spent waiting for the vendor: from sending the request to the arrival of what this message brings."""
     passthrough: _builtins.bool
     """The answer is passed on as the vendor wrote it, not translated."""
+    key_mark: _builtins.bytes
+    """Fingerprint of the vendor's key that serves, 8 bytes: the same in every process that has the key. It tells nobody
+    outside the mesh anything, and must not leave it unsealed.
+    """
     @_builtins.property
     def dropped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Parameters of the request that the vendor cannot express and that were left out."""
@@ -276,10 +287,11 @@ class Started(_message.Message):
         passthrough: _builtins.bool = ...,
         dropped: _abc.Iterable[_builtins.str] | None = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        key_mark: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "headers", b"headers", "passthrough", b"passthrough", "upstream_microseconds", b"upstream_microseconds", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "headers", b"headers", "key_mark", b"key_mark", "passthrough", b"passthrough", "upstream_microseconds", b"upstream_microseconds", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -378,6 +390,7 @@ class RelayRequest(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
+    KEY_MARK_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7."""
     provider: _builtins.str
@@ -388,6 +401,8 @@ class RelayRequest(_message.Message):
     """Path below the provider's address and query, percent-encoded, beginning with a slash."""
     body: _builtins.bytes
     """The body; may be empty."""
+    key_mark: _builtins.bytes
+    """As `Target.key_mark`."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Headers for the vendor, lower-case names; credentials among them are replaced by the provider's own."""
@@ -406,10 +421,11 @@ class RelayRequest(_message.Message):
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         body: _builtins.bytes = ...,
         timeouts: _router_pb2.Timeouts | None = ...,
+        key_mark: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "headers", b"headers", "method", b"method", "path", b"path", "provider", b"provider", "request_id", b"request_id", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "headers", b"headers", "key_mark", b"key_mark", "method", b"method", "path", b"path", "provider", b"provider", "request_id", b"request_id", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -447,6 +463,8 @@ class RelayResponse(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
+    KEY_MARK_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """HTTP status; with the first part only."""
     data: _builtins.bytes
@@ -455,6 +473,10 @@ class RelayResponse(_message.Message):
     """Model in the vendor's words, where the answer names one; with the last part only."""
     last: _builtins.bool
     """The answer is complete; without it a stream that ends was cut."""
+    key_mark: _builtins.bytes
+    """As `Started.key_mark`; with the first part only."""
+    provider: _builtins.str
+    """The provider that answers; with the first part only."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The vendor's headers, without those of the connection; with the first part only."""
@@ -472,10 +494,12 @@ class RelayResponse(_message.Message):
         usage: _chat_pb2.Usage | None = ...,
         model: _builtins.str = ...,
         last: _builtins.bool = ...,
+        key_mark: _builtins.bytes = ...,
+        provider: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "headers", b"headers", "last", b"last", "model", b"model", "status", b"status", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "headers", b"headers", "key_mark", b"key_mark", "last", b"last", "model", b"model", "provider", b"provider", "status", b"status", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -210,6 +210,42 @@ BILLED_PART_WHOLE: BilledPart.ValueType  # 4
 """The prompt and the whole answer: the vendor goes on by itself."""
 Global___BilledPart: _TypeAlias = BilledPart  # noqa: Y015
 
+class _HealthState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HealthStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HealthState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HEALTH_STATE_UNSPECIFIED: _HealthState.ValueType  # 0
+    """Not set."""
+    HEALTH_STATE_EJECTED: _HealthState.ValueType  # 1
+    """It failed so often that it is left out for a while."""
+    HEALTH_STATE_HALF_OPEN: _HealthState.ValueType  # 2
+    """Its ejection is over: the next call tries it out."""
+    HEALTH_STATE_PROBED: _HealthState.ValueType  # 3
+    """Its ejection is over and one call tries it out; the others wait for what comes of that."""
+    HEALTH_STATE_RESTING: _HealthState.ValueType  # 4
+    """It, or its provider's key, was refused by the vendor, and is left alone for a while."""
+    HEALTH_STATE_REDUCED: _HealthState.ValueType  # 5
+    """It gets a share of its calls, and this call is not of that share."""
+
+class HealthState(_HealthState, metaclass=_HealthStateEnumTypeWrapper):
+    """What the health of a deployment does to a call."""
+
+HEALTH_STATE_UNSPECIFIED: HealthState.ValueType  # 0
+"""Not set."""
+HEALTH_STATE_EJECTED: HealthState.ValueType  # 1
+"""It failed so often that it is left out for a while."""
+HEALTH_STATE_HALF_OPEN: HealthState.ValueType  # 2
+"""Its ejection is over: the next call tries it out."""
+HEALTH_STATE_PROBED: HealthState.ValueType  # 3
+"""Its ejection is over and one call tries it out; the others wait for what comes of that."""
+HEALTH_STATE_RESTING: HealthState.ValueType  # 4
+"""It, or its provider's key, was refused by the vendor, and is left alone for a while."""
+HEALTH_STATE_REDUCED: HealthState.ValueType  # 5
+"""It gets a share of its calls, and this call is not of that share."""
+Global___HealthState: _TypeAlias = HealthState  # noqa: Y015
+
 class _StickyBy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -308,6 +344,7 @@ class DecideRequest(_message.Message):
     PERMITTED_REGIONS_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
     ANSWERING_FIELD_NUMBER: _builtins.int
+    PLAN_MODELS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call, a UUIDv7; the same id gives the same choice among equals (weights, canaries)."""
     dialect: _builtins.str
@@ -370,6 +407,12 @@ class DecideRequest(_message.Message):
     def answering(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptAnswering]:
         """Attempts whose first content came since the caller's last request, and which go on: a long stream is no silent vendor."""
 
+    @_builtins.property
+    def plan_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models and aliases that the caller's plan opens; empty means all. As `permitted_models`, which binds beside it; one that
+        ends in `*` stands for all that begin so.
+        """
+
     def __init__(
         self,
         *,
@@ -389,10 +432,11 @@ class DecideRequest(_message.Message):
         permitted_regions: _abc.Iterable[_builtins.str] | None = ...,
         left: _duration_pb2.Duration | None = ...,
         answering: _abc.Iterable[Global___AttemptAnswering] | None = ...,
+        plan_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "facts", b"facts", "hints", b"hints", "left", b"left", "preferences", b"preferences"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answering", b"answering", "caller", b"caller", "dialect", b"dialect", "dry_run", b"dry_run", "explain", b"explain", "facts", b"facts", "hints", b"hints", "left", b"left", "permitted_models", b"permitted_models", "permitted_regions", b"permitted_regions", "policy", b"policy", "preferences", b"preferences", "reports", b"reports", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answering", b"answering", "caller", b"caller", "dialect", b"dialect", "dry_run", b"dry_run", "explain", b"explain", "facts", b"facts", "hints", b"hints", "left", b"left", "permitted_models", b"permitted_models", "permitted_regions", b"permitted_regions", "plan_models", b"plan_models", "policy", b"policy", "preferences", b"preferences", "reports", b"reports", "request_id", b"request_id", "sticky_key", b"sticky_key", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -435,10 +479,10 @@ class Preferences(_message.Message):
     than serving it takes.
     """
     zdr: _builtins.bool
-    """Only where nothing is retained at all."""
+    """Only where nothing is retained at all. Unset means false; a false that is set stands against a key's default."""
     require_parameters: _builtins.bool
     """Only where every parameter of the request can be expressed; otherwise what cannot is left out. Checked by the
-    providers role as well, which sees the parameters.
+    providers role as well, which sees the parameters. Unset means false, as with `zdr`.
     """
     allow_filter_prompt_length: _builtins.bool
     """Leave out deployments that are too short for this call's prompt, or for the answer that it bounds; unset means true."""
@@ -527,8 +571,8 @@ class Preferences(_message.Message):
         tags: _abc.Iterable[_builtins.str] | None = ...,
         quantizations: _abc.Iterable[_builtins.str] | None = ...,
         data_collection: Global___DataCollection.ValueType = ...,
-        zdr: _builtins.bool = ...,
-        require_parameters: _builtins.bool = ...,
+        zdr: _builtins.bool | None = ...,
+        require_parameters: _builtins.bool | None = ...,
         input_price: Global___Int64Range | None = ...,
         output_price: Global___Int64Range | None = ...,
         max_price: Global___MaxPrice | None = ...,
@@ -544,18 +588,26 @@ class Preferences(_message.Message):
         models: _abc.Iterable[_builtins.str] | None = ...,
         partition: Global___Partition.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_fallbacks", b"_allow_fallbacks", "_allow_filter_prompt_length", b"_allow_filter_prompt_length", "allow_fallbacks", b"allow_fallbacks", "allow_filter_prompt_length", b"allow_filter_prompt_length", "input_length", b"input_length", "input_price", b"input_price", "latency_milliseconds", b"latency_milliseconds", "max_price", b"max_price", "output_length", b"output_length", "output_price", b"output_price", "throughput", b"throughput"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_fallbacks", b"_allow_fallbacks", "_allow_filter_prompt_length", b"_allow_filter_prompt_length", "_require_parameters", b"_require_parameters", "_zdr", b"_zdr", "allow_fallbacks", b"allow_fallbacks", "allow_filter_prompt_length", b"allow_filter_prompt_length", "input_length", b"input_length", "input_price", b"input_price", "latency_milliseconds", b"latency_milliseconds", "max_price", b"max_price", "output_length", b"output_length", "output_price", b"output_price", "require_parameters", b"require_parameters", "throughput", b"throughput", "zdr", b"zdr"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_fallbacks", b"_allow_fallbacks", "_allow_filter_prompt_length", b"_allow_filter_prompt_length", "allow_fallbacks", b"allow_fallbacks", "allow_filter_prompt_length", b"allow_filter_prompt_length", "data_collection", b"data_collection", "ignore", b"ignore", "input_length", b"input_length", "input_price", b"input_price", "latency_milliseconds", b"latency_milliseconds", "max_price", b"max_price", "models", b"models", "only", b"only", "order", b"order", "output_length", b"output_length", "output_price", b"output_price", "partition", b"partition", "preferred_max_latency", b"preferred_max_latency", "preferred_min_throughput", b"preferred_min_throughput", "quantizations", b"quantizations", "regions", b"regions", "require_parameters", b"require_parameters", "sort", b"sort", "tags", b"tags", "throughput", b"throughput", "zdr", b"zdr"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_fallbacks", b"_allow_fallbacks", "_allow_filter_prompt_length", b"_allow_filter_prompt_length", "_require_parameters", b"_require_parameters", "_zdr", b"_zdr", "allow_fallbacks", b"allow_fallbacks", "allow_filter_prompt_length", b"allow_filter_prompt_length", "data_collection", b"data_collection", "ignore", b"ignore", "input_length", b"input_length", "input_price", b"input_price", "latency_milliseconds", b"latency_milliseconds", "max_price", b"max_price", "models", b"models", "only", b"only", "order", b"order", "output_length", b"output_length", "output_price", b"output_price", "partition", b"partition", "preferred_max_latency", b"preferred_max_latency", "preferred_min_throughput", b"preferred_min_throughput", "quantizations", b"quantizations", "regions", b"regions", "require_parameters", b"require_parameters", "sort", b"sort", "tags", b"tags", "throughput", b"throughput", "zdr", b"zdr"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allow_fallbacks: _TypeAlias = _typing.Literal["allow_fallbacks"]  # noqa: Y015
     _WhichOneofArgType__allow_fallbacks: _TypeAlias = _typing.Literal["_allow_fallbacks", b"_allow_fallbacks"]  # noqa: Y015
     _WhichOneofReturnType__allow_filter_prompt_length: _TypeAlias = _typing.Literal["allow_filter_prompt_length"]  # noqa: Y015
     _WhichOneofArgType__allow_filter_prompt_length: _TypeAlias = _typing.Literal["_allow_filter_prompt_length", b"_allow_filter_prompt_length"]  # noqa: Y015
+    _WhichOneofReturnType__require_parameters: _TypeAlias = _typing.Literal["require_parameters"]  # noqa: Y015
+    _WhichOneofArgType__require_parameters: _TypeAlias = _typing.Literal["_require_parameters", b"_require_parameters"]  # noqa: Y015
+    _WhichOneofReturnType__zdr: _TypeAlias = _typing.Literal["zdr"]  # noqa: Y015
+    _WhichOneofArgType__zdr: _TypeAlias = _typing.Literal["_zdr", b"_zdr"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_fallbacks) -> _WhichOneofReturnType__allow_fallbacks | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_filter_prompt_length) -> _WhichOneofReturnType__allow_filter_prompt_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__require_parameters) -> _WhichOneofReturnType__require_parameters | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__zdr) -> _WhichOneofReturnType__zdr | None: ...
 
 Global___Preferences: _TypeAlias = Preferences  # noqa: Y015
 
@@ -817,7 +869,7 @@ class AttemptReport(_message.Message):
     output_tokens: _builtins.int
     """Tokens of the answer, reasoning included."""
     cancelled: _builtins.bool
-    """The caller ended it: it says nothing of the deployment."""
+    """The caller ended it, or it was never made: it says nothing of the deployment."""
     retry_after_milliseconds: _builtins.int
     """Time that the vendor asked to wait, milliseconds; unset when it did not say."""
     hedged: _builtins.bool
@@ -913,19 +965,23 @@ class AttemptAnswering(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call."""
     attempt: _builtins.int
     """Which try of it; counts from 1."""
+    deployment: _builtins.str
+    """Where it was made, which is not the plan's first deployment when that had no room; empty means that it is."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         attempt: _builtins.int = ...,
+        deployment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "deployment", b"deployment", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -972,6 +1028,7 @@ class Plan(_message.Message):
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     HEDGE_AFTER_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
     max_attempts: _builtins.int
     """Most attempts in all, first one included."""
     model: _builtins.str
@@ -990,6 +1047,13 @@ class Plan(_message.Message):
         is taken. Unset: it may not.
         """
 
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that led to these attempts and are none of the models that they serve: those that the call asked for, without
+        what a name may say beside the model; the aliases on the way; `auto` where the gateway chose. Limits may be set on any of
+        them. Empty where the request's own name is all there is.
+        """
+
     def __init__(
         self,
         *,
@@ -998,10 +1062,11 @@ class Plan(_message.Message):
         timeouts: Global___Timeouts | None = ...,
         model: _builtins.str = ...,
         hedge_after: _duration_pb2.Duration | None = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hedge_after", b"hedge_after", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "hedge_after", b"hedge_after", "max_attempts", b"max_attempts", "model", b"model", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "hedge_after", b"hedge_after", "max_attempts", b"max_attempts", "model", b"model", "names", b"names", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1023,6 +1088,7 @@ class Attempt(_message.Message):
     MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
     PASSED_ON_FIELD_NUMBER: _builtins.int
     CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    AFTER_FILTER_FIELD_NUMBER: _builtins.int
     BILLING_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """The deployment's name in the catalog, unique, such as `openai/gpt-6-sol`."""
@@ -1040,6 +1106,10 @@ class Attempt(_message.Message):
     """No catalog names it: its provider passes on any name that a caller writes, so there is no end of such deployments."""
     context_tokens: _builtins.int
     """Most tokens of prompt and answer together; 0 means unknown."""
+    after_filter: _builtins.bool
+    """It is for one case only: that the content filter of a vendor before it refused the call. It stands after all others, and
+    is no part of their failover.
+    """
     @_builtins.property
     def price(self) -> Global___Price:
         """What it charges; unset when unknown."""
@@ -1065,11 +1135,12 @@ class Attempt(_message.Message):
         max_concurrency: _builtins.int = ...,
         passed_on: _builtins.bool = ...,
         context_tokens: _builtins.int = ...,
+        after_filter: _builtins.bool = ...,
         billing: Global___Billing | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "deployment", b"deployment", "max_concurrency", b"max_concurrency", "model", b"model", "passed_on", b"passed_on", "price", b"price", "provider", b"provider", "region", b"region", "upstream_model", b"upstream_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_filter", b"after_filter", "billing", b"billing", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "deployment", b"deployment", "max_concurrency", b"max_concurrency", "model", b"model", "passed_on", b"passed_on", "price", b"price", "provider", b"provider", "region", b"region", "upstream_model", b"upstream_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1086,6 +1157,7 @@ class Billing(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
     disconnect: Global___BilledPart.ValueType
     """When the connection is closed in mid-answer; unspecified means what was sent."""
     silence: Global___BilledPart.ValueType
@@ -1096,6 +1168,10 @@ class Billing(_message.Message):
     """When it refuses the prompt for what it says; unspecified means nothing."""
     source: _builtins.str
     """Where this is said, an address; empty when it is assumed."""
+    drain: _builtins.bool
+    """When the caller leaves, the connection is not closed at once: the answer is read to its end, for a bounded time, so
+    that the vendor's own figures are charged. The operator's choice for the account; false means closed at once.
+    """
     def __init__(
         self,
         *,
@@ -1104,10 +1180,11 @@ class Billing(_message.Message):
         failure: Global___BilledPart.ValueType = ...,
         refusal: Global___BilledPart.ValueType = ...,
         source: _builtins.str = ...,
+        drain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disconnect", b"disconnect", "failure", b"failure", "refusal", b"refusal", "silence", b"silence", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disconnect", b"disconnect", "drain", b"drain", "failure", b"failure", "refusal", b"refusal", "silence", b"silence", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1329,6 +1406,8 @@ class DecisionRecord(_message.Message):
     LATE_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     HEDGE_AFTER_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    CONTENT_POLICY_FALLBACK_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The call."""
     catalog_version: _builtins.str
@@ -1369,6 +1448,10 @@ class DecisionRecord(_message.Message):
     """Why nobody was tried, though some may serve such calls; empty when somebody was."""
     hedge_after_microseconds: _builtins.int
     """Microseconds after which a second attempt might be begun beside the first; 0 for never."""
+    content_policy_fallback: _builtins.str
+    """The deployment that is asked once should a vendor's content filter refuse the call, by the policy's choice; and why there
+    is none, such as `may not be named by this key`, where the policy names a model that has none. Empty: it names no model.
+    """
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Every deployment of the model, in catalog order; only when asked for."""
@@ -1407,6 +1490,12 @@ class DecisionRecord(_message.Message):
     def late(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Deployments that were left out because the caller's time is too short for them."""
 
+    @_builtins.property
+    def health(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthNote]:
+        """How those of the plan's deployments stood that their health kept this call from or put back; mostly empty. Those that
+        were left out of every plan by then say so by their candidate's `obstacle`.
+        """
+
     def __init__(
         self,
         *,
@@ -1439,14 +1528,60 @@ class DecisionRecord(_message.Message):
         late: _abc.Iterable[_builtins.str] | None = ...,
         refusal: _builtins.str = ...,
         hedge_after_microseconds: _builtins.int = ...,
+        content_policy_fallback: _builtins.str = ...,
+        health: _abc.Iterable[Global___HealthNote] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "name_preferences", b"name_preferences", "policy_rules", b"policy_rules", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "candidates", b"candidates", "catalog_version", b"catalog_version", "class_rule", b"class_rule", "content_class", b"content_class", "decide_time", b"decide_time", "draws", b"draws", "explored", b"explored", "hedge_after_microseconds", b"hedge_after_microseconds", "late", b"late", "max_attempts", b"max_attempts", "name_preferences", b"name_preferences", "policy", b"policy", "policy_reason", b"policy_reason", "policy_rules", b"policy_rules", "policy_version", b"policy_version", "pool", b"pool", "probe", b"probe", "refusal", b"refusal", "relaxed", b"relaxed", "request", b"request", "request_id", b"request_id", "requested_model", b"requested_model", "resolved_model", b"resolved_model", "retries_spent", b"retries_spent", "seat", b"seat", "slate_id", b"slate_id", "stats_version", b"stats_version", "steered", b"steered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "candidates", b"candidates", "catalog_version", b"catalog_version", "class_rule", b"class_rule", "content_class", b"content_class", "content_policy_fallback", b"content_policy_fallback", "decide_time", b"decide_time", "draws", b"draws", "explored", b"explored", "health", b"health", "hedge_after_microseconds", b"hedge_after_microseconds", "late", b"late", "max_attempts", b"max_attempts", "name_preferences", b"name_preferences", "policy", b"policy", "policy_reason", b"policy_reason", "policy_rules", b"policy_rules", "policy_version", b"policy_version", "pool", b"pool", "probe", b"probe", "refusal", b"refusal", "relaxed", b"relaxed", "request", b"request", "request_id", b"request_id", "requested_model", b"requested_model", "resolved_model", b"resolved_model", "retries_spent", b"retries_spent", "seat", b"seat", "slate_id", b"slate_id", "stats_version", b"stats_version", "steered", b"steered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecisionRecord: _TypeAlias = DecisionRecord  # noqa: Y015
+
+@_typing.final
+class HealthNote(_message.Message):
+    """How a deployment stood."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Its name in the catalog."""
+    state: Global___HealthState.ValueType
+    """What that did to the call."""
+    reason: _builtins.str
+    """Why: what opened its breaker, such as `failures in a row`; the fault that it rests for, such as `rate`; or why it gets
+    less, such as `coming back`.
+    """
+    number: _builtins.float
+    """The number behind the reason: how many failures, which share of calls, from 0 to 1, or for how many seconds it was
+    silent; 0 where there is none.
+    """
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When that ends, unless it ends early; of PROBED, when another call may try. Unset where no time ends it."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        state: Global___HealthState.ValueType = ...,
+        reason: _builtins.str = ...,
+        number: _builtins.float = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "number", b"number", "reason", b"reason", "state", b"state", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HealthNote: _TypeAlias = HealthNote  # noqa: Y015
 
 @_typing.final
 class Candidate(_message.Message):
@@ -1743,6 +1878,7 @@ class Policy(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     HEDGE_FIELD_NUMBER: _builtins.int
+    CONTENT_POLICY_FALLBACK_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the catalog."""
     final: _builtins.bool
@@ -1759,6 +1895,8 @@ class Policy(_message.Message):
     """Most attempts of a call in all; 0 means the router's own."""
     hedge: _builtins.bool
     """A second attempt may be begun beside a first one whose first content is late."""
+    content_policy_fallback: _builtins.str
+    """The model that is asked once when a vendor's content filter refused a call and nothing was handed out; empty for none."""
     @_builtins.property
     def preferences(self) -> Global___Preferences:
         """Filters, order and sort."""
@@ -1795,10 +1933,11 @@ class Policy(_message.Message):
         max_attempts: _builtins.int = ...,
         timeouts: Global___Timeouts | None = ...,
         hedge: _builtins.bool = ...,
+        content_policy_fallback: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["exponents", b"exponents", "preferences", b"preferences", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_affinity", b"cache_affinity", "explore", b"explore", "exponents", b"exponents", "final", b"final", "hedge", b"hedge", "max_attempts", b"max_attempts", "name", b"name", "nearest_region", b"nearest_region", "preferences", b"preferences", "region_order", b"region_order", "sticky", b"sticky", "tiers", b"tiers", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_affinity", b"cache_affinity", "content_policy_fallback", b"content_policy_fallback", "explore", b"explore", "exponents", b"exponents", "final", b"final", "hedge", b"hedge", "max_attempts", b"max_attempts", "name", b"name", "nearest_region", b"nearest_region", "preferences", b"preferences", "region_order", b"region_order", "sticky", b"sticky", "tiers", b"tiers", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1979,6 +2118,8 @@ class Model(_message.Message):
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
+    HIGHEST_PRICE_FIELD_NUMBER: _builtins.int
+    FIRST_PRICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The public name."""
     context_tokens: _builtins.int
@@ -2007,6 +2148,16 @@ class Model(_message.Message):
     def price(self) -> Global___Price:
         """The lowest price among its deployments; unset when unknown."""
 
+    @_builtins.property
+    def highest_price(self) -> Global___Price:
+        """The highest price among its deployments; unset when unknown."""
+
+    @_builtins.property
+    def first_price(self) -> Global___Price:
+        """What the deployment charges that most calls go to while nothing fails and no policy says otherwise: the lowest price of
+        its first priority, of an alias that of the heaviest model. Unset when unknown.
+        """
+
     def __init__(
         self,
         *,
@@ -2019,10 +2170,12 @@ class Model(_message.Message):
         max_output_tokens: _builtins.int = ...,
         create_time: _builtins.int = ...,
         price: Global___Price | None = ...,
+        highest_price: Global___Price | None = ...,
+        first_price: Global___Price | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_price", b"first_price", "highest_price", b"highest_price", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_of", b"alias_of", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "create_time", b"create_time", "max_output_tokens", b"max_output_tokens", "name", b"name", "operations", b"operations", "price", b"price", "providers", b"providers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_of", b"alias_of", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "create_time", b"create_time", "first_price", b"first_price", "highest_price", b"highest_price", "max_output_tokens", b"max_output_tokens", "name", b"name", "operations", b"operations", "price", b"price", "providers", b"providers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2125,6 +2278,8 @@ class GetCatalogStatusResponse(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     ROLLOUTS_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version in force."""
     load_time: _builtins.int
@@ -2145,6 +2300,14 @@ class GetCatalogStatusResponse(_message.Message):
     def rollouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStatus]:
         """How far the staged rollouts of the catalog are."""
 
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that calls may give as their policy: policies, the built-in ones included, and schedules."""
+
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Regions that deployments are in, each once."""
+
     def __init__(
         self,
         *,
@@ -2156,10 +2319,12 @@ class GetCatalogStatusResponse(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         number: _builtins.int = ...,
         rollouts: _abc.Iterable[Global___RolloutStatus] | None = ...,
+        policies: _abc.Iterable[_builtins.str] | None = ...,
+        regions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployments", b"deployments", "error", b"error", "load_time", b"load_time", "models", b"models", "number", b"number", "rollouts", b"rollouts", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployments", b"deployments", "error", b"error", "load_time", b"load_time", "models", b"models", "number", b"number", "policies", b"policies", "regions", b"regions", "rollouts", b"rollouts", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,10 +13,9 @@ import orjson
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, ChatRequest, ChatResponse, Tool
-from polyroute.api.modality.v1.modality_pb2 import CountTokensTask, Task
 from polyroute.dialects import jsontools
-from polyroute.dialects.dialect import BrokenStreamError, Framer, Outbound, SseEvent, StreamReader
-from polyroute.mesh.errors import MeshError
+from polyroute.dialects.dialect import BrokenStreamError, Outbound, SseEvent, StreamReader
+from polyroute.dialects.wrapped import Wrapped
 
 INPUT: Final = "input"
 SCHEMA: Final = {
@@ -60,14 +59,6 @@ def as_functions(request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
     if changed.tool_choice.raw:
         changed.tool_choice.raw = jsontools.dumps(_as_function(jsontools.loads(changed.tool_choice.raw)))
     return changed, names
-
-
-def counted(task: Task) -> Task:
-    """A task to count the tokens of a conversation, its custom tools as functions; any other task as it is."""
-    if not task.HasField("count_tokens"):
-        return task
-    chat, _ = as_functions(task.count_tokens.chat)
-    return task if chat is task.count_tokens.chat else Task(count_tokens=CountTokensTask(chat=chat))
 
 
 def _calls_custom(message: pb.Message) -> bool:
@@ -169,7 +160,7 @@ def _unescaped(inside: str) -> str:
     return str(orjson.loads(f'"{clean}"'))
 
 
-class CustomTools(Outbound):
+class CustomTools(Wrapped):
     """A vendor's format without custom tools, as one that has them: calls of these names are calls of such tools.
 
     Args:
@@ -178,23 +169,8 @@ class CustomTools(Outbound):
     """
 
     def __init__(self, inner: Outbound, names: frozenset[str]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._names = names
-
-    @property
-    def name(self) -> str:
-        """The format's name."""
-        return self._inner.name
-
-    def write_request(
-        self, request: ChatRequest, *, model: str, stream: bool, source: str = ""
-    ) -> tuple[bytes, list[str]]:
-        """The format's own; of a conversation from `as_functions`."""
-        return self._inner.write_request(request, model=model, stream=stream, source=source)
-
-    def framing(self, content_type: str) -> Framer | None:
-        """The format's own."""
-        return self._inner.framing(content_type)
 
     def read_answer(self, body: bytes) -> ChatResponse:
         """A whole answer, with calls of custom tools."""
@@ -209,10 +185,6 @@ class CustomTools(Outbound):
     def reader(self) -> StreamReader:
         """A reader for one stream, with calls of custom tools."""
         return _Reader(self._inner.reader(), self._names)
-
-    def fault_of(self, status: int, body: bytes, headers: Mapping[str, str]) -> MeshError:
-        """The format's own."""
-        return self._inner.fault_of(status, body, headers)
 
 
 class _Reader(StreamReader):

@@ -101,6 +101,7 @@ class Assembler:
         call.id = call.id or step.id
         call.name = call.name or step.name
         call.kind = call.kind or step.kind
+        call.namespace = call.namespace or step.namespace
         call.arguments += step.arguments
         if step.HasField("state"):
             part.state.CopyFrom(step.state)
@@ -253,7 +254,13 @@ def _event_of(part: Part, call_index: int) -> ChatEvent | None:
             call = part.tool_call
             return ChatEvent(
                 tool_call=pb.ToolCallDelta(
-                    index=call_index, id=call.id, name=call.name, arguments=call.arguments, kind=call.kind, state=state
+                    index=call_index,
+                    id=call.id,
+                    name=call.name,
+                    arguments=call.arguments,
+                    kind=call.kind,
+                    state=state,
+                    namespace=call.namespace,
                 )
             )
         case "refusal":

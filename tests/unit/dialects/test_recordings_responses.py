@@ -57,6 +57,9 @@ def note_item(naive: Naive, item: dict[str, Any]) -> None:
         naive.sealed += [item["encrypted_content"]] if item.get("encrypted_content") else []
     elif kind in ("function_call", "custom_tool_call"):
         naive.calls.append((item["call_id"], item["name"], item.get("arguments", item.get("input"))))
+    elif kind == "shell_call" and (item.get("environment") or {}).get("type", "local") == "local":
+        said = {name: value for name, value in item["action"].items() if value is not None}
+        naive.calls.append((item["call_id"], "shell", json.dumps(said, separators=(",", ":"))))
     else:
         naive.others.append(kind)
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1.chat_pb2 import Part, VendorState
 
+HELD: Final = -1  # the place of a call that nobody has been told of
 # Kind of an entry -> the member with its words, and the beginning of the names of its events.
 ENTRIES: Final = {
     "output_text": ("text", "response.output_text"),

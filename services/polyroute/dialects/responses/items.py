@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Media, Part
 from polyroute.dialects import jsontools
+from polyroute.dialects.responses import actions
 from polyroute.dialects.responses.common import (
     RESPONSES,
     SEPARATOR,
@@ -56,11 +57,19 @@ def read_item(item: Mapping[str, Any], seed: object) -> list[Part]:
         return _read_message(item)
     if kind in CALLS:
         return [read_call(item, seed)]
+    if (asked := actions.asked_in(item)) is not None and (item.get("call_id") or item.get("id")):
+        return [_read_action(item, asked)]
     if kind == REASONING:
         return read_reasoning(item)
     if kind == IMAGE and (picture := picture_of(item)):
         return [opaque({name: value for name, value in item.items() if name != "result"}), picture]
     return [opaque(item)]
+
+
+def is_call(item: Mapping[str, Any]) -> bool:
+    """Whether an item waits for its caller to answer it."""
+    kind = text_of(item.get("type"))
+    return kind in CALLS or (kind in actions.OF_CALL and actions.is_local(item))
 
 
 def opaque(item: Mapping[str, Any]) -> Part:
@@ -138,6 +147,7 @@ def read_call(item: Mapping[str, Any], seed: object) -> Part:
             name=name,
             arguments=arguments_of(item.get(CALLS[kind])),
             kind=pb.TOOL_KIND_CUSTOM if kind == "custom_tool_call" else pb.TOOL_KIND_FUNCTION,
+            namespace=text_of(item.get("namespace")),
         )
     )
     rest = call_state(item)
@@ -148,7 +158,22 @@ def read_call(item: Mapping[str, Any], seed: object) -> Part:
 
 def call_state(item: Mapping[str, Any]) -> dict[str, Any]:
     """What of a call the contract does not model."""
-    return told(item, "type", "call_id", "name", CALLS[text_of(item.get("type"))])
+    return told(item, "type", "call_id", "name", "namespace", CALLS[text_of(item.get("type"))])
+
+
+def _read_action(item: Mapping[str, Any], asked: Mapping[str, Any]) -> Part:
+    """A call of a tool whose form this dialect knows itself."""
+    action = actions.OF_CALL[item["type"]]
+    call_id = text_of(item.get("call_id")) or text_of(item.get("id"))
+    given = told(asked)
+    if action.kind == pb.TOOL_KIND_LOCAL_SHELL:  # without what is said of every one of them
+        given = {name: value for name, value in given.items() if name != "type" and value != {}}
+    arguments = jsontools.dumps(given).decode()
+    rest = told(item, "type", "call_id", action.member)
+    if actions.made_of(action, arguments) != asked:  # it says more than can be made of the arguments again
+        rest[action.member] = asked
+    call = pb.ToolCall(id=call_id, name=action.tool, arguments=arguments, kind=action.kind)
+    return Part(tool_call=call, state=state_of(action.call, rest))
 
 
 def texts_of(entries: object) -> list[str]:
@@ -277,15 +302,17 @@ def paragraphs(text: str, lengths: object) -> list[str]:
 
 def call_item(part: Part) -> dict[str, Any]:
     """A call with all that its part and its state of this dialect say."""
-    call = part.tool_call
+    call, own = part.tool_call, own_state(part) or {}
+    action = actions.OF_KIND.get(call.kind)
+    asked = actions.made_of(action, call.arguments) if action else None
+    if action and asked is not None:
+        own = {"status": "completed"} if own_state(part) is None else own
+        return {"type": action.call, action.member: asked, **own, "call_id": call.id}
     kind = "custom_tool_call" if call.kind == pb.TOOL_KIND_CUSTOM else "function_call"
-    return {
-        "type": kind,
-        **(own_state(part) or {}),
-        "call_id": call.id,
-        "name": call.name,
-        CALLS[kind]: call.arguments,
-    }
+    out = {"type": kind, **own, "call_id": call.id, "name": call.name}
+    if call.namespace:
+        out["namespace"] = call.namespace
+    return out | {CALLS[kind]: call.arguments}
 
 
 def text_entry(part: Part) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import msgspec
 from polyroute.dialects import faults, jsontools, sse
 from polyroute.dialects.dialect import AnswerFacts, BrokenStreamError, Metered, SseEvent
 from polyroute.dialects.openai.meter import object_of
-from polyroute.dialects.responses import items
+from polyroute.dialects.responses import actions, items
 from polyroute.dialects.responses.common import (
     arguments_of,
     bad_answer,
@@ -43,6 +43,12 @@ class _Response(msgspec.Struct, gc=False):
 
 class _Item(msgspec.Struct, gc=False):
     type: str = ""
+    environment: Any = None
+
+    @property
+    def waits(self) -> bool:
+        """It is a call that its caller answers."""
+        return items.is_call({"type": self.type, "environment": self.environment})
 
 
 class _Added(msgspec.Struct, gc=False):
@@ -143,13 +149,13 @@ class ResponsesMeter:
         spoke, self._spoke = self._spoke, False
         if not isinstance(item, dict):
             return 0
-        self._calls = self._calls or text_of(item.get("type")) in items.CALLS
+        self._calls = self._calls or items.is_call(item)
         return 0 if spoke else chars_of(item)
 
     def _end(self, response: _Ended, status: str, out: Metered) -> None:
         told = response.status if response.status in ("failed", "cancelled", "completed", "incomplete") else status
         check_answer({"status": told, "error": response.error, "output": []})
-        calls = self._calls or any(item.type in items.CALLS for item in response.output or ())
+        calls = self._calls or any(item.waits for item in response.output or ())
         out.finish, _ = finish_of(told, response.incomplete_details, calls=calls)
         out.usage = usage_from(response.usage)
         out.done = True
@@ -170,7 +176,10 @@ class ResponsesMeter:
                 error=response.get("error"),
                 incomplete_details=response.get("incomplete_details"),
                 usage=response.get("usage"),
-                output=[_Item(text_of(item.get("type"))) for item in objects(response.get("output"))],
+                output=[
+                    _Item(text_of(item.get("type")), item.get("environment"))
+                    for item in objects(response.get("output"))
+                ],
             )
             self._end(ended, TERMINAL[kind], out)
         return 0
@@ -211,6 +220,8 @@ def chars_of(item: dict[str, Any]) -> int:
     if kind in items.CALLS:
         said = arguments_of(item.get(items.CALLS[kind]))
         return 1 + len(text_of(item.get("name"))) + len(said)
+    if kind in actions.OF_CALL and actions.is_local(item):
+        return 1 + len(jsontools.dumps(item.get(actions.OF_CALL[kind].member)))
     if kind == items.IMAGE:
         return int(bool(item.get("result")))
     chars = sum(len(text) for name in ("summary", "content") for text in items.texts_of(item.get(name)))
@@ -222,7 +233,7 @@ def read_answer_facts(body: bytes) -> AnswerFacts:
     value = object_of(body)
     check_answer(value)
     output = list(objects(value.get("output")))
-    calls = any(text_of(item.get("type")) in items.CALLS for item in output)
+    calls = any(items.is_call(item) for item in output)
     finish, _ = finish_of(value.get("status"), value.get("incomplete_details"), calls=calls)
     chars = sum(chars_of(item) for item in output) or len(text_of(value.get("output_text")))
     thought = value.get("reasoning")

@@ -7,7 +7,15 @@ from polyroute.dialects import jsontools
 from polyroute.dialects.responses.common import carry, made_id, text_of
 from polyroute.dialects.responses.drafts import ENTRIES, Call, Entry, OpenItem, index_of, part_event
 
-_PREFIXES: Final = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
+_PREFIXES: Final = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "custom_tool_call": "ctc",
+    "local_shell_call": "lsh",
+    "shell_call": "sh",
+    "apply_patch_call": "apc",
+}
 
 
 class Output:

@@ -13,11 +13,12 @@ from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Message, Part
 from polyroute.dialects import jsontools
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai import parts
-from polyroute.dialects.responses import content, items, tools
+from polyroute.dialects.responses import actions, content, items, tools
 from polyroute.dialects.responses.common import LOGPROBS, carried, state_of, text_of, told
 
 INSTRUCTIONS: Final = "instructions"  # kind of the state that marks them among messages of the system
 OUTPUTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
+ACTED: Final = frozenset(actions.OF_OUTPUT)  # the same, of tools whose form this dialect knows itself
 STORED: Final = ("previous_response_id", "conversation", "prompt")  # what stands for content that its vendor holds
 
 _ROLES: Final = {
@@ -103,6 +104,7 @@ def _read_messages(value: Mapping[str, Any]) -> list[Message]:
 
 
 def _read_items(values: list[Any], out: list[Message]) -> None:
+    acted: dict[str, str] = {}  # ids of items that call such tools, and of their calls -> the latter
     for number, value in enumerate(values):
         where = f"input[{number}]"
         if not isinstance(value, dict):
@@ -114,8 +116,12 @@ def _read_items(values: list[Any], out: list[Message]) -> None:
             _read_message(value, where, out)
         elif kind in OUTPUTS:
             out.append(_read_output(value, kind, where))
+        elif kind in ACTED and (call_id := _answered(value, acted)):
+            out.append(_read_acted(value, kind, call_id, where))
         else:
             _read_turn(value, kind, number, out)
+            if kind in actions.OF_CALL and (call_id := out[-1].parts[-1].tool_call.id):
+                acted |= {call_id: call_id, text_of(value.get("id")): call_id}
 
 
 def _read_message(value: Mapping[str, Any], where: str, out: list[Message]) -> None:
@@ -178,6 +184,18 @@ def _read_output(value: Mapping[str, Any], kind: str, where: str) -> Message:
     if rest or kind != "function_call_output":
         part.state.CopyFrom(state_of(kind, rest))
     return Message(role=pb.ROLE_TOOL, parts=[part])
+
+
+def _answered(value: Mapping[str, Any], acted: Mapping[str, str]) -> str:
+    """The call that an output answers; empty when it is not in the conversation as one that its caller answers."""
+    return next((acted[name] for name in (value.get("call_id"), value.get("id")) if name and name in acted), "")
+
+
+def _read_acted(value: Mapping[str, Any], kind: str, call_id: str, where: str) -> Message:
+    """An output of a tool whose form this dialect knows itself; kept whole beside what it tells a model."""
+    said = content.read_content(actions.told_by(value), f"{where}.output")
+    result = pb.ToolResult(tool_call_id=call_id, parts=said, failed=value.get("status") == "failed")
+    return Message(role=pb.ROLE_TOOL, parts=[Part(tool_result=result, state=state_of(kind, told(value, "type")))])
 
 
 def _read_sampling(value: Mapping[str, Any], request: ChatRequest) -> None:

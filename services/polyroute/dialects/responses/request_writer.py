@@ -16,9 +16,9 @@ from polyroute.dialects import drawn, jsontools
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai import parts
 from polyroute.dialects.openai.common import CHAT
-from polyroute.dialects.responses import content, items, tools
+from polyroute.dialects.responses import actions, content, items, tools
 from polyroute.dialects.responses.common import LOGPROBS, RESPONSES, made_id, own_state, unsupported
-from polyroute.dialects.responses.request import INSTRUCTIONS, OUTPUTS
+from polyroute.dialects.responses.request import ACTED, INSTRUCTIONS, OUTPUTS
 
 _ROLE_NAMES: Final = {
     pb.ROLE_SYSTEM: "system",
@@ -74,7 +74,7 @@ class _Writing:
     options: Options
     source: str
     dropped: list[str] = field(default_factory=list)
-    customs: set[str] = field(default_factory=set)  # ids of calls of custom tools
+    kinds: dict[str, int] = field(default_factory=dict)  # of the tools that calls other than of functions are of, by id
     waiting: list[str] = field(default_factory=list)  # ids that were made for calls without one, for their results
     calls: int = 0
 
@@ -183,7 +183,13 @@ def _output(part: Part, writing: _Writing) -> dict[str, Any]:
     result = part.tool_result
     state = own_state(part)
     call_id = result.tool_call_id or (writing.waiting.pop(0) if writing.waiting else "")
-    kind = "custom_tool_call_output" if call_id in writing.customs else "function_call_output"
+    called = writing.kinds.get(call_id, pb.TOOL_KIND_FUNCTION)
+    if state is not None and part.state.kind in ACTED:
+        return {"type": part.state.kind, **state}
+    if called in actions.OF_KIND and not writing.exact:
+        action = actions.OF_KIND[called]
+        return {"type": action.output, "call_id": call_id, **actions.output_of(action, result)}
+    kind = "custom_tool_call_output" if called == pb.TOOL_KIND_CUSTOM else "function_call_output"
     if state is not None and part.state.kind in OUTPUTS:
         kind = part.state.kind
     said = content.write_content(result.parts, foreign=writing.foreign, where="messages.tool_result")
@@ -234,8 +240,8 @@ def _call(part: Part, writing: _Writing) -> dict[str, Any]:
         item["call_id"] = made_id("call", writing.calls, part.tool_call.name)
         writing.waiting.append(item["call_id"])
     writing.calls += 1
-    if item["type"] == "custom_tool_call":
-        writing.customs.add(item["call_id"])
+    if item["type"] != "function_call":
+        writing.kinds[item["call_id"]] = part.tool_call.kind
     if not writing.exact:
         item.pop("id", None)
     return item

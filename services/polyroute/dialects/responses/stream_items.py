@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import ChatEvent, Part
-from polyroute.dialects.responses import answer, items
+from polyroute.dialects.responses import actions, answer, items
 from polyroute.dialects.responses.common import (
     SEPARATOR,
     arguments_of,
@@ -71,7 +71,7 @@ class Item:
         self.call = self.progress.calls
         self.progress.calls += 1
         step = items.read_call({"type": self.kind, **self.value}, (self.progress.id, self.index)).tool_call
-        delta = pb.ToolCallDelta(index=self.call, id=step.id, name=step.name, kind=step.kind)
+        delta = pb.ToolCallDelta(index=self.call, id=step.id, name=step.name, kind=step.kind, namespace=step.namespace)
         self.progress.out.append(ChatEvent(tool_call=delta))
 
     def weigh(self, tokens: object) -> None:
@@ -171,6 +171,8 @@ class Item:
             self._close_call(whole)
         elif self.kind == items.REASONING:
             self._close_reasoning(whole)
+        elif self.kind in actions.OF_CALL:
+            self._close_action(whole)
         else:
             self._close_other(whole)
         self.value = whole
@@ -222,6 +224,19 @@ class Item:
         if kept:
             step = pb.ReasoningDelta(redacted=kept.reasoning.redacted, state=kept.state)
         self.progress.out.append(ChatEvent(reasoning=step))
+
+    def _close_action(self, whole: Mapping[str, Any]) -> None:
+        (part,) = items.read_item(whole, ())
+        if not part.HasField("tool_call"):  # it runs at the vendor
+            self._close_other(whole)
+            return
+        call = part.tool_call
+        self.call = self.progress.calls
+        self.progress.calls += 1
+        step = pb.ToolCallDelta(
+            index=self.call, id=call.id, name=call.name, arguments=call.arguments, kind=call.kind, state=part.state
+        )
+        self.progress.out.append(ChatEvent(tool_call=step))
 
     def _close_other(self, whole: Mapping[str, Any]) -> None:
         for part in items.read_item(whole, ()):

@@ -326,6 +326,7 @@ class ResponsesWriter:
         if status == "incomplete" and self._open and self._open.kind == "message":
             self._open.whole["status"] = status
         self._close_all()
+        self._calls.close(last=True)
         out = self._answer(status)
         out["incomplete_details"] = details
         if status == "failed":

@@ -5,6 +5,7 @@ that both can write it.
 """
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any, Final
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
@@ -12,6 +13,8 @@ from polyroute.api.chat.v1.chat_pb2 import ChatRequest, Tool
 from polyroute.dialects import jsontools
 from polyroute.dialects.jsontools import invalid
 from polyroute.dialects.openai import parts
+from polyroute.dialects.responses import actions
+from polyroute.dialects.responses.common import text_of
 
 _MODES: Final = {
     "auto": pb.ToolChoice.MODE_AUTO,
@@ -25,10 +28,15 @@ _SCHEMA_MEMBERS: Final = frozenset({"type", "name", "description", "schema", "st
 _NAMED: Final = ("function", "custom")
 _GRAMMAR: Final = "custom.format"  # the extension that holds a custom tool's grammar
 _TOOLS: Final = "tools"
+_NAMESPACE: Final = "namespace"
+_NAMESPACE_MEMBERS: Final = frozenset({"type", "name", "description", "tools"})
 
 
 def read_tools(value: object, request: ChatRequest) -> None:
-    """Adds the tools; those of the vendor are kept whole in the extension `tools`, with null for each of the others."""
+    """Adds the tools; those of the vendor are kept whole in the extension `tools`, with null for each of the others.
+
+    A namespace is one of the others when nothing in it is the vendor's; else it is kept with null for its other tools.
+    """
     if value is None:
         return
     if not isinstance(value, list):
@@ -43,8 +51,46 @@ def _read_tool(value: object, where: str, request: ChatRequest) -> object:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         raise invalid("a tool is not an object with a type", where)
     kind = value["type"]
+    if kind == _NAMESPACE:
+        return _read_namespace(value, where, request)
+    if kind in actions.OF_TOOL and actions.is_local(value):
+        tool = Tool(kind=actions.OF_TOOL[kind].kind, name=kind)
+        for name, raw in parts.extras(value, ("type",)).items():
+            tool.extensions[name] = raw
+        request.tools.append(tool)
+        return None
     if kind not in _NAMED:
         return value
+    request.tools.append(_read_named(value, kind, where))
+    return None
+
+
+def _read_namespace(value: dict[str, Any], where: str, request: ChatRequest) -> object:
+    """Adds the functions and custom tools of a namespace; gives it back, null for each, when that is not all of it."""
+    name, inner, before = value.get("name"), value.get("tools"), len(request.tools)
+    if not isinstance(inner, list) or not isinstance(name, str) or not name:
+        raise invalid("a namespace has no name or no tools", where)
+    kept = [_read_inner(tool, f"{where}.tools[{number}]", request) for number, tool in enumerate(inner)]
+    added = request.tools[before:]
+    for tool in added:
+        tool.namespace = name
+    if not added:
+        return value
+    added[0].namespace_description = text_of(value.get("description"))
+    follows = before and request.tools[before - 1].namespace == name  # told apart only when it is kept
+    whole = value.keys() == _NAMESPACE_MEMBERS and bool(added[0].namespace_description) and not any(kept)
+    return None if whole and not follows else {**value, "tools": kept}
+
+
+def _read_inner(value: object, where: str, request: ChatRequest) -> object:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if isinstance(value, dict) and kind in _NAMED:
+        request.tools.append(_read_named(value, kind, where))
+        return None
+    return value
+
+
+def _read_named(value: dict[str, Any], kind: str, where: str) -> Tool:
     inner = value.get(kind)
     if isinstance(inner, dict):  # the sibling's form, which vendors of this one take too
         value = {**inner, **{name: item for name, item in value.items() if name != kind}}
@@ -65,8 +111,7 @@ def _read_tool(value: object, where: str, request: ChatRequest) -> object:
         tool.extensions[_GRAMMAR] = jsontools.dumps(_nested(value["format"]))
     elif value.get("format") is not None:
         tool.extensions["format"] = jsontools.dumps(value["format"])
-    request.tools.append(tool)
-    return None
+    return tool
 
 
 def _nested(form: Any) -> Any:
@@ -82,20 +127,50 @@ def _flat(form: Any) -> Any:
 
 def write_tools(request: ChatRequest, dropped: list[str], *, foreign: bool) -> list[Any]:
     """The tools in the order in which they came; those of a vendor only where they came in this dialect."""
-    typed = [_write_tool(tool, dropped, foreign=foreign) for tool in request.tools]
+    typed = list(request.tools)
     raw = b"" if foreign else request.extensions.get(_TOOLS, b"")
     kept = jsontools.loads(raw) if raw else []
     out: list[Any] = []
     for tool in kept if isinstance(kept, list) else ():
-        if tool is not None:
+        if tool is None and typed:
+            out.append(_write_next(typed, dropped, foreign=foreign))
+        elif isinstance(tool, dict) and tool.get("type") == _NAMESPACE:
+            out.append(_filled(tool, typed, dropped))
+        elif tool is not None:
             out.append(tool)
-        elif typed:
-            out.append(typed.pop(0))
-    return out + typed
+    while typed:
+        out.append(_write_next(typed, dropped, foreign=foreign))
+    return out
+
+
+def _write_next(typed: list[Tool], dropped: list[str], *, foreign: bool) -> dict[str, Any]:
+    """Takes the next tool, or all of a namespace."""
+    first = typed[0]
+    if not first.namespace:
+        return _write_tool(typed.pop(0), dropped, foreign=foreign)
+    together = list(takewhile(lambda tool: tool.namespace == first.namespace, typed))
+    del typed[: len(together)]
+    # whoever groups tools has to say what for
+    described = first.namespace_description or f"Tools of {first.namespace}."
+    inner = [_write_tool(tool, dropped, foreign=foreign) for tool in together]
+    return {"type": _NAMESPACE, "name": first.namespace, "description": described, "tools": inner}
+
+
+def _filled(kept: dict[str, Any], typed: list[Tool], dropped: list[str]) -> dict[str, Any]:
+    """A namespace that was kept, with the tools that are not the vendor's."""
+    tools = []
+    for tool in kept.get("tools") or ():
+        if tool is not None:
+            tools.append(tool)
+        elif typed and typed[0].namespace == kept.get("name"):
+            tools.append(_write_tool(typed.pop(0), dropped, foreign=False))
+    return {**kept, "tools": tools}
 
 
 def _write_tool(tool: Tool, dropped: list[str], *, foreign: bool) -> dict[str, Any]:
-    custom = tool.kind == pb.TOOL_KIND_CUSTOM
+    custom, action = tool.kind == pb.TOOL_KIND_CUSTOM, actions.OF_KIND.get(tool.kind)
+    if action:
+        return {"type": action.tool, **{name: jsontools.loads(raw) for name, raw in tool.extensions.items()}}
     out: dict[str, Any] = {"type": "custom" if custom else "function", "name": tool.name}
     if tool.description:
         out["description"] = tool.description
@@ -125,11 +200,19 @@ def read_choice(value: object, request: ChatRequest) -> None:
     choice = request.tool_choice
     if isinstance(value, str) and value in _MODES:
         choice.mode = _MODES[value]
+    elif isinstance(value, dict) and value.keys() == {"type"} and any(_is_action(t, value) for t in request.tools):
+        choice.mode = pb.ToolChoice.MODE_NAMED
+        choice.name = value["type"]
     elif isinstance(value, dict) and _name_in(value):
         choice.mode = pb.ToolChoice.MODE_NAMED
         choice.name = _name_in(value)
     else:
         choice.raw = jsontools.dumps(_as_nested_choice(value))
+
+
+def _is_action(tool: Tool, choice: Mapping[str, Any]) -> bool:
+    action = actions.OF_KIND.get(tool.kind)
+    return action is not None and action.tool == choice["type"]
 
 
 def _name_in(value: Mapping[str, Any]) -> str:
@@ -173,8 +256,11 @@ def write_choice(request: ChatRequest, dropped: list[str], *, foreign: bool) -> 
         return flat
     if choice.mode != pb.ToolChoice.MODE_NAMED:
         return _MODE_NAMES.get(choice.mode)
-    custom = any(tool.name == choice.name and tool.kind == pb.TOOL_KIND_CUSTOM for tool in request.tools)
-    return {"type": "custom" if custom else "function", "name": choice.name}
+    kinds = [tool.kind for tool in request.tools if tool.name == choice.name]
+    action = actions.OF_KIND.get(kinds[0]) if len(kinds) == 1 else None
+    if action:
+        return {"type": action.tool}
+    return {"type": "custom" if pb.TOOL_KIND_CUSTOM in kinds else "function", "name": choice.name}
 
 
 def _as_flat_choice(value: Any) -> Any:

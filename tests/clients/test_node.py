@@ -1,4 +1,4 @@
-"""Clients in another language: one of the gRPC door, which reads the protos at run time, and two SDKs of the HTTP door.
+"""Clients in another language: one of the gRPC door, which reads the protos at run time, and SDKs of the HTTP door.
 
 Skipped where Node or its packages cannot be had; never skipped where $CI is set.
 """
@@ -155,6 +155,23 @@ async def test_the_ai_package(packages: Path, spoken: SpokenStage, vendor: str) 
     assert (["hi", "hm", 19, "stop"], "good day", 19) == (told["whole"], "".join(told["pieces"]), told["total"])
     assert (["Oslo", "Rome"], "wet", "Oslo") == (sorted(told["cities"]), told["answered"], told["city"])
     assert [vector("one"), vector("three")] == told["vectors"]
+    assert told["broken"].startswith("half of|")
+    assert "lost my mind" in told["broken"]
+    assert (404, False) == (told["refused"][0], told["refused"][2])
+
+
+@pytest.mark.parametrize("vendor", ["openai.responses", "openai.chat", "gemini.generate"])
+async def test_the_ai_package_that_asks_for_responses(packages: Path, spoken: SpokenStage, vendor: str) -> None:
+    """Its provider of OpenAI's own: chat, stream, tools that the package runs, an object, errors."""
+    spoken.vendors.say(Turn(text="hi"), Turn(text="good day"), Turn(calls=CALLS), Turn(text="wet"), CITY, BROKEN)
+    before = len(spoken.vendors.seen)
+
+    told = await node(packages, "ai_responses.mjs", spoken.gateway.url, spoken.gateway.key, vendor)
+
+    check_loop(spoken, before)
+    assert "openai.responses" == told["asked"]
+    assert (["hi", 19, "stop"], "good day", 19) == (told["whole"], "".join(told["pieces"]), told["total"])
+    assert (["Oslo", "Rome"], "wet", "Oslo") == (sorted(told["cities"]), told["answered"], told["city"])
     assert told["broken"].startswith("half of|")
     assert "lost my mind" in told["broken"]
     assert (404, False) == (told["refused"][0], told["refused"][2])

@@ -243,7 +243,8 @@ async def test_files(client: AsyncOpenAI, vendors: Vendors) -> None:
         extra_headers={"x-polyroute-provider": TEXT_VENDOR},
     )
 
-    assert ("file-1", "q.jsonl") == (made.id, made.filename)
+    assert made.id.startswith(f"file-1@{TEXT_VENDOR}~")
+    assert "q.jsonl" == made.filename
     assert ("/v1/files", "Bearer key-of-openai_compatible") == (
         vendors.last.path,
         vendors.last.headers["authorization"],

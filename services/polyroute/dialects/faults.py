@@ -181,6 +181,7 @@ _MARKERS: Final = (
                 "overloaded_error",
                 "engine_overloaded",
                 "server_overloaded",
+                "server_is_overloaded",
                 "timeout",
                 "bad_gateway",
             }
@@ -205,6 +206,26 @@ _MARKERS: Final = (
         statuses=frozenset({0, 200}),
     ),
 )
+
+# Code -> the status that its vendor gives such an error where it can still choose one: inside a 200 it stands for it.
+_STATED: Final[Mapping[str, int]] = {
+    **dict.fromkeys(
+        (
+            "overloaded",
+            "engine_overloaded",
+            "engine_overloaded_error",
+            "server_overloaded",
+            "server_is_overloaded",
+            "service_unavailable",
+            "service_unavailable_error",
+            "serviceunavailable",
+            "unavailable",
+        ),
+        503,
+    ),
+    "overloaded_error": 529,
+    "request_too_large": 413,
+}
 
 # What looks like a credential or an account in a vendor's words: it must not reach the caller.
 _SECRET: Final = re.compile(
@@ -254,12 +275,20 @@ def check_status(answer: object) -> None:
     raise classified(200, VendorError(message=message, codes=frozenset({str(code)}), code=str(code)), {})
 
 
+def check_bare(answer: object) -> None:
+    """Refuses an error that stands without an envelope where an answer would be: words, and a code or a type."""
+    check_status(answer)
+    error = error_of(answer)
+    if error.message and error.codes:
+        raise classified(200, error, {})
+
+
 def classified(
     status: int, error: VendorError, headers: Mapping[str, str], *, now: Callable[[], float] = time.time
 ) -> MeshError:
     """The fault of an error that has been read already; see `fault_of`."""
     lower = {name.lower(): value for name, value in headers.items()}
-    effective = status if status >= 300 or not 400 <= error.status < 600 else error.status
+    effective = status if status >= 300 else _stated(error) or status
     metadata = {"upstream_status": str(effective)}
     if error.code:
         metadata["vendor_code"] = error.code[:100]
@@ -271,6 +300,13 @@ def classified(
     fault = _class_of(effective, error)
     wait = retry_after(lower, error.message, fault, now)
     return MeshError.upstream(fault, message or f"the provider answered {status}", retry_after=wait, **metadata)
+
+
+def _stated(error: VendorError) -> int:
+    """The status of an error inside an answer of another one: its own, or that of its code; 0 when it says none."""
+    if 400 <= error.status < 600:
+        return error.status
+    return next((_STATED[code] for code in error.codes if code in _STATED), 0)
 
 
 def _class_of(status: int, error: VendorError) -> Fault.ValueType:

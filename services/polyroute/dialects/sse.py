@@ -13,6 +13,7 @@ import msgspec
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.mesh.errors import MeshError
 
+MEDIA_TYPE: Final = "text/event-stream"
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 DONE: Final = b"[DONE]"
 
@@ -22,6 +23,7 @@ _BETWEEN: Final = b"\n\ndata: "
 _NAME: Final = b"event: "
 _NAMED: Final = re.compile(rb"(?<![^\n])event: ([^\n]*)\ndata: ([^\n]+)\n\n")
 _USUAL: Final = (_PREFIX, _NAME)  # how most events begin
+_BEGINNINGS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 _IGNORED: Final = frozenset({b"id", b"retry"})
 
 
@@ -191,6 +193,11 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
+def begins(body: bytes) -> bool:
+    """Whether a body is such a stream by how it begins, whatever media type it has."""
+    return body.removeprefix(_BOM).lstrip(b"\r\n").startswith(_BEGINNINGS)
+
+
 def framing(content_type: str) -> Framer | None:
     """A framer for an answer of this media type when that is SSE; None when the answer comes whole."""
-    return Framer() if content_type.startswith("text/event-stream") else None
+    return Framer() if content_type.startswith(MEDIA_TYPE) else None

@@ -11,6 +11,8 @@ from polyroute.api.providers.v1.providers_pb2 import EmbedInput, RelayRequest
 from polyroute.api.router.v1.router_pb2 import Hints, Plan, Preferences
 from polyroute.edge.admission import Admission
 from polyroute.edge.capacity import Rooms
+from polyroute.edge.hearing import Lasting
+from polyroute.edge.marks import Named
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 
@@ -36,8 +38,10 @@ class Call:
         route: Path of the HTTP request or the RPC.
         source: Address it comes from; empty when unknown.
         criticality: What the call says of how much it matters; see `turnstile.criticality_of`.
+        key_mark: Fingerprint of the vendor's key that made what the request refers to; empty when any will do.
         admission: What the call takes of its key's limits and budget.
         rooms: What its attempts take of their deployments; None until it was let in.
+        lasting: An answer that goes on although the caller has left; None while nobody left.
     """
 
     credential: str
@@ -56,8 +60,10 @@ class Call:
     route: str = ""
     source: str = ""
     criticality: str = ""
+    key_mark: bytes = b""
     admission: Admission | None = None
     rooms: Rooms | None = None
+    lasting: Lasting | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +76,7 @@ class Relayed:
         request: What is passed on.
         deadline: Loop time at which the call must be over.
         trail: What becomes known of it.
+        named: What it refers to, already in the vendor's words in `request`.
         rooms: What it takes of its deployment; None until it was let in.
     """
 
@@ -78,6 +85,7 @@ class Relayed:
     request: RelayRequest
     deadline: float
     trail: Trail
+    named: Sequence[Named] = ()
     route: str = ""
     source: str = ""
     criticality: str = ""

@@ -100,16 +100,35 @@ def next_attempt(
     """
     if not failures and not full:
         return Next(0) if attempts else None
+    if failures and failures[-1].error.fault == pb.FAULT_FILTER:
+        return _after_filter(attempts, failures, full, facts)
     sent = sum(failure.error.fault != pb.FAULT_UNSUPPORTED for failure in failures)
     if sent >= most or not _goes_on(failures, facts):
         return None
     bounds = _bounds(attempts, failures, facts)
-    fresh = max((*full, *(failure.index for failure in failures))) + 1
+    fresh = max((failure.index for failure in failures), default=-1) + 1
     for index in range(fresh, len(attempts)):
-        if bounds.admit(attempts[index]):
+        if index not in full and bounds.admit(attempts[index]) and not attempts[index].after_filter:
             return Next(index)
     open_ones = [one for one in failures if one.index not in full and bounds.admit(attempts[one.index])]
     return _again(open_ones, left)
+
+
+def fallback_of(attempts: Sequence[Attempt], tried: Attempt) -> int | None:
+    """The place in the plan of who is asked once when a filter refused `tried`; None when nobody is."""
+    if tried.after_filter:
+        return None
+    return next((index for index, one in enumerate(attempts) if one.after_filter), None)
+
+
+def _after_filter(
+    attempts: Sequence[Attempt], failures: Sequence[Failure], full: Collection[int], facts: RequestFacts
+) -> Next | None:
+    """Whom the policy names for a call that a filter refused: it is asked beyond the number of attempts, once."""
+    index = fallback_of(attempts, attempts[failures[-1].index])
+    if index is None or index in full or not _bounds(attempts, failures, facts).admit(attempts[index]):
+        return None
+    return Next(index)
 
 
 def _goes_on(failures: Sequence[Failure], facts: RequestFacts) -> bool:
@@ -120,6 +139,8 @@ def _goes_on(failures: Sequence[Failure], facts: RequestFacts) -> bool:
         return False  # the vendor may have it already, and would have it twice
     if _count(failures, pb.FAULT_AMBIGUOUS) > 1:
         return False  # the request may have been charged twice already
+    if _count(failures, pb.FAULT_FILTER):
+        return False  # whoever was asked instead is asked once
     last = failures[-1].error
     if _retryable(last, ELSEWHERE):
         return True
@@ -214,8 +235,11 @@ def _backoff(rounds: int) -> float:
 
 
 def verdict(failures: Sequence[Failure]) -> MeshError:
-    """What the caller is told when nothing is left to try: the last failure, with the soonest way back of all."""
-    last = failures[-1].error
+    """What the caller is told when nothing is left to try: the last failure, with the soonest way back of all.
+
+    A filter's refusal stands, whatever became of whom the policy named instead.
+    """
+    last = next((one.error for one in failures if one.error.fault == pb.FAULT_FILTER), failures[-1].error)
     waits = [failure.error.retry_after for failure in failures if failure.error.retry_after is not None]
     if last.fault == pb.FAULT_RATE and waits:
         last.retry_after = min(waits)

@@ -15,7 +15,7 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.credentials import Presented, Signing
 from polyroute.providers.http import Target, changed, target
-from polyroute.providers.keys import Key, KeyRing
+from polyroute.providers.keys import Key, KeyRing, fingerprint
 from polyroute.providers.spoken import MODEL, Spoken
 from polyroute.providers.traits import NOTHING, Edited, Traits, merged
 from polyroute.providers.vendor import Vendor
@@ -72,8 +72,11 @@ class Account:
         self._moved = bool(base_url)
         access = repr((self.base_url, keys, sorted(headers.items()), sorted(settings.items()))).encode()
         self.access_version = blake2b(access, key=_SALT, digest_size=8).hexdigest() if keys else ""
-        presented = [vendor.credential.present(key, settings, signing) for key in keys or ("",)]
-        self._keys = KeyRing(name, [Key(number, one) for number, one in enumerate(presented, 1)], clock)
+        given = [
+            Key(number, vendor.credential.present(key, settings, signing), fingerprint(key))
+            for number, key in enumerate(keys or ("",), 1)
+        ]
+        self._keys = KeyRing(name, given, clock)
         self._choose = lru_cache(KEPT)(self._chosen)
         self._built = lru_cache(KEPT)(self._build)
         self.traits = lru_cache(KEPT)(self._traits)
@@ -117,17 +120,22 @@ class Account:
         offered = [one for one in self.vendor.speaks if one.operation == operation and one.serves(model)]
         return next((one for one in offered if one.dialect == dialect), offered[0] if offered else None)
 
-    def key(self, model: str = "") -> Key:
+    def key(self, model: str = "", mark: bytes = b"") -> Key:
         """The key for the next attempt at a model.
 
-        Raises:
-            MeshError: FAULT_RATE, FAULT_QUOTA or FAULT_CREDENTIAL when all are set aside, and when the first is back.
-        """
-        return self._keys.next(model)
+        Args:
+            model: The model's upstream id.
+            mark: Fingerprint of the one key that will do; empty when any will.
 
-    def reported(self, key: Key, error: MeshError | None, model: str = "") -> None:
-        """What became of an attempt with a key; None when it worked."""
-        self._keys.report(key, error, model)
+        Raises:
+            MeshError: FAULT_RATE, FAULT_QUOTA or FAULT_CREDENTIAL when all that will do are set aside, and when the
+                first is back; REASON_NOT_FOUND when the account has the one key no more.
+        """
+        return self._keys.pinned(mark, model) if mark else self._keys.next(model)
+
+    def reported(self, key: Key, error: MeshError | None, model: str = "", *, pinned: bool = False) -> None:
+        """What became of an attempt with a key; None when it worked. See `KeyRing.report`."""
+        self._keys.report(key, error, model, pinned=pinned)
 
     def target(
         self,

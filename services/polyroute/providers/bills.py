@@ -26,3 +26,10 @@ FILTERS: Final = Billing(
     source="https://learn.microsoft.com/azure/ai-services/openai/how-to/manage-costs",
 )
 """As STOPS; and a prompt that a content filter refuses was read, and is billed."""
+
+
+def drained(bills: Billing) -> Billing:
+    """The same of an account whose answers are read to their end when the caller leaves."""
+    changed = Billing(drain=True)
+    changed.MergeFrom(bills)
+    return changed

@@ -1,6 +1,7 @@
 """Settings of the providers role: the vendor accounts, under the names that the catalog uses."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 
@@ -23,6 +24,11 @@ class ProviderConfig(Section):
     )
     keys: tuple[SecretStr, ...] = Field(default=(), description="its keys, used in turn")
     headers: dict[str, str] = Field(default_factory=dict, description="headers sent with every request")
+    on_disconnect: Literal["cancel", "drain"] = Field(
+        default="cancel",
+        description="what becomes of an answer whose caller leaves: `cancel` closes the connection at once, `drain` "
+        "reads on for at most 30 s, so that the vendor's own figures are charged",
+    )
     enabled: bool = Field(default=True, description="false takes the account out without deleting it")
 
 

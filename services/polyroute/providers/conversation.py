@@ -19,9 +19,12 @@ from polyroute.api.providers.v1.providers_pb2 import (
     Started,
     Target,
 )
+from polyroute.dialects import sse
 from polyroute.dialects.custom_tools import CustomTools, as_functions
 from polyroute.dialects.dialect import Dialect, Framer, Outbound
 from polyroute.dialects.foreign import bound_by
+from polyroute.dialects.plain_tools import PlainTools
+from polyroute.dialects.plain_tools import as_functions as as_plain
 from polyroute.dialects.registry import DIALECTS, OUTBOUND
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
@@ -31,6 +34,7 @@ from polyroute.providers.rendering import BrokenAnswerError, Passthrough, Render
 from polyroute.providers.transport import Limits
 
 RATE_LIMIT_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
+_JSON: Final = (b"{", b"[")  # how a whole answer begins, and no event does
 UPSTREAM_IDS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
 
 
@@ -73,9 +77,11 @@ def question(request: GenerateRequest, account: Account) -> Question:
         found = _passed(request, account, DIALECTS[name])
     else:
         chat = request.chat if typed else DIALECTS[asked].read_request(request.encoded.body)
+        chat, originals = as_plain(chat, source=asked, target=name)
         if name not in account.vendor.custom_tools:
             chat, free = as_functions(chat)
             dialect = CustomTools(dialect, free) if free else dialect
+        dialect = PlainTools(dialect, originals) if originals else dialect
         rendering = Typed(dialect) if typed else Translated(dialect, DIALECTS[asked], facts, request.request_id)
         found = _asked(chat, request, account, dialect, rendering)
     if found.dropped and facts.require_parameters:
@@ -137,44 +143,67 @@ async def converse(
     key: Key | None = None
     try:
         asked = question(request, account)
-        key = account.key(model)
+        key = account.key(model, request.target.key_mark)
         answer = await _sent(request, account, key, asked, transport, limits)
         try:
             if not answer.ok:
                 raise await _refused(answer, asked.dialect)
-            told = Telling(asked, answer, request.facts)
-            framer = asked.dialect.framing(answer.content_type)
+            told = Telling(asked, answer, request.facts, key)
+            framer, begun = await _framing(answer, asked.dialect, stream=_streams(request))
             if framer is not None:
-                if not (request.facts.stream or request.WhichOneof("body") == "chat"):
-                    raise MeshError.upstream(
-                        errors_pb2.FAULT_BAD_ANSWER, "the vendor streamed where nobody asked it to"
-                    )
-                async for steps, last in _streamed(answer, framer, asked.rendering):
+                async for steps, last in _streamed(answer, framer, asked.rendering, begun):
                     yield told.response(steps, last=last)
             else:
-                yield told.response(asked.rendering.whole(await answer.body()), last=True)
+                yield told.response(asked.rendering.whole(begun + await answer.body()), last=True)
             account.reported(key, None, model)
         finally:
             answer.close()
     except MeshError as error:
         account.vendor.judged(error)
         if key is not None:
-            account.reported(key, error, model)
+            account.reported(key, error, model, pinned=bool(request.target.key_mark))
         raise at(error, request.target) from error.__cause__
 
 
 async def _sent(
     request: GenerateRequest, account: Account, key: Key, asked: Question, transport: Carrier, limits: Limits
 ) -> Reply:
-    facts = request.facts
-    stream = facts.stream or request.HasField("chat")
     target = account.target(
-        facts.operation, asked.dialect.name, model=request.target.upstream_model, stream=stream, key=key
+        request.facts.operation,
+        asked.dialect.name,
+        model=request.target.upstream_model,
+        stream=_streams(request),
+        key=key,
     )
     headers = await account.authorize(key, target, asked.body)
     if asked.headers:
         headers = {**asked.headers, **headers}
     return await transport.post(target, asked.body, limits, headers)
+
+
+def _streams(request: GenerateRequest) -> bool:
+    """Whether the vendor is asked for a stream."""
+    return request.facts.stream or request.HasField("chat")
+
+
+async def _framing(answer: Reply, dialect: Outbound, *, stream: bool) -> tuple[Framer | None, bytes]:
+    """How an answer is cut into events, None when it comes whole; and what of it was read to find out.
+
+    A body says better than its media type what it is: vendors forget the type of streams, and of whole answers.
+
+    Raises:
+        MeshError: FAULT_BAD_ANSWER for a stream where none was asked for.
+    """
+    framer = dialect.framing(answer.content_type)
+    if framer is not None and not stream:
+        raise MeshError.upstream(errors_pb2.FAULT_BAD_ANSWER, "the vendor streamed where nobody asked it to")
+    if not stream:
+        return None, b""
+    begun = await answer.read(first=True)
+    if framer is None:
+        return (dialect.framing(sse.MEDIA_TYPE) if sse.begins(begun) else None), begun
+    misnamed = begun.lstrip().startswith(_JSON) and answer.content_type.startswith(sse.MEDIA_TYPE)
+    return (None if misnamed else framer), begun
 
 
 def at(error: MeshError, target: Target) -> MeshError:
@@ -186,10 +215,11 @@ def at(error: MeshError, target: Target) -> MeshError:
 class Telling:
     """Puts an attempt's steps into messages: how it opened before the first, what it used after the last."""
 
-    __slots__ = ("_answer", "_asked", "_facts", "_first", "_opened")
+    __slots__ = ("_answer", "_asked", "_facts", "_first", "_key", "_opened")
 
-    def __init__(self, asked: Question, answer: Reply, facts: RequestFacts) -> None:
+    def __init__(self, asked: Question, answer: Reply, facts: RequestFacts, key: Key) -> None:
         self._asked = asked
+        self._key = key
         self._answer = answer
         self._facts = facts
         self._opened = False
@@ -218,18 +248,19 @@ class Telling:
             passthrough=self._asked.passthrough,
             dropped=self._asked.dropped,
             headers={name: value for name, value in headers.items() if name.startswith(RATE_LIMIT_PREFIXES)} or None,
+            key_mark=self._key.mark,
         )
 
 
 async def _streamed(
-    answer: Reply, framer: Framer, rendering: Rendering
+    answer: Reply, framer: Framer, rendering: Rendering, begun: bytes
 ) -> AsyncGenerator[tuple[list[GenerateEvent], bool]]:
-    """Batches of steps, one per read of the connection; the last one is marked."""
+    """Batches of steps, one per read of the connection, the first of what was read before; the last one is marked."""
     tally = rendering.tally
     idle = 0
     while True:
         try:
-            data = await answer.read(first=not tally.content_events, idle=idle)
+            data, begun = begun or await answer.read(first=not tally.content_events, idle=idle), b""
         except MeshError:
             if not tally.finish:
                 raise

@@ -34,14 +34,14 @@ async def embed(request: EmbedRequest, account: Account, transport: Transport, l
         spoken = account.spoken(chat_pb2.OPERATION_EMBEDDING, name, model)
         most = spoken.texts if spoken is not None else 0
         asked = question(request, account.tuned(EMBEDDINGS[name], model), most)
-        key = account.key(model)
+        key = account.key(model, request.target.key_mark)
         sending = _Sending(account, key, model, asked.outbound, transport, limits)
         answers = await sending.all(asked.bodies)
         response = asked.response(answers, spoken.counted if spoken is not None else "")
     except MeshError as error:
         account.vendor.judged(error)
         if key is not None:
-            account.reported(key, error, model)
+            account.reported(key, error, model, pinned=bool(request.target.key_mark))
         raise at(error, request.target) from error.__cause__
     account.reported(key, None, model)
     began, ended = min(answer.sent for answer in answers), max(answer.arrived for answer in answers)

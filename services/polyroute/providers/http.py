@@ -7,6 +7,7 @@ https://www.rfc-editor.org/rfc/rfc9112.
 """
 
 import asyncio
+import socket
 import ssl
 import zlib
 from collections import deque
@@ -23,6 +24,8 @@ HIGH_WATER: Final = 256 * 1024  # bytes of an unread answer at which the vendor 
 MAX_OPENED_BYTES: Final = 16 * 1024 * 1024  # to which one compressed piece may open
 JOINED: Final = 64 * 1024  # bytes of a body up to which one copy is cheaper than a second write
 CONNECT_DELAY: Final = 0.25  # s before the next address of a name is tried beside the first (RFC 8305)
+# Asked after so many seconds of silence, then so many seconds apart; gone after so many questions without an answer.
+KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _NO_BODY: Final = frozenset({204, 304})
 _WINDOWS: Final = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
@@ -306,6 +309,14 @@ class Connection(asyncio.Protocol):
             self._kept = bool(self._parser.should_keep_alive())
 
 
+def _keep_alive(connected: socket.socket) -> None:
+    """Has the system ask a silent vendor whether it is there, before what lies between forgets the connection."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):  # not every system has each of them
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 class Pool:
     """Connections that are kept for the next request, by address.
 
@@ -366,6 +377,7 @@ class Pool:
         try:
             found = await loop.getaddrinfo(address.host, address.port, type=1)
             connected = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=CONNECT_DELAY)
+            _keep_alive(connected)
             _, connection = await loop.create_connection(
                 Connection,
                 sock=connected,

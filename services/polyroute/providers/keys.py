@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 import structlog
@@ -51,10 +52,20 @@ class Key:
     Attributes:
         number: Its place among them, from 1: what logs may say of it.
         presented: How requests carry it.
+        mark: Its fingerprint, the same in every process that has it; see `fingerprint`.
     """
 
     number: int
     presented: Presented
+    mark: bytes = b""
+
+
+def fingerprint(secret: str) -> bytes:
+    """Tells a vendor's key from others of its account, in 8 bytes.
+
+    It is for the mesh alone: of a key that can be guessed it would tell whether a guess is right.
+    """
+    return blake2b(secret.encode("utf-8", "surrogatepass"), digest_size=8, person=b"polyroute.key").digest()
 
 
 @dataclass(slots=True)
@@ -99,7 +110,26 @@ class KeyRing:
             key = next(self._turn)
             if self._resting(key, model, now) is None:
                 return key
-        raise self._nobody(model, now)
+        raise self._nobody(self._keys, model, now)
+
+    def pinned(self, mark: bytes, model: str = "") -> Key:
+        """The one key that made what a request refers to.
+
+        Raises:
+            MeshError: REASON_NOT_FOUND when the account has it no more; FAULT_RATE, FAULT_QUOTA or FAULT_CREDENTIAL
+                when it is set aside, and when it is back.
+        """
+        key = next((one for one in self._keys if one.mark == mark), None)
+        if key is None:
+            raise MeshError(
+                pb.REASON_NOT_FOUND,
+                f"what the request refers to was made with a key that {self._owner} has no more",
+                metadata={"resource": self._owner},
+            )
+        now = self._clock()
+        if self._resting(key, model, now) is not None:
+            raise self._nobody([key], model, now)
+        return key
 
     def _resting(self, key: Key, model: str, now: float) -> _Rest | None:
         """The longer of the rests that keep a key from a model."""
@@ -108,15 +138,22 @@ class KeyRing:
         ]
         return max(found, key=lambda rest: rest.until, default=None)
 
-    def _nobody(self, model: str, now: float) -> MeshError:
-        rests = [rest for key in self._keys if (rest := self._resting(key, model, now))]
+    def _nobody(self, keys: Sequence[Key], model: str, now: float) -> MeshError:
+        rests = [rest for key in keys if (rest := self._resting(key, model, now))]
         fault = next(fault for fault in _RULES if any(rest.fault == fault for rest in rests))
         back = min(rest.until for rest in rests if rest.fault == fault)
         text = f"{self._owner}: its keys {_RULES[fault].word}"
         return MeshError.upstream(fault, text, retry_after=back - now, cause="keys")
 
-    def report(self, key: Key, error: MeshError | None, model: str = "") -> None:
-        """What became of an attempt with a key: it worked, or failed in a way that may be the key's fault."""
+    def report(self, key: Key, error: MeshError | None, model: str = "", *, pinned: bool = False) -> None:
+        """What became of an attempt with a key: it worked, or failed in a way that may be the key's fault.
+
+        Args:
+            key: The key.
+            error: What went wrong; None when nothing did.
+            model: The model's upstream id.
+            pinned: No other key could have done it.
+        """
         if error is None:
             if self._rests:
                 self._forgive(key, model)
@@ -127,7 +164,7 @@ class KeyRing:
         of_model = error.fault == pb.FAULT_RATE or error.metadata.get("upstream_status") in _OF_A_MODEL
         self._set_aside((key, model if of_model else _EVERY_MODEL), error, rule)
         now = self._clock()
-        if any(self._resting(one, model, now) is None for one in self._keys):
+        if not pinned and any(self._resting(one, model, now) is None for one in self._keys):
             error.metadata[OTHER_KEYS] = "true"  # another try may follow at once, by another key
 
     def _forgive(self, key: Key, model: str) -> None:

@@ -49,16 +49,19 @@ async def relay(
     """Passes one request on.
 
     Raises:
-        MeshError: REASON_UPSTREAM when the vendor cannot be reached or its answer breaks off.
+        MeshError: REASON_UPSTREAM when the vendor cannot be reached or its answer breaks off; REASON_NOT_FOUND when the
+            account has the one key no more that will do.
     """
-    key = account.key()
+    key = account.key(mark=request.key_mark)
     answer: Answer | None = None
     try:
         target = account.elsewhere(request.method, placed(account, request.path), key)
         headers = {**request.headers, **await account.authorize(key, target, request.body)}
         answer = await transport.post(target, request.body, limits, headers)
         reading = Reading(_dialect(account, target), answer)
-        yield RelayResponse(status=answer.status, headers=_passed(answer.headers))
+        yield RelayResponse(
+            status=answer.status, headers=_passed(answer.headers), key_mark=key.mark, provider=account.name
+        )
         while data := await answer.read(first=False):
             reading.feed(data)
             yield RelayResponse(data=data)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import Operation
@@ -10,6 +11,7 @@ from polyroute.mesh.config import suggestion
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.roles import ConfigError
 from polyroute.providers.account import Account, MovingAccount, Place, address, needed
+from polyroute.providers.bills import drained
 from polyroute.providers.config import ProviderConfig
 from polyroute.providers.credentials import Signing
 from polyroute.providers.local.model import LocalModel
@@ -113,6 +115,8 @@ def configured(
                 f"providers.{name}.vendor: no vendor is called {config.vendor or name!r}"
                 f"{suggestion(config.vendor or name, known)}"
             )
+        if config.on_disconnect == "drain":
+            vendor = replace(vendor, bills=drained(vendor.bills))
         if config.enabled and vendor.name == LOCAL:
             accounts[name] = _embedded(name, vendor, local)
         elif config.enabled:

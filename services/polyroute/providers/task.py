@@ -21,7 +21,7 @@ from polyroute.api.providers.v1.providers_pb2 import (
     Started,
 )
 from polyroute.dialects import multipart, sound
-from polyroute.dialects.custom_tools import counted
+from polyroute.dialects.plain_tools import counted
 from polyroute.dialects.sse import Framer
 from polyroute.dialects.task import JSON, Body, TaskDialect, TaskOutbound
 from polyroute.dialects.task_registry import SPOKEN, TASKS
@@ -174,7 +174,7 @@ class _Attempt:
         self._limits = limits
         self._sleep = sleep
         self._model = request.target.upstream_model
-        self._key: Key = account.key(self._model)
+        self._key: Key = account.key(self._model, request.target.key_mark)
         self._target: Target = account.target(
             facts.operation, asked.dialect.name, model=self._model, stream=facts.stream, key=self._key
         )
@@ -192,7 +192,8 @@ class _Attempt:
             finally:
                 answer.close()
         except MeshError as error:
-            self._account.reported(self._key, self._account.vendor.judged(error), self._model)
+            pinned = bool(self._request.target.key_mark)
+            self._account.reported(self._key, self._account.vendor.judged(error), self._model, pinned=pinned)
             raise
         self._account.reported(self._key, None, self._model)
 
@@ -208,7 +209,7 @@ class _Attempt:
         return self._asked.dialect.fault_of(answer.status, await answer.error_body(), answer.headers)
 
     async def _responses(self, answer: Answer) -> AsyncGenerator[GenerateResponse]:
-        told = _Telling(self._asked, answer)
+        told = _Telling(self._asked, answer, self._key)
         rendering, kind = self._asked.rendering, answer.content_type
         if kind.startswith(EVENTS) and rendering.passes_events:
             batches = _events(answer, rendering)
@@ -265,10 +266,11 @@ class _Attempt:
 class _Telling:
     """Puts an attempt's steps into messages: how it opened before the first, what it used after the last."""
 
-    __slots__ = ("_answer", "_asked", "_first", "_opened")
+    __slots__ = ("_answer", "_asked", "_first", "_key", "_opened")
 
-    def __init__(self, asked: Question, answer: Answer) -> None:
+    def __init__(self, asked: Question, answer: Answer, key: Key) -> None:
         self._asked = asked
+        self._key = key
         self._answer = answer
         self._opened = False
         self._first = 0
@@ -297,6 +299,7 @@ class _Telling:
             passthrough=self._asked.passthrough,
             dropped=self._asked.dropped,
             headers={name: value for name, value in headers.items() if name.startswith(RATE_LIMIT_PREFIXES)},
+            key_mark=self._key.mark,
         )
 
 

@@ -17,6 +17,7 @@ from bench.vendor import Vendor
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.conversation import converse
+from polyroute.providers.http import Address, Pool
 from polyroute.providers.transport import Limits, Transport
 from tests.rpc.providers.wire import (
     ANSWER,
@@ -59,6 +60,21 @@ def closed_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+async def test_the_system_asks_a_silent_vendor_whether_it_is_there() -> None:
+    """TCP keepalive is on, and begins before what lies between forgets the connection."""
+    async with wire([whole(ANSWER)]) as vendor:
+        pool = Pool(idle_seconds=1)
+        port = int(vendor.url.split(":")[2].partition("/")[0])
+        connection = await pool.acquire(Address("127.0.0.1", port, tls=False))
+        assert connection._transport is not None
+        connected = connection._transport.get_extra_info("socket")
+        on = connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        first = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        connection.close()
+
+    assert (1, 30) == (on, first)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "no-such-host.invalid"])

@@ -12,7 +12,7 @@ from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.providers.account import Account
 from polyroute.providers.credentials import Presented
-from polyroute.providers.keys import LONGEST, MOST_RESTS, Key, KeyRing
+from polyroute.providers.keys import LONGEST, MOST_RESTS, Key, KeyRing, fingerprint
 from polyroute.providers.vendor import Vendor
 
 
@@ -44,6 +44,48 @@ BROKE = refused(pb.FAULT_QUOTA, status=402)
 
 def usable(keys: KeyRing, model: str = "m", *, tries: int = 6) -> set[int]:
     return {keys.next(model).number for _ in range(tries)}
+
+
+class TestPinned:
+    """What one key made is asked for with that key."""
+
+    def keys(self) -> tuple[KeyRing, list[Key], Clock]:
+        """Two keys with marks."""
+        clock = Clock()
+        keys = [Key(number, Presented(), fingerprint(f"sk-{number}")) for number in (1, 2)]
+        return KeyRing("acme", keys, clock), keys, clock
+
+    def test_the_same_whenever_it_is_asked_for(self) -> None:
+        """Whoever's turn it is."""
+        ring, [_, second], _ = self.keys()
+
+        assert [2] * 3 == [ring.pinned(second.mark, "m").number for _ in range(3)]
+
+    def test_one_that_is_gone(self) -> None:
+        """No other takes its place."""
+        ring, _, _ = self.keys()
+
+        with pytest.raises(MeshError, match="no more") as caught:
+            ring.pinned(fingerprint("sk-3"))
+        assert pb.REASON_NOT_FOUND == caught.value.reason
+
+    def test_one_that_rests(self) -> None:
+        """Says when it is back, and that no other can do it."""
+        ring, [first, _], clock = self.keys()
+        error = refused(pb.FAULT_RATE, status=429, after=30.0)
+        ring.report(first, error, "m", pinned=True)
+        with pytest.raises(MeshError) as caught:
+            ring.pinned(first.mark, "m")
+        clock.now += 31
+
+        assert "other_keys" not in error.metadata
+        assert (pb.FAULT_RATE, 30.0) == (caught.value.fault, caught.value.retry_after)
+        assert 1 == ring.pinned(first.mark, "m").number
+
+    def test_a_fingerprint(self) -> None:
+        """The same in every process, another for every key, and nothing of the key in it."""
+        assert fingerprint("sk-1") == fingerprint("sk-1") != fingerprint("sk-2")
+        assert 8 == len(fingerprint("sk-1"))
 
 
 class TestTurns:

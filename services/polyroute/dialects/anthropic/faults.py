@@ -19,7 +19,6 @@ _BY_TYPE: Final = {
     "billing_error": errors_pb2.FAULT_QUOTA,
     "permission_error": errors_pb2.FAULT_CREDENTIAL,
     "not_found_error": errors_pb2.FAULT_MODEL_GONE,
-    "request_too_large": errors_pb2.FAULT_CLIENT,
 }
 _UNCLEAR: Final = (errors_pb2.FAULT_BAD_ANSWER, errors_pb2.FAULT_UNSPECIFIED)
 # What an account may spend is reached. A limit of the tier is answered like a rate limit, with a code in the error's

@@ -13,6 +13,7 @@ import msgspec
 
 from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import FinishReason, Usage
+from polyroute.dialects import faults
 
 CHAT: Final = "openai.chat"
 COMPLETIONS: Final = "openai.completions"
@@ -259,3 +260,11 @@ def create_time(given: int, request_id: str) -> int:
     if not _UUID7.fullmatch(request_id):
         return 0
     return int(request_id[:8] + request_id[9:13], 16) // 1000
+
+
+def check_event(chunk: object) -> None:
+    """Refuses an event without choices that is an error, not one about the prompt or the usage."""
+    if isinstance(chunk, dict) and "choices" not in chunk and "usage" not in chunk:
+        faults.check_bare(chunk)
+    else:
+        faults.check_status(chunk)

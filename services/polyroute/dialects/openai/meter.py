@@ -13,8 +13,15 @@ from polyroute.api.chat.v1 import chat_pb2 as pb
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.dialects import faults, jsontools, sse
 from polyroute.dialects.dialect import AnswerFacts, BrokenStreamError, Metered, SseEvent
-from polyroute.dialects.openai.common import WireUsage, better_finish, finish_of, is_finish, usage_from, usage_of
-from polyroute.dialects.vendor_error import error_of
+from polyroute.dialects.openai.common import (
+    WireUsage,
+    better_finish,
+    check_event,
+    finish_of,
+    is_finish,
+    usage_from,
+    usage_of,
+)
 from polyroute.mesh.errors import MeshError
 
 _USAGE: Final = b'"usage"'
@@ -118,7 +125,7 @@ class OpenAIMeter:
                         if hide and not chunk.choices:
                             continue
                 elif not chunk.choices:
-                    faults.check_status(jsontools.loads(data))
+                    check_event(jsontools.loads(data))
                 payloads.append(data)
                 chars = 0
                 for choice in chunk.choices or ():
@@ -363,8 +370,5 @@ def check_answer(answer: dict[str, Any]) -> None:
     if answer.get("error"):
         raise faults.fault_in(answer)
     if not any(True for _ in _objects(answer.get("choices"))):
-        faults.check_status(answer)
-        error = error_of(answer)
-        if error.message and error.codes:
-            raise faults.classified(200, error, {})
+        faults.check_bare(answer)
         raise MeshError.upstream(errors_pb2.FAULT_BAD_ANSWER, "the provider's answer has no choices")

@@ -23,7 +23,7 @@ from polyroute.dialects.openai.chat_answer import (
     says_something,
     seconds_of,
 )
-from polyroute.dialects.openai.common import better_finish, finish_of, is_finish, made_call_id, usage_from
+from polyroute.dialects.openai.common import better_finish, check_event, finish_of, is_finish, made_call_id, usage_from
 from polyroute.dialects.openai.parts import read_reasoning
 from polyroute.mesh.errors import MeshError
 
@@ -110,7 +110,7 @@ class OpenAIReader:
         if not isinstance(chunk, dict):
             raise bad_answer("the provider sent an event that is no object")
         if not chunk.get("choices"):
-            faults.check_status(chunk)
+            check_event(chunk)
         before = len(out)
         self._start(chunk, out)
         for place, value in enumerate(chunk.get("choices") or ()):

@@ -305,12 +305,12 @@ async def test_a_vendors_own_api(stage: Stage, method: str) -> None:
     """Any path below a provider: its credentials instead of the caller's, and nothing of the body is touched."""
     data = b'{"x": 1}' if method == "POST" else None
     headers = stage.gateway.headers(**{"anthropic-beta": "files-api-2025-04-14", "cookie": "secret=1"})
-    url = f"{stage.gateway.url}/passthrough/anthropic.messages/v1/messages/batches/b-1?limit=2"
+    url = f"{stage.gateway.url}/passthrough/anthropic.messages/v1/organizations/b-1?limit=2"
     async with stage.gateway.session.request(method, url, data=data, headers=headers) as response:
         answer = await whole(response)
 
     seen = stage.vendors.last
-    assert (method, "/v1/messages/batches/b-1?limit=2", data or b"") == (seen.method, seen.path, seen.body)
+    assert (method, "/v1/organizations/b-1?limit=2", data or b"") == (seen.method, seen.path, seen.body)
     assert ("key-of-anthropic", "2023-06-01") == (seen.headers["x-api-key"], seen.headers["anthropic-version"])
     assert "files-api-2025-04-14" == seen.headers["anthropic-beta"]
     assert not {"authorization", "cookie"} & seen.headers.keys()
@@ -350,7 +350,8 @@ async def test_files(stage: Stage) -> None:
         made = await whole(response)
     unnamed = await stage.gateway.get("/v1/files")
 
-    assert ("file-1", "q.jsonl") == (made.json["id"], made.json["filename"])
+    assert made.json["id"].startswith(f"file-1@{CHAT}~")
+    assert "q.jsonl" == made.json["filename"]
     assert "Bearer key-of-openai_compatible" == stage.vendors.last.headers["authorization"]
     assert (400, "x-polyroute-provider") == (unnamed.status, unnamed.error["param"])
 

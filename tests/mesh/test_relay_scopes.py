@@ -54,7 +54,9 @@ class Stage:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
     """See `Stage`."""
-    async with RawVendor() as vendor, running(tmp_path_factory.mktemp("gateway"), {"a": vendor.url}) as gateway:
+    folder = tmp_path_factory.mktemp("gateway")
+    edge = {"unmarked_ids": True}  # so that any path is one of something
+    async with RawVendor() as vendor, running(folder, {"a": vendor.url}, edge=edge) as gateway:
         yield Stage(gateway, vendor)
 
 
@@ -141,7 +143,6 @@ async def test_keys_that_the_router_bounds(stage: Stage, scope: dict[str, Any]) 
         "/v1/files/..;x/chat/completions",
         "/v1/files/./x",
         "/v1/files/..",
-        "/v1/files/..@a/chat/completions",
         "/v1/files/..%2fchat%2fcompletions@a",
         "/v1/files/../organization/admin_api_keys",
         "/passthrough/a/../x",

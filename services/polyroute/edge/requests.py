@@ -12,7 +12,7 @@ def generate_request(call: Call, attempt: Attempt, number: int) -> GenerateReque
     request = GenerateRequest(
         request_id=call.trail.request_id,
         attempt=number,
-        target=_target(attempt),
+        target=_target(attempt, call),
         facts=call.facts,
         timeouts=_timeouts(call, number),
         headers=call.headers or None,
@@ -31,7 +31,7 @@ def embed_request(call: Call, attempt: Attempt, number: int) -> EmbedRequest:
     request = EmbedRequest(
         request_id=call.trail.request_id,
         attempt=number,
-        target=_target(attempt),
+        target=_target(attempt, call),
         facts=call.facts,
         timeouts=_timeouts(call, number),
     )
@@ -61,5 +61,10 @@ def _timeouts(call: Call, number: int) -> Timeouts:
     return timeouts
 
 
-def _target(attempt: Attempt) -> Target:
-    return Target(deployment=attempt.deployment, provider=attempt.provider, upstream_model=attempt.upstream_model)
+def _target(attempt: Attempt, call: Call) -> Target:
+    return Target(
+        deployment=attempt.deployment,
+        provider=attempt.provider,
+        upstream_model=attempt.upstream_model,
+        key_mark=call.key_mark,
+    )

@@ -6,6 +6,7 @@ from polyroute.dialects.task import Body
 from polyroute.edge.http.body import Receive, Scope, Send
 from polyroute.edge.http.door import Asked, Door
 from polyroute.edge.http.manners import ANTHROPIC
+from polyroute.edge.http.pins import Pin
 
 
 class AnthropicDoor:
@@ -25,7 +26,8 @@ class AnthropicDoor:
         async def work(asked: Asked) -> None:
             facts = dialect.read_facts(asked.body, default_model=asked.model)
             facts.stream_usage = facts.stream  # the API always tells it
-            await door.generate(door.call(asked, dialect.name, facts, ANTHROPIC.forwarded), asked.exchange)
+            call = door.call(asked, dialect.name, facts, ANTHROPIC.forwarded)
+            await door.generate(call, asked.exchange, Pin(asked.trail, stored=False, sealed=False))
 
         await door.exchange(scope, receive, ANTHROPIC, work)
 

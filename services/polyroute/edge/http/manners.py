@@ -15,13 +15,13 @@ from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.edge.errors import Shape, body_of
 from polyroute.edge.http import figures
 from polyroute.edge.http.connection import Headers
-from polyroute.edge.shares import Figure
+from polyroute.edge.share import Figure
 from polyroute.mesh.errors import DOMAIN, MeshError
 
 COMMENT: Final = b": keep-alive\n\n"  # a comment, which every SSE reader skips
 _OVERLOADED: Final = 529  # Anthropic's own status
 _SEQUENCE: Final = re.compile(rb'"sequence_number":\s*(\d{1,18})')
-_RESPONSE_ID: Final = re.compile(rb'"id":\s*"(resp_[\w@.-]{1,256})"')
+_RESPONSE_ID: Final = re.compile(rb'"id":\s*"(resp_[\w@~.-]{1,512})"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from polyroute.api.router.v1.router_pb2 import Preferences
 from polyroute.dialects import (
     jsontools,
     openai_chat,
@@ -13,11 +12,10 @@ from polyroute.dialects import (
     openai_responses,
 )
 from polyroute.dialects.task import Body
-from polyroute.edge.call import Call
 from polyroute.edge.http import manners
 from polyroute.edge.http.body import Receive, Scope, Send
 from polyroute.edge.http.door import Asked, Door
-from polyroute.edge.http.pins import Pin, unpinned
+from polyroute.edge.http.pins import Pin
 
 EMBEDDINGS: Final = "openai.embeddings"
 _INPUT: Final = jsontools.quoted(frozenset({"input"}))
@@ -71,28 +69,22 @@ class OpenAiDoor:
         await door.exchange(scope, receive, how, work)
 
     async def responses(self, scope: Scope, receive: Receive, send: Send, model: str = "") -> None:
-        """POST /v1/responses; one that follows another answer goes to the vendor that keeps that one."""
+        """POST /v1/responses."""
         door, (dialect, read, how) = self._door, _RESPONSES
 
         async def work(asked: Asked) -> None:
-            asked.body, keeper = unpinned(asked.body)
             facts = read(asked.body, default_model=model or asked.model)
-            call = door.call(asked, dialect, facts)
-            _keep_to(keeper, call)
-            await door.generate(call, asked.exchange, Pin(asked.trail))
+            await door.generate(door.call(asked, dialect, facts), asked.exchange, Pin(asked.trail))
 
         await door.exchange(scope, receive, how, work)
 
     async def compact(self, scope: Scope, receive: Receive, send: Send, model: str = "") -> None:
-        """POST /v1/responses/compact; one that follows a stored answer goes to the vendor that keeps that one."""
+        """POST /v1/responses/compact."""
         door, dialect = self._door, openai_compact.DIALECT
 
         async def work(asked: Asked) -> None:
-            asked.body, keeper = unpinned(asked.body)
             facts = dialect.read_facts(asked.body, default_model=model or asked.model)
-            call = door.call(asked, dialect.name, facts)
-            _keep_to(keeper, call)
-            await door.generate(call, asked.exchange)
+            await door.generate(door.call(asked, dialect.name, facts), asked.exchange, Pin(asked.trail, stored=False))
 
         await door.exchange(scope, receive, manners.RESPONSES, work)
 
@@ -101,11 +93,8 @@ class OpenAiDoor:
         door, dialect = self._door, openai_input_tokens.DIALECT
 
         async def work(asked: Asked) -> None:
-            asked.body, keeper = unpinned(asked.body)
             facts = dialect.read_facts(Body(asked.body), default_model=model or asked.model)
-            call = door.call(asked, dialect.name, facts)
-            _keep_to(keeper, call)
-            await door.generate(call, asked.exchange)
+            await door.generate(door.call(asked, dialect.name, facts), asked.exchange)
 
         await door.exchange(scope, receive, manners.RESPONSES, work)
 
@@ -133,13 +122,6 @@ class OpenAiDoor:
             await self.chat(scope, receive, send, model)
         else:
             await self.completions(scope, receive, send, model)
-
-
-def _keep_to(keeper: str, call: Call) -> None:
-    """Has a call made at the provider that keeps what it follows, if there is one."""
-    if keeper:
-        call.preferences = call.preferences or Preferences()
-        call.preferences.only[:] = [keeper]
 
 
 def _is_response(body: bytes) -> bool:

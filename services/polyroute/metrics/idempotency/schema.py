@@ -1,4 +1,7 @@
-"""The table of entries: times in microseconds since the Unix epoch. What stands in it lives for a day."""
+"""The tables that edges share: entries of idempotency keys, which live for a day, and what vendors keep for projects.
+
+Times are microseconds since the Unix epoch.
+"""
 
 from typing import Final
 
@@ -21,4 +24,12 @@ entries: Final = Table(
     Column("content_type", String(256), nullable=False),
     Column("answer", LargeBinary),
     Index(None, "expires"),
+)
+
+# One row per thing that a vendor keeps: its digest is made under the secret of its project, which nobody has here.
+things: Final = Table(
+    "kept_things",
+    metadata,
+    Column("digest", LargeBinary(16), primary_key=True),
+    Column("key_mark", LargeBinary(8), nullable=False),
 )

@@ -6,7 +6,9 @@ import grpc
 
 from polyroute.api.idempotency.v1 import idempotency_pb2 as pb
 from polyroute.api.idempotency.v1 import idempotency_pb2_grpc
+from polyroute.api.kept.v1 import kept_pb2, kept_pb2_grpc
 from polyroute.metrics.idempotency.store import Store
+from polyroute.metrics.idempotency.things import Things
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -42,3 +44,27 @@ class IdempotencyService(idempotency_pb2_grpc.IdempotencyServiceServicer):
             answer = request.answer if request.HasField("answer") else None
             await self._store.keep(request.entry, request.claim, answer)
         return pb.SettleResponse()
+
+
+class KeptService(kept_pb2_grpc.KeptServiceServicer):
+    """What vendors keep for projects.
+
+    Args:
+        things: Where it is written down.
+    """
+
+    def __init__(self, things: Things) -> None:
+        self._things = things
+
+    async def Remember(  # noqa: N802 - the contract's name
+        self, request: kept_pb2.RememberRequest, context: Context
+    ) -> kept_pb2.RememberResponse:
+        """Writes things down; see the contract."""
+        await self._things.remember({thing.digest: thing.key_mark for thing in request.things})
+        return kept_pb2.RememberResponse()
+
+    async def Find(self, request: kept_pb2.FindRequest, context: Context) -> kept_pb2.FindResponse:  # noqa: N802
+        """Says which of some things were written down; see the contract."""
+        found = await self._things.find(request.digests)
+        things = [kept_pb2.Thing(digest=digest, key_mark=key_mark) for digest, key_mark in found.items()]
+        return kept_pb2.FindResponse(things=things)

@@ -128,7 +128,7 @@ class Store:
     def _changed(self, changes: Sequence[Change]) -> list[Any]:
         """What each of the changes met, once all of them are on the disk."""
         outcomes = []
-        with _transaction(self._writer) as connection:
+        with transaction(self._writer) as connection:
             now = self._micros(connection)
             rows = connection.execute(_LOOK, {"ids": list({change.id for change in changes})})
             before = {row.id: Entry(row.fingerprint, row.state, row.claim, row.lease, row.expires) for row in rows}
@@ -141,7 +141,7 @@ class Store:
 
     def _read(self, ids: Sequence[bytes]) -> list[tuple[str, pb.Answer] | None]:
         """The answers under each id, with the calls that they are the answers of."""
-        with _transaction(self._reader) as connection:
+        with transaction(self._reader) as connection:
             rows = connection.execute(_ANSWERS, {"ids": list(set(ids))})
             found = {
                 row.id: (row.claim, pb.Answer(status=row.status, content_type=row.content_type, sealed=row.answer))
@@ -150,7 +150,7 @@ class Store:
         return [found.get(name) for name in ids]
 
     def _swept(self) -> None:
-        with _transaction(self._writer) as connection:
+        with transaction(self._writer) as connection:
             now = self._micros(connection)
             lapsed = and_(_T.state == pb.ENTRY_STATE_RUNNING, _T.lease <= now)
             connection.execute(delete(schema.entries).where(or_(_T.expires <= now, lapsed)))
@@ -165,7 +165,7 @@ class Store:
 
     def _drop_answers(self) -> bool:
         """Drops some of the oldest answers when all together are too many bytes; whether there may be more to drop."""
-        with _transaction(self._writer) as connection:
+        with transaction(self._writer) as connection:
             over = connection.execute(select(func.coalesce(func.sum(_T.size), 0))).scalar_one() - self._most_bytes
             if over <= 0:
                 return False
@@ -182,7 +182,7 @@ class Store:
         return bool(over > 0)
 
     def _drop_entries(self) -> None:
-        with _transaction(self._writer) as connection:
+        with transaction(self._writer) as connection:
             count = connection.execute(select(func.count()).select_from(schema.entries)).scalar_one()
             if count <= MOST_ENTRIES:
                 return
@@ -222,7 +222,7 @@ def _rows(changed: Iterable[tuple[bytes, Entry | None]]) -> Generator[dict[str, 
 
 
 @contextmanager
-def _transaction(engine: Engine) -> Generator[Connection]:
+def transaction(engine: Engine) -> Generator[Connection]:
     """A transaction; turns a database that does not do its part into the refusal that callers may repeat."""
     try:
         with engine.begin() as connection:

@@ -1,6 +1,7 @@
 """kill -9 of whoever handles money, wherever it is: nothing that was acknowledged is lost, nothing is charged twice."""
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import random
@@ -17,6 +18,8 @@ from bench.vendor import Vendor
 from polyroute.api.auth.v1 import admin_pb2, auth_pb2, limits_pb2
 from polyroute.api.auth.v1.admin_pb2_grpc import AdminServiceStub
 from polyroute.api.auth.v1.auth_pb2_grpc import AuthServiceStub
+from polyroute.api.metrics.v1 import metrics_pb2
+from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
 from polyroute.auth.admin.secret import METADATA_KEY
 from polyroute.auth.database import Database
 from polyroute.auth.migrations.history import HISTORY
@@ -118,6 +121,67 @@ async def test_a_call_that_is_killed_in_its_first_moment_is_charged(tmp_path: Pa
     assert ["completed/2", "interrupted/1"] == sorted(rule for _, rule, _ in charged)
     assert whole.request_id in {request_id for request_id, rule, _ in charged if rule == "completed/2"}
     assert all(amount > 0 for *_, amount in charged)
+
+
+async def test_usage_has_calls_that_left_no_record(tmp_path: Path) -> None:
+    """Under what they were for, with what the ledger charges: those of the first moment, and those that ran longer."""
+    marks = {"x-polyroute-workflow": "w", "x-polyroute-tags": "team=a"}
+    async with Vendor() as vendor:
+        where = site(tmp_path, vendor.origin)
+        behind = ("serve", "auth", "metrics", "providers", "router")
+        async with started(where, behind, ("serve", "edge")) as (_, edge):
+            await ready(where)
+            bounded = Site(where.directory, where.config, where.port, where.door, await _bounded_key(where))
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:
+                streams = []
+                for late, one in enumerate((where, bounded, where, bounded), -1):
+                    streams.append(asyncio.create_task(_broken_off(session, one, marks)))
+                    if late == 0:
+                        await _seen(where, "SELECT 1 FROM checkpoints", 2)
+                        await asyncio.sleep(CHECKPOINT_SECONDS * 1.5)
+                async with asyncio.timeout(SECONDS):
+                    while vendor.active < len(streams):
+                        await asyncio.sleep(TICK / 4)
+                os.kill(edge.pid, signal.SIGKILL)
+                await asyncio.gather(*streams)
+            async with started(where, ("serve", "edge")):
+                await ready(where)
+                await _seen(where, "SELECT 1 FROM ledger WHERE rule = 'interrupted/1'", 4)
+                charged = sum(amount for (amount,) in _rows(where, "SELECT amount FROM ledger WHERE kind = 2"))
+                rows = await _usage(where, 4)
+
+    expected = [["w", "a", "chat", "bench-model"]]
+    assert expected == [list(row.values) for row in rows]
+    assert [(4, 4, charged, charged)] == [
+        (row.calls, row.failed_calls, row.charged_nanos, row.cost_nanos) for row in rows
+    ]
+    assert rows[0].usage.estimated
+    assert 0 < rows[0].usage.input_tokens < rows[0].usage.output_tokens  # without the last checkpoints there were none
+
+
+async def _broken_off(session: aiohttp.ClientSession, where: Site, marks: dict[str, str]) -> None:
+    """A stream whose gateway is killed."""
+    body: dict[str, Any] = {"model": "bench-model", "stream": True}
+    body["messages"] = [{"role": "user", "content": marker(chunks=200, gap=50)}]
+    with contextlib.suppress(aiohttp.ClientError):
+        async with session.post(
+            f"{where.url}/v1/chat/completions", json=body, headers=where.headers | marks
+        ) as response:
+            await response.read()
+
+
+async def _usage(where: Site, calls: int) -> list[metrics_pb2.UsageRow]:
+    """Usage by what calls were for, once there are so many."""
+    by = ("WORKFLOW", "TAG", "OPERATION", "MODEL")
+    request = metrics_pb2.QueryUsageRequest(tag_names=["team"])
+    request.group_by.extend(metrics_pb2.UsageDimension.Value(f"USAGE_DIMENSION_{name}") for name in by)
+    async with connected(load(where.config, {})) as node, asyncio.timeout(SECONDS):
+        stub = MetricsServiceStub(node.channel("metrics"))
+        while True:
+            rows = list((await stub.QueryUsage(request, timeout=SECONDS)).rows)
+            if sum(row.calls for row in rows) >= calls:
+                return rows
+            await asyncio.sleep(TICK)
 
 
 async def _writes(folder: str, name: str, acked: Connection) -> None:

@@ -61,6 +61,9 @@ class Running(Protocol):
     def call(self) -> Recorded:
         """What its call's record is made of."""
 
+    def mark(self, attempt: Attempt) -> bytes:
+        """What its call is for, as a part of a settlement."""
+
     def so_far(self) -> tuple[bytes, Settlement] | None:
         """What it would be charged now, and what all its settlements have in common; None when that is nothing."""
 
@@ -127,7 +130,8 @@ class Checkpoints:
         tokens = facts.input_tokens_estimate
         if tried.HasField("price") and not prompt_cost(tried.price, tokens) and is_free(tried.price):
             return None
-        slot = self.begin(self._settler.heads.caller(caller), attempt.request_id, number, tried, tokens)
+        head = self._settler.heads.caller(caller, attempt.admission.multiplier) + attempt.mark(tried)
+        slot = self.begin(head, attempt.request_id, number, tried, tokens)
         attempt.noted |= slot is None
         return slot
 
@@ -155,6 +159,7 @@ class Checkpoints:
         said = Settlement(request_id=request_id, attempt=number)
         if attempt.HasField("price"):
             said.cost_nanos = prompt_cost(attempt.price, tokens)
+        said.usage.input_tokens = tokens
         payload = head + self._settler.heads.origin(origin_of(attempt)) + said.SerializeToString()
         if self._intents is not None and len(payload) <= LONGEST:
             return self._intents.put(payload)

@@ -8,9 +8,10 @@ from collections.abc import Hashable
 from typing import Final, TypeVar
 
 from polyroute.api.auth.v1.auth_pb2 import Caller
-from polyroute.api.auth.v1.ledger_pb2 import Settlement
+from polyroute.api.auth.v1.ledger_pb2 import Attribution, Settlement
+from polyroute.api.chat.v1.chat_pb2 import Operation
 from polyroute.api.router.v1.router_pb2 import Attempt
-from polyroute.edge.charging import ChargeRow
+from polyroute.edge.charging import ONCE, ChargeRow
 
 MODEL_CHARACTERS: Final = 64  # four bytes each at most, as the contract bounds it
 KEPT: Final = 100_000  # of each kind
@@ -30,16 +31,30 @@ class Heads:
     """Parts of settlements that many have in common, as bytes, made once each."""
 
     def __init__(self) -> None:
-        self._callers: dict[str, bytes] = {}
+        self._callers: dict[tuple[str, int], bytes] = {}
+        self._kinds: dict[tuple[int, str], bytes] = {}
         self._origins: dict[tuple[Origin, str, bool], bytes] = {}
 
-    def caller(self, caller: Caller) -> bytes:
-        """Who pays, by the ids that the ledger keeps."""
-        key = caller.key_id
-        head = self._callers.get(key)
+    def caller(self, caller: Caller, multiplier: int = ONCE) -> bytes:
+        """Who pays, by the ids that the ledger keeps, and by what cost is multiplied for it, in millionths.
+
+        The multiplier is said also where it changes nothing: else the ledger would take the one that is set when the
+        charge is posted, and the record of the call would say another charge.
+        """
+        place = (caller.key_id, multiplier)
+        head = self._callers.get(place)
         if head is None:
-            ids = Caller(account_id=caller.account_id, project_id=caller.project_id, key_id=key)
-            head = _kept(self._callers, key, Settlement(caller=ids))
+            ids = Caller(account_id=caller.account_id, project_id=caller.project_id, key_id=caller.key_id)
+            head = _kept(self._callers, place, Settlement(caller=ids, multiplier_millionths=multiplier))
+        return head
+
+    def kind(self, operation: Operation.ValueType, provider: str) -> bytes:
+        """What kind of work an attempt is, and at whose."""
+        place = (operation, provider)
+        head = self._kinds.get(place)
+        if head is None:
+            said = Settlement(attribution=Attribution(operation=operation, provider=provider))
+            head = _kept(self._kinds, place, said)
         return head
 
     def origin(self, origin: Origin, rule: str = "", *, estimated: bool = False) -> bytes:

@@ -42,12 +42,14 @@ def record_of(trail: Trail) -> CallRecord:
         noted=trail.noted,
         charges=[_charge(trail, row) for row in rows],
     )
+    if trail.admission is not None and (rows or trail.admission.multiplier != ONCE):
+        record.multiplier_millionths = trail.admission.multiplier
     if trail.facts is not None:
         record.operation = trail.facts.operation
         record.requested_model = trail.facts.model
         record.stream = trail.facts.stream
+    record.model = trail.model
     if trail.decision is not None:
-        record.model = trail.model
         decided = trail.decision.record
         record.catalog_version = decided.catalog_version
         record.policy, record.policy_version = decided.policy, decided.policy_version

@@ -18,7 +18,7 @@ from polyroute.api.auth.v1.ledger_pb2 import EndHolderRequest, Settlement, Settl
 from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.metrics.v1.metrics_pb2 import OUTCOME_COMPLETED, AttemptCharge, CallRecord
 from polyroute.edge.authorizer import heard
-from polyroute.edge.charging import QUARANTINED, ChargeRow, Ending, plausible
+from polyroute.edge.charging import ONCE, QUARANTINED, ChargeRow, Ending, plausible
 from polyroute.edge.heads import Heads, Origin
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.spool import Spool
@@ -28,6 +28,7 @@ CHECKPOINT_SECONDS: Final = 2.0  # between two notes of what a running attempt h
 LOST_SECONDS: Final = 60.0  # after a call's deadline, when it counts as lost
 COMPLETED_RULE: Final = Ending.COMPLETED.rule
 UNCHARGED_RULE: Final = "uncharged/1"  # of attempts that cost nothing, and of which the ledger may have a checkpoint
+AS_SET: Final = 0  # a multiplier that the ledger looks up
 
 _NOTHING: Final = Usage()
 
@@ -111,7 +112,8 @@ class Settler:
         """
         if not intents:
             return
-        lost = Settlement(checkpoint=True, holder=holder, expire_time=Timestamp(seconds=expires)).SerializeToString()
+        expire = Timestamp(seconds=expires)
+        lost = Settlement(checkpoint=True, opening=True, holder=holder, expire_time=expire).SerializeToString()
         self.check()
         self._broken_off = frozenset(Settlement.FromString(intent).request_id for intent in intents)
         self._spool.extend([intent + lost for intent in intents])
@@ -149,7 +151,7 @@ class Settler:
         """The charges of a call for which no money was held."""
         if record.held or not record.HasField("caller"):
             return
-        caller = self.heads.caller(record.caller)
+        caller = self.heads.caller(record.caller, _multiplier(record))
         charged = set[int]()
         for row in charged_by(record):
             charged.add(row.attempt)
@@ -177,7 +179,8 @@ def latest(settlements: Iterable[Settlement]) -> list[Settlement]:
         place = (settlement.request_id, settlement.attempt)
         before = places.get(place)
         if before is not None and kept[before].checkpoint:
-            kept[before] = settlement
+            if not settlement.opening:
+                kept[before] = settlement
         else:
             places[place] = len(kept)
             kept.append(settlement)
@@ -196,6 +199,12 @@ def charged_by(record: CallRecord) -> Iterable[ChargeRow]:
     if plausible(record.usage):
         return (ChargeRow(len(record.attempts), record.usage, cost, COMPLETED_RULE),)
     return (ChargeRow(len(record.attempts), record.usage, None, QUARANTINED),)
+
+
+def _multiplier(record: CallRecord) -> int:
+    """By what the record's charge was worked out; 0, which has the ledger look it up, where an older record differs."""
+    same = record.charged_nanos == record.cost_nanos
+    return record.multiplier_millionths or (ONCE if same else AS_SET)
 
 
 def _row(said: AttemptCharge) -> ChargeRow:

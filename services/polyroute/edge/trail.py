@@ -9,7 +9,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from polyroute.api.auth.v1.auth_pb2 import Caller
-from polyroute.api.auth.v1.ledger_pb2 import Settlement
+from polyroute.api.auth.v1.ledger_pb2 import Attribution, Settlement
 from polyroute.api.chat.v1 import chat_pb2
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
@@ -31,6 +31,7 @@ from polyroute.edge.charging import (
 )
 from polyroute.edge.costs import cost_of
 from polyroute.edge.errors import shape_of
+from polyroute.edge.marks import Named
 from polyroute.mesh.errors import MeshError
 
 MILLION: Final = 1_000_000
@@ -47,6 +48,10 @@ class Trail:
         caller: Who calls; None until auth said so.
         admission: What it takes of its key's limits and budget; None until it was let in.
         permitted: Models and aliases that the key may use; empty means all.
+        mark_key: The project's secret for the ids of what vendors keep for it; empty until auth said so.
+        named: What of a vendor's the request refers to.
+        keeper: The provider that answers a relayed request; empty before, and of any other call.
+        included: Those that its plan opens; empty means all.
         decision: The plan and why; None until the router decided.
         attempt: The attempt that is going on or gave the answer.
         started: What its vendor said at the beginning; None before.
@@ -62,6 +67,7 @@ class Trail:
         first_number: Of its first attempt; 2 in the trail of an attempt that runs beside the first.
         hedged: Number of the attempt that was begun beside another one; 0 when none was.
         noted: What it costs was written down while it ran.
+        limit: Whose limit refused it; empty when none did, or when it is an address's.
     """
 
     request_id: str
@@ -75,6 +81,10 @@ class Trail:
     facts: RequestFacts | None = None
     caller: Caller | None = None
     permitted: Sequence[str] = ()
+    mark_key: bytes = b""
+    named: Sequence[Named] = ()
+    keeper: str = ""
+    included: Sequence[str] = ()
     admission: Admission | None = None
     decision: DecideResponse | None = None
     attempt: Attempt | None = None
@@ -84,6 +94,7 @@ class Trail:
     recorded: bool = False
     outcome: metrics_pb2.Outcome.ValueType = metrics_pb2.OUTCOME_UNSPECIFIED
     reason: pb.Reason.ValueType = pb.REASON_UNSPECIFIED
+    limit: str = ""
     status: int = 200
     usage: Usage | None = None
     finish: chat_pb2.FinishReason.ValueType = chat_pb2.FINISH_REASON_UNSPECIFIED
@@ -146,6 +157,18 @@ class Trail:
         if self.admission is not None:
             self.admission.house.checkpoints.forget(self)
 
+    def mark(self, attempt: Attempt) -> bytes:
+        """What the call is for, as a part of a settlement: for the report of a call that leaves no record."""
+        call = self.call
+        admission, facts = self.admission or call.admission, self.facts
+        if admission is None or facts is None:
+            return b""
+        kind = admission.house.settler.heads.kind(facts.operation, attempt.provider)
+        if not (call.user or call.workflow or call.node or call.tags):
+            return kind
+        said = Attribution(user=call.user, workflow_id=call.workflow, node_id=call.node, tags=call.tags)
+        return kind + Settlement(attribution=said).SerializeToString()
+
     def so_far(self) -> tuple[bytes, Settlement] | None:
         """What the attempt would be charged if nothing more were heard of it; None when that is not known."""
         if not self.trying_now or self.attempt is None or self.admission is None or self.caller is None:
@@ -165,7 +188,9 @@ class Trail:
             deployment=self.attempt.deployment,
             model=self.attempt.model,
         )
-        return self.admission.head or self.admission.house.settler.heads.caller(self.caller), settlement
+        admission = self.admission
+        head = admission.head or admission.house.settler.heads.caller(self.caller, admission.multiplier)
+        return head + self.mark(self.attempt), settlement
 
     def opened(self, started: Started) -> None:
         """The attempt's vendor began to answer."""
@@ -181,7 +206,9 @@ class Trail:
     def relayed(self, response: RelayResponse) -> None:
         """A vendor's own answer begins, whatever it says."""
         self.status = response.status
-        self.started = Started(upstream_microseconds=int((perf_counter() - self.attempt_began) * MILLION))
+        waited = int((perf_counter() - self.attempt_began) * MILLION)
+        self.started = Started(upstream_microseconds=waited, passthrough=True, key_mark=response.key_mark)
+        self.keeper = response.provider
         self.handed_out()
 
     def failed(self, error: MeshError) -> None:
@@ -274,6 +301,7 @@ class Trail:
         if self.over:
             return
         self.reason = error.reason
+        self.limit = error.metadata.get("scope", "")
         self.status = shape_of(error).status if not self.committed else 200
         if self.committed:
             self.outcome = metrics_pb2.OUTCOME_BROKEN

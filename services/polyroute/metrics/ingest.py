@@ -1,10 +1,10 @@
 """Puts calls on disk: rows and sums in one transaction, each call once, however often it comes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete
 
 from polyroute.mesh.database import driver_sql
 from polyroute.mesh.rows import insertions
@@ -24,6 +24,18 @@ Sums = dict[tuple[int, int], list[int]]
 """(hour or day, facet) -> sums in the order of `schema.SUMS`."""
 
 _log = structlog.get_logger("metrics")
+
+
+class Change(NamedTuple):
+    """A call that another row stands for from now on.
+
+    Attributes:
+        old: The row until now; None where there is none.
+        new: The row.
+    """
+
+    old: Row | None
+    new: Row
 
 
 class Ingest:
@@ -62,6 +74,26 @@ class Ingest:
                 self._add_up(connection, some, numbers)
         return [row for some in fresh.values() for row in some]
 
+    def replace(self, connection: Connection, changes: Sequence[Change], today: int) -> None:
+        """Puts rows in place of others, and into the sums the difference.
+
+        Args:
+            connection: In a transaction that writes.
+            changes: Each of another call.
+            today: Days since 1970.
+        """
+        olds = [change.old for change in changes if change.old is not None]
+        for old in olds:
+            table = schema.CALLS.table(schema.CALLS.partition(old.day))
+            which = (table.c.request_id == old.stored_id, table.c.start_us == old.start_us)
+            connection.execute(delete(table).where(*which))
+        for name, some in _by_partition(schema.CALLS, (change.new for change in changes)).items():
+            self._ensure(connection, schema.CALLS, name)
+            _insert(connection, name, some, self._dictionary.numbers(connection, some, today))
+        less = [old._replace(sums=tuple(-amount for amount in old.sums)) for old in olds]
+        rows = [*(change.new for change in changes), *less]
+        self._add_up(connection, rows, self._dictionary.numbers(connection, rows, today))
+
     def _unknown(self, connection: Connection, partition: str, rows: Sequence[Row]) -> Sequence[Row]:
         """The rows of one partition that are not in it."""
         self._ensure(connection, schema.CALLS, partition)
@@ -95,6 +127,10 @@ class Ingest:
         for partition, some in by_partition.items():
             self._ensure(connection, family, partition)
             connection.exec_driver_sql(driver_sql(connection, _addition(partition, family.column)), sorted(some))
+            less = [(bucket, facet) for bucket, facet, calls, *_ in some if calls < 0]
+            if less:  # a sum of no calls would be a row of every report
+                statement = f"DELETE FROM {partition} WHERE {family.column} = ? AND facet = ? AND calls = 0"  # noqa: S608 - our names
+                connection.exec_driver_sql(driver_sql(connection, statement), less)
 
     def _ensure(self, connection: Connection, family: Family, partition: str) -> None:
         if self._partitions is None:

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from polyroute.mesh.database import insert_for, on_postgresql
-from polyroute.metrics import schema
+from polyroute.metrics import adjusting, schema
 from polyroute.metrics.dictionary import delete_unused
 from polyroute.metrics.partitions import DAY_US, Family, existing
 
@@ -74,6 +74,8 @@ def _expire(connection: Connection, family: Family, tables: set[str], until: int
         newer = {"since": insert.excluded.since}
         where = schema.horizons.c.since < insert.excluded.since
         connection.execute(insert.on_conflict_do_update(index_elements=["family"], set_=newer, where=where))
+        if family is schema.CALLS:
+            adjusting.forget(connection, since)
     return list(over)
 
 

@@ -14,7 +14,7 @@ from polyroute.metrics.partitions import DAY_US
 LAST_SECOND: Final = 253_402_300_799  # the end of the year 9999, where google.protobuf.Timestamp ends
 MOST: Final = 1 << 50  # of any unit, or nano-USD, in one call: thousands of such calls still add up within 64 bits
 
-_UNITS: Final = (
+UNITS: Final = (
     "input_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
@@ -23,7 +23,7 @@ _UNITS: Final = (
     "images",
     "audio_milliseconds",
 )
-_units: Final = attrgetter(*_UNITS)
+_units: Final = attrgetter(*UNITS)
 _MOST_FAULTS: Final = 30  # bits that the column has room for
 _TEXT: Final = 0xFF  # begins a stored id that is no UUID's 16 bytes
 
@@ -185,7 +185,7 @@ def record_of(stored: bytes, shape: bytes, marks: Sequence[str], rest: bytes) ->
 def usage_of(sums: tuple[int, ...]) -> Usage:
     """The usage in a row of `schema.SUMS`; estimated when that of at least one call was."""
     usage = Usage(estimated=sums[3] > 0)
-    for name, amount in zip(_UNITS, sums[6:], strict=True):
+    for name, amount in zip(UNITS, sums[6:], strict=True):
         setattr(usage, name, amount)
     return usage
 

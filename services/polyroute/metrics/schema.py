@@ -88,6 +88,22 @@ horizons: Final = Table(
     Column("family", String(16), primary_key=True),
     Column("since", BigInteger, nullable=False),
 )
+# What the ledger charges attempts otherwise than their records say, of calls that are kept; see `adjusting`.
+adjustments: Final = Table(
+    "adjustments",
+    metadata,
+    Column("request_id", LargeBinary, primary_key=True),  # as calls have it
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("start_us", BigInteger, nullable=False, index=True),  # of the call
+    Column("said", LargeBinary, nullable=False),  # an Adjustment
+)
+# How far what is followed was read.
+cursors: Final = Table(
+    "cursors",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+)
 
 
 def _call_columns() -> list[Column[Any] | Index]:

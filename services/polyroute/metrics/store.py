@@ -4,7 +4,7 @@ One thread writes, in transactions of its own; others read, and neither waits fo
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from time import time
@@ -16,11 +16,13 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from polyroute.api.auth.v1.ledger_pb2 import Adjustment
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.metrics.v1.metrics_pb2 import CallRecord
 from polyroute.mesh.database import Location
 from polyroute.mesh.errors import MeshError
-from polyroute.metrics import legacy, retention
+from polyroute.metrics import adjusting, legacy, retention
+from polyroute.metrics.adjusting import Adjusting, Shift
 from polyroute.metrics.dictionary import Dictionary
 from polyroute.metrics.ingest import Ingest
 from polyroute.metrics.listing import Place, newest
@@ -44,6 +46,9 @@ class Store:
         writer: The connection that writes.
         readers: Connections that read.
         clock: Seconds since 1970.
+
+    Attributes:
+        shifted: Told of calls whose cost the ledger has changed, once that is on disk.
     """
 
     def __init__(self, writer: Engine, readers: AsyncEngine, *, clock: Callable[[], float] = time) -> None:
@@ -51,6 +56,8 @@ class Store:
         self._readers = readers
         self._clock = clock
         self._ingest = Ingest(Dictionary())
+        self._adjusting = Adjusting(self._ingest)
+        self.shifted: Callable[[Shift], None] = _nobody
         self._thread = ThreadPoolExecutor(1, "metrics-writer")
 
     @classmethod
@@ -72,8 +79,20 @@ class Store:
     async def insert(self, rows: Sequence[Row]) -> Collection[str]:
         """Stores calls in one transaction; the ids of those that were new, on disk when this returns."""
         today = self._today()
-        fresh = await self._write(lambda connection: self._ingest.store(connection, rows, today))
+        fresh, shifts = await self._write(lambda connection: self._adjusting.store(connection, rows, today))
+        self._tell(shifts)
         return [row.request_id for row in fresh]
+
+    async def adjust(self, news: Sequence[Adjustment], sequence: int, *, reset: bool = False) -> None:
+        """Has calls and sums say what the ledger says, on disk when this returns; see `Adjusting.apply`."""
+        today = self._today()
+        self._tell(
+            await self._write(lambda connection: self._adjusting.apply(connection, news, sequence, today, reset=reset))
+        )
+
+    async def place(self) -> int:
+        """The last place of the ledger's adjustments that was reached."""
+        return await self._read(adjusting.place)
 
     async def expire(self, keep: retention.Keep) -> list[str]:
         """Drops what is older than it is kept for; the names of the partitions."""
@@ -94,7 +113,11 @@ class Store:
         return await self._read(lambda connection: newest(connection, wanted, limit=limit, after=after))
 
     def _adopt(self, connection: Connection) -> bool:
-        return legacy.adopt(connection, lambda rows: self._ingest.store(connection, rows, self._today()))
+        return legacy.adopt(connection, lambda rows: self._adjusting.store(connection, rows, self._today()))
+
+    def _tell(self, shifts: Iterable[Shift]) -> None:
+        for shift in shifts:
+            self.shifted(shift)
 
     def _today(self) -> int:
         return int(self._clock() * 1e6) // DAY_US
@@ -125,6 +148,10 @@ class Store:
 
         with _answering():
             return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+
+
+def _nobody(_shift: Shift) -> None:
+    """Where nobody counts."""
 
 
 @contextmanager

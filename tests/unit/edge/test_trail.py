@@ -118,6 +118,7 @@ def test_what_is_charged() -> None:
         made.admission = marked_up(1_500_000)
 
     assert (1, 2) == (record_of(plain).cost_nanos, record_of(plain).charged_nanos)
+    assert record_of(plain).multiplier_millionths == record_of(tried).multiplier_millionths > 1_000_000
     assert (2, 2 + 2) == (record_of(tried).cost_nanos, record_of(tried).charged_nanos)
 
 

@@ -34,9 +34,40 @@ def test_requests() -> None:
     route = {"operation": "chat", "model": "small-1", "provider": "vendor"}
     name = "polyroute_requests_total"
 
-    assert 2 == found[name, frozenset({**route, "stream": "true", "outcome": "completed"}.items())]
-    assert 1 == found[name, frozenset({**route, "stream": "true", "outcome": "failed"}.items())]
-    assert 1 == found[name, frozenset({**route, "stream": "false", "outcome": "refused"}.items())]
+    assert 2 == value(found, name, **route, stream="true", outcome="completed")
+    assert 1 == value(found, name, **route, stream="true", outcome="failed")
+    assert 1 == value(found, name, **route, stream="false", outcome="refused")
+
+
+def test_statuses() -> None:
+    """By class and not by number; a call over gRPC has none."""
+    found = samples(*(call(http_status=status) for status in (200, 204, 429, 503, 0, 7)))
+    classes = ("2xx", "4xx", "5xx", "none")
+
+    assert [2, 1, 1, 2] == [value(found, "polyroute_requests_total", status=one) for one in classes]
+
+
+def test_fallbacks() -> None:
+    """Another deployment after one that failed; neither another try of the same one nor one begun beside it."""
+    failed = attempt("north", fault=errors.FAULT_SERVER)
+    found = samples(
+        call(attempts=[failed, attempt("north")]),
+        call(attempts=[failed, attempt("south")]),
+        call(attempts=[failed, attempt("south", hedged=True)]),
+        call(model="large", attempts=[failed, attempt("south", fault=errors.FAULT_SERVER), attempt("west")]),
+    )
+
+    assert [1, 2] == [value(found, "polyroute_fallbacks_total", model=model) for model in ("small-1", "large")]
+
+
+def test_time_between_tokens() -> None:
+    """The mean of each streamed answer: 31 tokens, and 1.5 s after the first of them. Others have none."""
+    found = samples(call(), call(stream=False), call(usage={"output_tokens": 1}), call(first_token_microseconds=0))
+    name = "polyroute_inter_token_latency_seconds"
+
+    assert 1 == value(found, f"{name}_count")
+    assert 0.05 == value(found, f"{name}_sum")
+    assert [0, 1] == [value(found, f"{name}_bucket", le=edge) for edge in ("0.03", "0.05")]
 
 
 def test_histograms() -> None:
@@ -92,7 +123,18 @@ def test_only_models_of_the_catalog_are_named() -> None:
     names = {name for _, labels in found for name, _ in labels}
 
     assert 1 == value(found, "polyroute_requests_total", model="other", provider="none")
-    assert {"operation", "model", "provider", "stream", "outcome", "type", "le", "deployment", "fault"} == names
+    assert {
+        "operation",
+        "model",
+        "provider",
+        "stream",
+        "outcome",
+        "status",
+        "type",
+        "le",
+        "deployment",
+        "fault",
+    } == names
 
 
 def test_names_that_callers_make_up_are_one() -> None:

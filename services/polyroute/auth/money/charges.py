@@ -14,8 +14,9 @@ from sqlalchemy import Connection, delete, update
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
-from polyroute.auth.money import budgets
+from polyroute.auth.money import budgets, outbox
 from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post
+from polyroute.auth.money.outbox import Adjusted, Place
 from polyroute.mesh.errors import MeshError
 
 QUARANTINED_RULE: Final = "quarantined/2"  # of figures that cannot be true: kept without an amount, for a person
@@ -29,7 +30,7 @@ AS_SET: Final = 0  # a multiplier that is looked up when the charge is posted
 _SETTLE, _HELD, _AVAILABLE, _SPENT = int(Kind.SETTLE), int(Book.HELD), int(Book.AVAILABLE), int(Book.SPENT)
 _H: Final = schema.holds.c
 
-Known = dict[tuple[str, int], list[Any]]
+Known = dict[Place, list[Any]]
 """What the ledger has of attempts: their entries, by call and attempt."""
 
 
@@ -45,6 +46,8 @@ class Charge(NamedTuple):
         revision: 0 for the first figure; higher ones correct it.
         multiplier: What is charged is the cost times this, in millionths; AS_SET takes what is set for the payer.
         holder: Of a checkpoint: the process that makes the attempt.
+        about: Of a checkpoint: what it says beside that; see `outbox.about`.
+        opening: Of a checkpoint: it gives way to any other of its attempt.
     """
 
     request_id: str
@@ -63,6 +66,8 @@ class Charge(NamedTuple):
     model: str = ""
     multiplier: int = ONCE
     holder: str = ""
+    about: str = ""
+    opening: bool = False
 
     def to_json(self) -> bytes:
         """The charge as a checkpoint keeps it."""
@@ -97,6 +102,8 @@ class Work:
     spent: dict[Payer, int] = field(default_factory=lambda: defaultdict(int))
     held: dict[Payer, int] = field(default_factory=lambda: defaultdict(int))
     changed: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)  # calls at least one of whose attempts was charged as lost
+    adjusted: dict[Place, Adjusted] = field(default_factory=dict)
 
     def draw(self, hold_id: str, amount: int) -> int:
         """Takes at most `amount` from a hold; how much that was."""
@@ -118,8 +125,9 @@ class Work:
             self.entries.append(Entry(kind, hold_id, 0, part, *moved, *payer, self.now))
 
     def write(self, connection: Connection) -> None:
-        """Writes entries, holds and budgets."""
+        """Writes entries, holds and budgets, and what reports of usage have to follow."""
         post(connection, self.entries)
+        outbox.write(connection, self.adjusted)
         for hold_id in self.changed:
             left = self.holds[hold_id].left
             which = _H.id == hold_id
@@ -151,7 +159,18 @@ def charged(charge: Charge, known: Known, work: Work, *, interrupted: bool = Fal
         work.spent[payer] += entry.spends
     work.entries += new
     known[place] = [*entries, *new]
+    if interrupted and charge.request_id not in work.lost:
+        # it may leave no record, and then nothing says what its other attempts were charged
+        work.lost.add(charge.request_id)
+        work.adjusted |= {other: Adjusted(known[other]) for other in known if other[0] == charge.request_id}
+    if entries or charge.request_id in work.lost:
+        work.adjusted[place] = Adjusted(known[place], charge.about)
     return True
+
+
+def lost(known: Known) -> set[str]:
+    """The calls of which the ledger has an attempt that was charged as lost."""
+    return {place[0] for place, entries in known.items() if any(entry.rule == INTERRUPTED_RULE for entry in entries)}
 
 
 def _believed(charge: Charge, multiplier: int) -> Charge:

@@ -121,6 +121,13 @@ def lacking(connection: Connection, wanted: Wanted, now: int) -> bool:
     return bool(short) and all(budget.held and budget.amount - budget.spent >= wanted.least for budget in short)
 
 
+def tightest(connection: Connection, payer: Payer, now: int) -> budgets.Budget | None:
+    """The budget that bounds a payer's calls most; None when none does."""
+    found = budgets.look(connection, payer.path, now)
+    bounding = budgets.bounds(found, included.plan_of(connection, payer, found))
+    return min(bounding, key=lambda budget: budget.left, default=None)
+
+
 def purses(connection: Connection, wanted: Wanted, now: int) -> set[str]:
     """Whose allowances hold money of the budgets that are short: a key's own holds its account's as well."""
     scopes = [budget.scope for budget in _short(connection, wanted, now)]

@@ -17,10 +17,13 @@ from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.database import Database
 from polyroute.auth.money import budgets, holds, multipliers
+from polyroute.auth.money.budgets import Budget
 from polyroute.auth.money.charges import ALL, MOST_COST, Charge, Hold, Known, Work, charged
-from polyroute.auth.money.entries import Book, Entry, Kind, post, within_bounds
+from polyroute.auth.money.charges import lost as lost_calls
+from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post, within_bounds
 from polyroute.auth.money.group import Group
 from polyroute.auth.money.holds import Wanted
+from polyroute.auth.money.outbox import Outbox
 from polyroute.mesh import life
 from polyroute.mesh.database import among_named, on_postgresql
 from polyroute.mesh.errors import MeshError
@@ -54,6 +57,9 @@ class Ledger:
         now: Wall clock, seconds since the Unix epoch; None takes the database's, which all that share it agree on.
         ended: Whether a process that holds money is gone for certain.
         clock: Seconds, monotonic.
+
+    Attributes:
+        outbox: What reports of usage have to follow.
     """
 
     def __init__(
@@ -74,6 +80,8 @@ class Ledger:
         self._latest = 0
         self._group = Group(database)
         self._freed = asyncio.Event()
+        self.outbox = Outbox(database)
+        self._adjusted = False  # something was put there and not told yet
 
     async def close(self) -> None:
         """Waits for transactions under way."""
@@ -108,11 +116,7 @@ class Ledger:
             MeshError: REASON_INVALID_REQUEST, nobody is known who pays for one of them, or a correction says more than
                 any attempt can cost; none was posted.
         """
-        for charge in charges:
-            if charge.revision and not 0 <= (charge.cost or 0) <= MOST_COST:
-                message = "no attempt costs as much"
-                raise MeshError(errors_pb2.REASON_INVALID_REQUEST, message, metadata={"param": "cost_nanos"})
-        return await self._freeing(lambda connection: self._settle(connection, charges))
+        return await self._freeing(lambda connection: self.settled(connection, charges))
 
     async def void(self, request_id: str) -> None:
         """Gives the whole hold of a call back."""
@@ -129,7 +133,7 @@ class Ledger:
             MeshError: REASON_INVALID_REQUEST, the id names another payment, or the amount is more than sums can hold.
         """
         within_bounds(amount, "amount_nanos")
-        await self._freeing(lambda connection: self._credit(connection, account_id, amount, request_id, note))
+        await self._freeing(lambda connection: self.paid_in(connection, account_id, amount, request_id, note))
 
     async def end_holder(self, holder: str) -> tuple[int, int]:
         """Charges the attempts of a process that has ended by their last checkpoints, and takes its allowances back.
@@ -142,6 +146,10 @@ class Ledger:
     async def transact(self, work: Callable[[Connection, int], T]) -> T:
         """The outcome of `work`, which gets the moment of its entries, in microseconds since the Unix epoch."""
         return await self._freeing(lambda connection: work(connection, self._moment(connection)))
+
+    async def tightest(self, payer: Payer) -> Budget | None:
+        """The budget that bounds a payer's calls most; None when none does."""
+        return await self._database.read(lambda connection: holds.tightest(connection, payer, self._micros(connection)))
 
     async def sweep(self) -> int:
         """Charges lost attempts by their last checkpoint and ends holds that have lapsed; how many of both."""
@@ -173,6 +181,9 @@ class Ledger:
         """The outcome of work after which there may be money again for those who wait for some."""
         outcome = await self._group.run(work)
         self._freed.set()
+        if self._adjusted:
+            self._adjusted = False
+            self.outbox.wake()
         return outcome
 
     async def _await_money(self, wanted: Wanted) -> None:
@@ -200,9 +211,19 @@ class Ledger:
             return known
         return holds.reserve(connection, wanted, self._moment(connection), slices=slices)
 
-    def _settle(self, connection: Connection, charges: Sequence[Charge]) -> int:
+    def settled(self, connection: Connection, charges: Sequence[Charge]) -> int:
+        """Posts charges in a transaction under way; how many were new.
+
+        Raises:
+            MeshError: As `settle`.
+        """
+        for charge in charges:
+            if charge.revision and not 0 <= (charge.cost or 0) <= MOST_COST:
+                message = "no attempt costs as much"
+                raise MeshError(errors_pb2.REASON_INVALID_REQUEST, message, metadata={"param": "cost_nanos"})
         work = self._work(connection, charges)
         known = _known(connection, {charge.request_id for charge in charges})
+        work.lost = lost_calls(known)
         posted = 0
         for charge in charges:
             if charge.lost_at is None and charged(charge, known, work):
@@ -210,6 +231,7 @@ class Ledger:
             if charge.final:
                 work.release(charge.request_id, Kind.VOID, ALL)
         work.write(connection)
+        self._adjusted |= bool(work.adjusted)
         _note(connection, charges, known, work.now)
         return posted
 
@@ -223,7 +245,12 @@ class Ledger:
                 known.add((hold_id, part))
         work.write(connection)
 
-    def _credit(self, connection: Connection, account_id: str, amount: int, request_id: str, note: str) -> None:
+    def paid_in(self, connection: Connection, account_id: str, amount: int, request_id: str, note: str) -> bool:
+        """Posts a payment in a transaction under way, unless it was posted before; whether it was now.
+
+        Raises:
+            MeshError: REASON_INVALID_REQUEST, the id names another payment.
+        """
         same = (_L.request_id == request_id, _L.attempt == 0, _L.kind == Kind.CREDIT)
         books = (Book.PAID, Book.AVAILABLE) if amount >= 0 else (Book.AVAILABLE, Book.PAID)
         known = connection.execute(select(_L.account_id, _L.debit, _L.amount).where(*same)).one_or_none()
@@ -231,11 +258,12 @@ class Ledger:
             if tuple(known) != (account_id, books[0], abs(amount)):
                 message = "that id names another payment"
                 raise MeshError(errors_pb2.REASON_INVALID_REQUEST, message, metadata={"param": "request_id"})
-            return
+            return False
         now = self._moment(connection)
         entry = Entry(Kind.CREDIT, request_id, 0, 0, *books, abs(amount), account_id, "", "", now, note=note)
         post(connection, [entry])
         budgets.fund(connection, account_id, amount)
+        return True
 
     def _sweep(self, connection: Connection) -> int:
         now = self._moment(connection)
@@ -255,6 +283,7 @@ class Ledger:
         """Charges attempts of which no more will be heard by their checkpoints, then gives holds back."""
         work = self._work(connection, charges)
         known = _known(connection, {charge.request_id for charge in charges})
+        work.lost = lost_calls(known)
         for charge in charges:
             charged(charge, known, work, interrupted=True)
             if not charge.hold_id:
@@ -266,6 +295,7 @@ class Ledger:
             work.holds.setdefault(hold_id, hold)
             work.release(hold_id, Kind.EXPIRE, ALL)
         work.write(connection)
+        self._adjusted |= bool(work.adjusted)
 
     def _work(self, connection: Connection, charges: Sequence[Charge]) -> Work:
         found = holds.of(connection, {charge.hold_id or charge.request_id for charge in charges})
@@ -297,8 +327,12 @@ def _note(connection: Connection, charges: Sequence[Charge], known: Known, now: 
     """Keeps the last checkpoint of each attempt that is not settled, and forgets those of attempts that are."""
     kept = connection.execute(_NOTED, {"ids": list({charge.request_id for charge in charges})})
     old = {(row.request_id, row.attempt) for row in kept}
-    latest = {(charge.request_id, charge.attempt): charge for charge in charges if charge.lost_at is not None}
-    new = {place: charge for place, charge in latest.items() if place not in known}
+    new: dict[tuple[str, int], Charge] = {}
+    for charge in charges:
+        place = (charge.request_id, charge.attempt)
+        if charge.lost_at is None or place in known or (charge.opening and (place in old or place in new)):
+            continue
+        new[place] = charge
     for request_id, attempt in old:
         if (request_id, attempt) in known or (request_id, attempt) in new:
             same = (_C.request_id == request_id, _C.attempt == attempt)

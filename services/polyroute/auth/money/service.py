@@ -1,5 +1,7 @@
 """LedgerService: messages into holds and charges, and their outcome into messages."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -69,6 +71,21 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         """Charges and gives back what a process that has ended left open."""
         lost, allowances = await self._ledger.end_holder(request.holder)
         return pb.EndHolderResponse(lost=lost, allowances=allowances)
+
+    async def WatchAdjustments(  # noqa: N802
+        self, request: pb.WatchAdjustmentsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchAdjustmentsResponse]:
+        """Pushes corrections and charges of lost calls."""
+        async with aclosing(self._ledger.outbox.watch(request.after_sequence)) as messages:
+            async for message in messages:
+                yield message
+
+    async def GetTightestBudget(  # noqa: N802 - the contract's name
+        self, request: pb.GetTightestBudgetRequest, context: Context
+    ) -> pb.GetTightestBudgetResponse:
+        """Says which hard budget bounds a caller most."""
+        found = await self._ledger.tightest(_payer(request.caller))
+        return pb.GetTightestBudgetResponse(budget=None if found is None else messages.budget(found))
 
 
 def _payer(caller: auth_pb2.Caller) -> Payer:

@@ -35,7 +35,14 @@ UNANSWERED: Final = (
 
 T = TypeVar("T")
 
+Also = Callable[[Connection, T], None]
+"""What is done beside a change, in its transaction, with the outcome."""
+
 _log = structlog.get_logger()
+
+
+def nothing(_connection: Connection, _outcome: object) -> None:
+    """Is done where nothing is to be done beside a change."""
 
 
 class Database:

@@ -2,14 +2,17 @@
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from sqlalchemy import ColumnElement
+
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import keys
+from polyroute.auth.database import Also, nothing
 from polyroute.auth.flights import Flights
-from polyroute.auth.keys import Digester, Key, NewKey
+from polyroute.auth.keys import Changed, Digester, Key, NewKey
 from polyroute.auth.people.actors import Reach
 from polyroute.auth.revocations import RevocationFeed
 from polyroute.auth.scopes import Grant, Scope, excess
@@ -66,6 +69,7 @@ class Keyring:
         request_id: str = "",
         scope: Scope = UNBOUND,
         creator: str = "",
+        also: Also[Changed] = nothing,
     ) -> tuple[Key, str]:
         """Creates a key.
 
@@ -77,6 +81,7 @@ class Keyring:
             request_id: Repeating a creation under the same one gives the first one's key; empty means do not compare.
             scope: What else binds it.
             creator: Id or prefix of the key on whose behalf it is created; empty means an operator's.
+            also: Done beside it, in its transaction; not where the key existed.
 
         Returns:
             The key and its secret; the secret is empty when the key existed.
@@ -104,13 +109,14 @@ class Keyring:
         if creator:
             parent = await self._may_create(creator, new, project_id)
             new, project_id = replace(new, creator=parent.id), parent.project_id
-        key, made_now = await self._store.create(new, project_id)
+        key, made_now = await self._store.create(new, project_id, also)
         return key, secret if made_now else ""
 
     async def page(
         self,
         *,
         project_id: str = "",
+        wanted: Sequence[ColumnElement[bool]] = (),
         size: int = 0,
         token: str = "",
         show_ended: bool = False,
@@ -121,6 +127,7 @@ class Keyring:
 
         Args:
             project_id: Only this project's; empty means all.
+            wanted: What else must be true of a key's row.
             size: At most this many; 0 means 100, more than 1000 means 1000.
             token: From the page before; empty means the first page.
             show_ended: Revoked and expired keys as well.
@@ -134,13 +141,21 @@ class Keyring:
         live_at = None if show_ended else self._micros()
         before = _from_token(token) if token else ""
         found = await self._store.page(
-            project_id=project_id, before=before, live_at=live_at, limit=size + 1, reach=reach, oldest=oldest
+            project_id=project_id,
+            wanted=wanted,
+            before=before,
+            live_at=live_at,
+            limit=size + 1,
+            reach=reach,
+            oldest=oldest,
         )
         page = found[:size]
         return page, _to_token(page[-1].id) if len(found) > size else ""
 
-    async def revoke(self, name: str) -> Key:
+    async def revoke(self, name: str, also: Also[Changed] = nothing) -> Key:
         """Ends the key with this id or prefix for good, here and everywhere; repeating it changes nothing.
+
+        `also` is done beside it, in its transaction.
 
         Raises:
             MeshError: REASON_NOT_FOUND, no key has this name; REASON_INVALID_REQUEST, several keys have this prefix
@@ -148,7 +163,7 @@ class Keyring:
         """
         key = await self._named(name)
         # to its end even if the caller goes away: a revocation that was committed must also be pushed
-        return await self._revoking.join(key.id, lambda: self._revoke(key.id))
+        return await self._revoking.join(key.id, lambda: self._revoke(key.id, also))
 
     async def get(self, name: str) -> Key:
         """The key with this id or prefix.
@@ -166,8 +181,11 @@ class Keyring:
         models: tuple[str, ...] | None = None,
         scope: Scope | None = None,
         expires: int | None = NEVER_CHANGED,
-    ) -> tuple[Key, Key]:
-        """Changes what a key may do; the key before and after. What is None stays; an end of None means never.
+        also: Also[Changed] = nothing,
+    ) -> Key:
+        """The key, with something else that it may do. What is None stays; an end of None means never.
+
+        `also` is done beside it, in its transaction.
 
         Raises:
             MeshError: REASON_INVALID_REQUEST, the scope; REASON_NOT_FOUND, the key.
@@ -179,12 +197,16 @@ class Keyring:
             values["scope"] = scope.to_json()
         if expires != NEVER_CHANGED:
             values["expires"] = expires
-        before, after = await self._store.change(key_id, values)
+        changed = await self._store.change(key_id, values, also)
         self._tell(key_id)
-        return before, after
+        return changed.after
 
-    async def rotate(self, name: str, overlap: float = OVERLAP_SECONDS) -> tuple[Key, str]:
+    async def rotate(
+        self, name: str, overlap: float = OVERLAP_SECONDS, also: Also[Changed] = nothing
+    ) -> tuple[Key, str]:
         """Gives a key another secret, which it returns; the old one works for `overlap` seconds yet.
+
+        `also` is done beside it, in its transaction.
 
         Raises:
             MeshError: REASON_INVALID_REQUEST, the overlap, or a key that has ended; else as `revoke`.
@@ -197,11 +219,19 @@ class Keyring:
         secret = keys.new_secret()
         old_until = self._micros() + round(overlap * 1e6)
         rotated, old = await self._store.rotate(
-            key.id, self._digester(secret), keys.prefix(secret), old_until=old_until
+            key.id, self._digester(secret), keys.prefix(secret), old_until=old_until, also=also
         )
         self._verdicts.drop(old)
         self._tell(key.id)
         return rotated, secret
+
+    async def push(self) -> None:
+        """Tells everybody of revocations that were committed elsewhere than here."""
+        revocations = await self._store.revocations_after(self._feed.revision)
+        for revocation in revocations:
+            self._verdicts.drop(revocation.digest)
+        if revocations:
+            self._feed.extend((revocation.revision, revocation.key_id) for revocation in revocations)
 
     def scope_changed(self, scope: str) -> None:
         """Has every verdict about this key, project or account asked for anew: its limits or budgets have changed."""
@@ -252,8 +282,9 @@ class Keyring:
             raise _invalid("key", f"several keys begin with {name}: {ids}", key_ids=ids)
         return found[0]
 
-    async def _revoke(self, key_id: str) -> Key:
-        key, revocations = await self._store.revoke(key_id, at=self._micros(), known=self._feed.revision)
+    async def _revoke(self, key_id: str, also: Also[Changed]) -> Key:
+        known = self._feed.revision
+        key, revocations = await self._store.revoke(key_id, at=self._micros(), known=known, also=also)
         for revocation in revocations:
             self._verdicts.drop(revocation.digest)
         self._feed.extend((revocation.revision, revocation.key_id) for revocation in revocations)

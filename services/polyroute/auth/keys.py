@@ -12,11 +12,13 @@ not have it. What has not the form of a key is refused without a look-up all the
 import re
 import secrets
 from dataclasses import dataclass, field
+from enum import Enum
 from hashlib import blake2b, sha256
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import uuid_utils
 
+from polyroute.auth.money.inforce import InForce
 from polyroute.auth.rates.limits import Limit
 from polyroute.auth.scopes import Grant, Scope
 
@@ -31,6 +33,14 @@ _FOREIGN: Final = re.compile(r"[!-~]{16,256}")
 _PERSON: Final = (
     b"polyroute.key"  # BLAKE2's personalisation (RFC 7693, 2.5): the pepper's other uses give other digests
 )
+
+
+class Halted(Enum):
+    """Why no key of an account or a project works; the values are how callers are told."""
+
+    ACCOUNT = "account_suspended"
+    PROJECT = "project_suspended"
+    GONE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +61,15 @@ class Key:
     creator: str = ""
     """Id of the key that created it; empty when an operator did."""
     limits: tuple[Limit, ...] = ()
-    """Of the key, its project and its account; only known of a key that was found by its secret."""
+    """Of the key, its project, its account and the plan in force; only known of a key that was found by its secret."""
     purse: str = ""
     """The lowest of key, project and account that has a hard budget; only known of a key found by its secret."""
     multiplier: int = 0
     """By what cost is multiplied, in millionths; 0 is once. Only known of a key found by its secret."""
+    plan: InForce | None = None
+    """The plan that binds its calls; only known of a key found by its secret."""
+    halted: Halted | None = None
+    """Why it is refused though it was not revoked; only known of a key found by its secret."""
     former: bool = False
     """Found by a secret that was replaced; `expires` is then that secret's end."""
 
@@ -68,6 +82,13 @@ class Key:
     def grant(self) -> Grant:
         """All that it is allowed."""
         return Grant(self.models, self.expires, self.scope)
+
+
+class Changed(NamedTuple):
+    """A key before and after a change; None where it was not there before."""
+
+    before: Key | None
+    after: Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +119,18 @@ class Digester:
         if not 16 <= len(pepper) <= 64:
             raise ValueError("the pepper must have 16 to 64 bytes")
         self._keyed = blake2b(key=pepper, digest_size=DIGEST_BYTES, person=_PERSON)
+        self._marking = blake2b(key=pepper, digest_size=DIGEST_BYTES, person=b"polyroute.marks")
 
     def __call__(self, secret: str) -> bytes:
         """The digest of a secret, 32 bytes."""
         keyed = self._keyed.copy()
         keyed.update(secret.encode())
+        return keyed.digest()
+
+    def mark_key(self, project_id: str) -> bytes:
+        """A project's secret for the ids of what vendors keep for it, 32 bytes; nobody else's can be told from it."""
+        keyed = self._marking.copy()
+        keyed.update(project_id.encode())
         return keyed.digest()
 
     @property

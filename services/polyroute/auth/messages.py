@@ -13,7 +13,10 @@ from polyroute.auth.keys import Key
 from polyroute.auth.money.budgets import Budget
 from polyroute.auth.money.charges import Charge
 from polyroute.auth.money.entries import Book, Payer
+from polyroute.auth.money.inforce import InForce
+from polyroute.auth.money.outbox import about
 from polyroute.auth.money.periods import Period
+from polyroute.auth.money.terms import Terms
 from polyroute.auth.rates.limits import Kind, Limit, Place
 from polyroute.auth.scopes import Scope
 
@@ -94,6 +97,24 @@ def to_scope(message: auth_pb2.KeyScope) -> Scope:
     )
 
 
+def plan_in_force(known: InForce | None) -> auth_pb2.PlanInForce | None:
+    """What a plan opens, and whose it is; None where it opens everything."""
+    if known is None or known.terms.open:
+        return None
+    return auth_pb2.PlanInForce(name=known.plan, scope=known.scope, opens=plan_scope(known.terms))
+
+
+def plan_scope(terms: Terms) -> auth_pb2.PlanScope | None:
+    """What a plan opens; None where that is everything."""
+    if terms.open:
+        return None
+    return auth_pb2.PlanScope(
+        models=terms.models,
+        operations=terms.operations,  # type: ignore[arg-type] # the contract's numbers
+        routes=terms.routes,
+    )
+
+
 def limit(known: Limit) -> limits_pb2.Limit:
     """A limit."""
     place = known.place
@@ -128,7 +149,7 @@ def to_budget(message: limits_pb2.Budget) -> Budget:
     return Budget(
         id=message.id,
         scope=message.scope,
-        period=Period(message.period),
+        period=Period(message.period or Period.TOTAL),
         time_zone=message.time_zone,
         amount=message.amount_nanos,
         hard=message.hard,
@@ -145,14 +166,23 @@ def account(known: Account) -> admin_pb2.Account:
     mode = admin_pb2.BillingMode.ValueType(known.billing)
     kind = admin_pb2.AccountKind.ValueType(known.kind)
     return admin_pb2.Account(
-        id=known.id, name=known.name, billing_mode=mode, create_time=timestamp(known.created), kind=kind
+        id=known.id,
+        name=known.name,
+        billing_mode=mode,
+        create_time=timestamp(known.created),
+        kind=kind,
+        state=admin_pb2.TenantState.ValueType(known.state),
     )
 
 
 def project(known: Project) -> admin_pb2.Project:
     """A project."""
     return admin_pb2.Project(
-        id=known.id, account_id=known.account_id, name=known.name, create_time=timestamp(known.created)
+        id=known.id,
+        account_id=known.account_id,
+        name=known.name,
+        create_time=timestamp(known.created),
+        state=admin_pb2.TenantState.ValueType(known.state),
     )
 
 
@@ -221,4 +251,6 @@ def charge(message: ledger_pb2.Settlement) -> Charge:
         message.model,
         message.multiplier_millionths,  # 0 is AS_SET
         message.holder,
+        about(message) if checkpoint else "",
+        checkpoint and message.opening,
     )

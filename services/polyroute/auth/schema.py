@@ -11,22 +11,36 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     String,
     Table,
     UniqueConstraint,
 )
 
+from polyroute.auth.metadata import metadata
+from polyroute.auth.people.schema import (
+    identities,
+    invitations,
+    memberships,
+    password_resets,
+    people,
+    project_roles,
+    refresh_tokens,
+    sessions,
+)
 from polyroute.mesh.database import Serial
 
-metadata: Final = MetaData(
-    naming_convention={  # names that a migration can rely on
-        "ix": "ix_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+# What stands elsewhere is had from here as well: whoever has this module has every table of `metadata`.
+__all__ = (
+    "identities",
+    "invitations",
+    "memberships",
+    "metadata",
+    "password_resets",
+    "people",
+    "project_roles",
+    "refresh_tokens",
+    "sessions",
 )
 
 # What is true of the installation as a whole; see `Property` for the names.
@@ -45,6 +59,7 @@ accounts: Final = Table(
     Column("created", BigInteger, nullable=False),
     Column("billing_mode", SmallInteger, nullable=False, server_default="1"),
     Column("kind", SmallInteger, nullable=False, server_default="2"),  # a person's or a team's
+    Column("state", SmallInteger, nullable=False, server_default="1"),  # active, suspended or deleted
 )
 
 projects: Final = Table(
@@ -54,6 +69,7 @@ projects: Final = Table(
     Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
     Column("name", String(128), nullable=False),
     Column("created", BigInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False, server_default="1"),
 )
 
 keys: Final = Table(
@@ -144,6 +160,18 @@ checkpoints: Final = Table(
     Column("settlement", LargeBinary, nullable=False),
 )
 
+# What attempts are charged in all whose charge is not what their records say; see `money/outbox.py`.
+adjustments: Final = Table(
+    "adjustments",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("request_id", String(64), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("said", LargeBinary, nullable=False),  # an Adjustment
+    UniqueConstraint("request_id", "attempt"),
+    sqlite_autoincrement=True,  # a number is never given twice, though rows make room for later ones
+)
+
 # Movements of money between the books of an account; see `money/entries.py`. Rows are never changed.
 ledger: Final = Table(
     "ledger",
@@ -224,6 +252,7 @@ plans: Final = Table(
     Column("quota", BigInteger, nullable=False),
     Column("overage", Boolean, nullable=False),
     Column("closed", Boolean, nullable=False),
+    Column("terms", JSON(none_as_null=True)),  # limits and what is open; see `money/terms.py`
 )
 
 # Plans in force, in the terms of their current period: `started` to `ends`. One that is over stays as history.
@@ -245,6 +274,7 @@ subscriptions: Final = Table(
     Column("ended", Boolean, nullable=False),
     Column("budget_id", String(40), nullable=False),
     Column("created", BigInteger, nullable=False),
+    Column("terms", JSON(none_as_null=True)),
 )
 
 # Invoices as they were issued: rows are never changed. `number` counts without gaps.
@@ -304,90 +334,8 @@ audit_events: Final = Table(
     Column("after", String, nullable=False),
     Column("digest", LargeBinary(32), nullable=False),
     Column("account_id", String(40), nullable=False, server_default="", index=True),
+    Column("told_id", String(64), unique=True, index=True),  # what another role calls a change that it told of
     sqlite_autoincrement=True,
-)
-
-
-# People; whoever has no password comes by an identity provider.
-people: Final = Table(
-    "people",
-    metadata,
-    Column("id", String(40), primary_key=True),
-    Column("email", String(254), unique=True),  # lower case
-    Column("name", String(128), nullable=False),
-    Column("password", String(256)),  # argon2id, with its parameters and salt
-    Column(
-        "verified", Boolean, nullable=False
-    ),  # the address is theirs: somebody who knows them, or a provider, says so
-    Column("disabled", Boolean, nullable=False),
-    Column("created", BigInteger, nullable=False),
-)
-
-# Who they are elsewhere: never by an address, which may get another owner.
-identities: Final = Table(
-    "identities",
-    metadata,
-    Column("issuer", String(255), primary_key=True),
-    Column("subject", String(255), primary_key=True),
-    Column("person_id", ForeignKey("people.id"), nullable=False, index=True),
-)
-
-memberships: Final = Table(
-    "memberships",
-    metadata,
-    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
-    Column("person_id", ForeignKey("people.id"), primary_key=True, index=True),
-    Column("role", SmallInteger, nullable=False),
-    Column("created", BigInteger, nullable=False),
-)
-
-# Where a member may do less than in the account.
-project_roles: Final = Table(
-    "project_roles",
-    metadata,
-    Column("person_id", ForeignKey("people.id"), primary_key=True),
-    Column("project_id", ForeignKey("projects.id"), primary_key=True),
-    Column("role", SmallInteger, nullable=False),
-)
-
-sessions: Final = Table(
-    "sessions",
-    metadata,
-    Column("id", String(40), primary_key=True),
-    Column("person_id", ForeignKey("people.id"), nullable=False, index=True),
-    Column("created", BigInteger, nullable=False),
-    Column("expires", BigInteger, nullable=False, index=True),
-    Column("ended", BigInteger),
-)
-
-# A used one is kept as long as its session, so that its second use is noticed.
-refresh_tokens: Final = Table(
-    "refresh_tokens",
-    metadata,
-    Column("digest", LargeBinary(32), primary_key=True),
-    Column("session_id", ForeignKey("sessions.id"), nullable=False, index=True),
-    Column("used", BigInteger),
-)
-
-invitations: Final = Table(
-    "invitations",
-    metadata,
-    Column("id", String(40), primary_key=True),
-    Column("digest", LargeBinary(32), nullable=False, unique=True),
-    Column("account_id", String(40), nullable=False, index=True),  # empty: an account of their own
-    Column("role", SmallInteger, nullable=False),
-    Column("email", String(254), nullable=False),
-    Column("created", BigInteger, nullable=False),
-    Column("expires", BigInteger, nullable=False),
-    Column("used", BigInteger),
-)
-
-password_resets: Final = Table(
-    "password_resets",
-    metadata,
-    Column("digest", LargeBinary(32), primary_key=True),
-    Column("person_id", ForeignKey("people.id"), nullable=False, index=True),
-    Column("expires", BigInteger, nullable=False),
 )
 
 # Keys of vendors, sealed for the providers role.

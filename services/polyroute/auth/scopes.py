@@ -1,15 +1,15 @@
 """What a key may do, and whether one key may do no more than another."""
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-import orjson
-
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth.people.roles import GRANTS, Role
+from polyroute.dialects.preferences import read_preferences
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.patterns import covered
 
 _LISTS: Final = ("operations", "routes", "source_ranges", "policies", "regions")
 _NUMBERS: Final = ("spend_class", "admin_role")
@@ -28,7 +28,7 @@ class Scope:
     source_ranges: tuple[str, ...] = ()
     """Networks, such as `203.0.113.0/24`."""
     provider_defaults: bytes = b""
-    """The `provider` object of calls that bring none, as JSON; opaque here."""
+    """What the `provider` object of calls leaves unsaid, as JSON; only looked at when it is set."""
     tags: Mapping[str, str] = field(default_factory=dict)
     policies: tuple[str, ...] = ()
     """Policies that calls may name; the first one rules calls that name none."""
@@ -69,11 +69,9 @@ class Scope:
                 ipaddress.ip_network(text)
             except ValueError as error:
                 raise _invalid("scope.source_ranges", str(error)) from None
-        if self.provider_defaults and not _is_object(self.provider_defaults):
-            raise _invalid("scope.provider_defaults", "the defaults are not a JSON object")
-        for route in self.routes:
-            if not route.startswith(("/", "*")) or "*" in route[:-1]:
-                raise _invalid("scope.routes", f"a route begins with / and has no * but at its end: {route}")
+        if self.provider_defaults:
+            _check_defaults(self.provider_defaults)
+        check_routes(self.routes, "scope.routes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +81,17 @@ class Grant:
     models: tuple[str, ...] = ()
     expires: int | None = None
     scope: Scope = field(default_factory=Scope)
+
+
+def check_routes(routes: Iterable[str], param: str) -> None:
+    """Refuses what could never be meant as a path, or as a pattern of paths.
+
+    Raises:
+        MeshError: REASON_INVALID_REQUEST, metadata `param`.
+    """
+    for route in routes:
+        if not route.startswith(("/", "*")) or "*" in route[:-1]:
+            raise _invalid(param, f"a route begins with / and has no * but at its end: {route}")
 
 
 def excess(wanted: Grant, creator: Grant) -> Iterator[str]:
@@ -119,11 +128,7 @@ def _within(wanted: Sequence[object], had: Sequence[object]) -> bool:
 
 
 def _covered(wanted: Sequence[str], had: Sequence[str]) -> bool:
-    return not had or (bool(wanted) and all(any(_covers(one, route) for one in had) for route in wanted))
-
-
-def _covers(pattern: str, route: str) -> bool:
-    return route.startswith(pattern[:-1]) if pattern.endswith("*") else route == pattern
+    return not had or (bool(wanted) and all(covered(had, route) for route in wanted))
 
 
 def _contained(wanted: Sequence[str], had: Sequence[str]) -> bool:
@@ -143,11 +148,12 @@ def _inside(inner: Network, outer: Network) -> bool:
     return False
 
 
-def _is_object(text: bytes) -> bool:
+def _check_defaults(text: bytes) -> None:
+    """Refuses what the edge would refuse in a call: whoever makes a key is there to mend it, and callers are not."""
     try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
+        read_preferences(text)
+    except MeshError as error:
+        raise _invalid("scope.provider_defaults", f"scope.provider_defaults: {error.message}") from None
 
 
 def _invalid(param: str, message: str) -> MeshError:

@@ -1,6 +1,6 @@
 """AuthService: messages into questions for the domain, and its answers into messages."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -9,7 +9,10 @@ import grpc
 from polyroute.api.auth.v1 import auth_pb2 as pb
 from polyroute.api.auth.v1 import auth_pb2_grpc
 from polyroute.auth import messages
+from polyroute.auth.admin.keydesk import KeyDesk
 from polyroute.auth.keyring import Keyring
+from polyroute.auth.people.actors import Actor, Admission, How
+from polyroute.auth.people.admission import presented
 from polyroute.auth.rates.leases import Leases, Want
 from polyroute.auth.rates.limits import Kind, Place, Share
 from polyroute.auth.revocations import RevocationFeed
@@ -23,11 +26,13 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
 
     Args:
         verdicts: Says whose a credential is.
-        keyring: Creates, lists and revokes keys.
+        keyring: Lists keys.
         feed: Revocations as they happen.
         leases: Shares of limits.
+        desk: Creates and revokes keys, and writes that down.
         fresh_for: Seconds for which a verdict may be used without asking again.
         usable_for: Seconds for which it may be used while this service does not answer.
+        mark_key: Gives a project's secret for the ids of what vendors keep for it.
     """
 
     def __init__(
@@ -37,11 +42,15 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
         feed: RevocationFeed,
         leases: Leases,
         *,
+        desk: KeyDesk,
         fresh_for: float,
         usable_for: float,
+        mark_key: Callable[[str], bytes] = lambda _: b"",
     ) -> None:
         self._verdicts = verdicts
+        self._mark_key = mark_key
         self._keyring = keyring
+        self._desk = desk
         self._feed = feed
         self._leases = leases
         self._fresh_for = messages.duration(fresh_for)
@@ -67,6 +76,8 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
                 limits=map(messages.limit, key.limits),
                 purse=key.purse,
                 multiplier_millionths=key.multiplier,
+                mark_key=self._mark_key(key.project_id),
+                plan=messages.plan_in_force(key.plan),
             )
         )
 
@@ -107,7 +118,8 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: Context) -> pb.CreateKeyResponse:  # noqa: N802
         """Creates a key."""
-        key, secret = await self._keyring.create(
+        key, secret = await self._desk.issue(
+            _peer(context),
             project_id=request.project_id,
             name=request.name,
             models=tuple(request.models),
@@ -130,7 +142,13 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: Context) -> pb.RevokeKeyResponse:  # noqa: N802
         """Revokes a key for good."""
-        return pb.RevokeKeyResponse(key=messages.key(await self._keyring.revoke(request.key)))
+        return pb.RevokeKeyResponse(key=messages.key(await self._desk.end(_peer(context), request.key)))
+
+
+def _peer(context: Context) -> Admission:
+    """Whoever the mesh trusts: whatever they do is theirs to do."""
+    name = min(presented(context).names, default="")
+    return Admission(Actor(How.MESH, name, operator=True))
 
 
 def _share(share: Share) -> pb.LimitShare:

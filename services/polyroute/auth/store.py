@@ -11,11 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
-from polyroute.auth.database import Database
+from polyroute.auth.admin.states import halted, is_there
+from polyroute.auth.database import Also, Database, nothing
 from polyroute.auth.flights import Shelter
-from polyroute.auth.keys import Key, NewKey
+from polyroute.auth.keys import Changed, Key, NewKey
 from polyroute.auth.migrations.history import HISTORY
 from polyroute.auth.money import multipliers
+from polyroute.auth.money.inforce import in_force
 from polyroute.auth.people.actors import Reach
 from polyroute.auth.people.reach import within
 from polyroute.auth.rates.limits import Kind, Limit, Place
@@ -140,12 +142,13 @@ class Store:
             return True
 
     @_whole
-    async def create(self, new: NewKey, project_id: str) -> tuple[Key, bool]:
+    async def create(self, new: NewKey, project_id: str, also: Also[Changed] = nothing) -> tuple[Key, bool]:
         """Writes a key, unless its `request_id` was used before: then that key and False.
 
         Args:
             new: The key.
             project_id: Its project; empty means the default project.
+            also: Done beside it.
 
         Raises:
             MeshError: REASON_NOT_FOUND, there is no such project.
@@ -156,12 +159,14 @@ class Store:
                 if earlier is not None:
                     return earlier, False
             project_id = project_id or await _default_project(connection)
-            if await connection.scalar(select(schema.projects.c.id).where(schema.projects.c.id == project_id)) is None:
+            if not await connection.run_sync(is_there, project_id):
                 raise MeshError(
                     errors_pb2.REASON_NOT_FOUND, "there is no such project", metadata={"resource": project_id}
                 )
             await _insert_key(connection, new, project_id)
-            return await _key(connection, new.id), True
+            key = await _key(connection, new.id)
+            await connection.run_sync(also, Changed(None, key))
+            return key, True
 
     @_whole
     async def find(self, digest: bytes) -> Key | None:
@@ -188,6 +193,7 @@ class Store:
         limit: int,
         reach: Reach | None = None,
         oldest: bool = False,
+        wanted: Sequence[ColumnElement[bool]] = (),
     ) -> list[Key]:
         """Keys, newest first unless said.
 
@@ -198,9 +204,10 @@ class Store:
             limit: At most this many.
             reach: Whose keys may be shown; None means everybody's.
             oldest: Oldest first.
+            wanted: What else must be true of a key's row, or of its project's.
         """
         order = _KEYS.id if oldest else _KEYS.id.desc()
-        query = _select_keys().where(*within(schema.keys, reach)).order_by(order).limit(limit)
+        query = _select_keys().where(*wanted, *within(schema.keys, reach)).order_by(order).limit(limit)
         if project_id:
             query = query.where(_KEYS.project_id == project_id)
         if before:
@@ -211,24 +218,28 @@ class Store:
             return [_to_key(row) for row in await connection.execute(query)]
 
     @_whole
-    async def revoke(self, key_id: str, *, at: int, known: int) -> tuple[Key, list[Revocation]]:
-        """Ends a key for good; a key that has been revoked stays as it is.
+    async def revoke(
+        self, key_id: str, *, at: int, known: int, also: Also[Changed] = nothing
+    ) -> tuple[Key, list[Revocation]]:
+        """Ends a key for good; a key that has been revoked stays as it is, and `also` is not done.
 
         Returns:
             The key, and every revocation after revision `known` in order: this one and those of other processes.
         """
         async with self._database.writing() as connection:
+            before = await _key(connection, key_id)
             still_works = (schema.keys.c.id == key_id) & _KEYS.revoked.is_(None)
             changed = await connection.execute(update(schema.keys).where(still_works).values(revoked=at))
             if changed.rowcount:
                 await connection.execute(delete(schema.former_secrets).where(schema.former_secrets.c.key_id == key_id))
                 await connection.execute(insert(schema.revocations).values(key_id=key_id))
+                await connection.run_sync(also, Changed(before, await _key(connection, key_id)))
             query = _select_revocations().where(_REVOCATIONS.revision > known).order_by(_REVOCATIONS.revision)
             revocations = [Revocation(*row) for row in await connection.execute(query)]
             return await _key(connection, key_id), revocations
 
     @_whole
-    async def change(self, key_id: str, values: Mapping[str, Any]) -> tuple[Key, Key]:
+    async def change(self, key_id: str, values: Mapping[str, Any], also: Also[Changed] = nothing) -> Changed:
         """Changes columns of a key; the key before and after.
 
         Raises:
@@ -240,18 +251,25 @@ class Store:
                 raise MeshError(errors_pb2.REASON_NOT_FOUND, "there is no such key", metadata={"resource": key_id})
             if values:
                 await connection.execute(update(schema.keys).where(_KEYS.id == key_id).values(**values))
-            return before, await _key(connection, key_id)
+            changed = Changed(before, await _key(connection, key_id))
+            await connection.run_sync(also, changed)
+            return changed
 
     @_whole
-    async def rotate(self, key_id: str, digest: bytes, prefix: str, *, old_until: int) -> tuple[Key, bytes]:
+    async def rotate(
+        self, key_id: str, digest: bytes, prefix: str, *, old_until: int, also: Also[Changed] = nothing
+    ) -> tuple[Key, bytes]:
         """Gives a key another secret; the old one is found until `old_until`. The key, and the old digest."""
         async with self._database.writing() as connection:
+            before = await _key(connection, key_id)
             old: bytes = (await connection.execute(select(_KEYS.digest).where(_KEYS.id == key_id))).scalar_one()
             former = {"digest": old, "key_id": key_id, "expires": old_until}
             await connection.execute(insert(schema.former_secrets).values(former))
             values = {"digest": digest, "prefix": prefix}
             await connection.execute(update(schema.keys).where(_KEYS.id == key_id).values(**values))
-            return await _key(connection, key_id), old
+            key = await _key(connection, key_id)
+            await connection.run_sync(also, Changed(before, key))
+            return key, old
 
     @_whole
     async def binds_itself(self, key_id: str) -> bool:
@@ -317,17 +335,22 @@ async def _by_former_secret(connection: AsyncConnection, digest: bytes) -> Key |
 
 
 async def _bound(connection: AsyncConnection, key: Key) -> Key:
-    """The key with its limits and its purse."""
+    """The key with its limits, its purse and the plan in force."""
     limits = schema.limits.c
     found = await connection.execute(select(schema.limits).where(limits.scope.in_(key.path)))
     bounds = tuple(Limit(Place(row.scope, Kind(row.kind), row.model), row.amount, row.burst) for row in found)
+    plan = await connection.run_sync(in_force, key.project_id, key.account_id)
+    if plan is not None:
+        key, bounds = replace(key, plan=plan), bounds + plan.limits
     budgets = schema.budgets.c
     hard = select(budgets.scope).where(budgets.scope.in_(key.path), budgets.hard)
     scopes = set((await connection.execute(hard)).scalars())
     purse = next((scope for scope in key.path if scope in scopes), "")
     priced = await connection.run_sync(multipliers.of, [key.account_id])
     multiplier = priced.get(key.account_id, 0)
-    return replace(key, limits=bounds, purse=purse, multiplier=multiplier) if bounds or purse or multiplier else key
+    return replace(
+        key, limits=bounds, purse=purse, multiplier=multiplier, halted=await connection.run_sync(halted, key)
+    )
 
 
 async def _one_key(connection: AsyncConnection, query: Select[Any]) -> Key | None:

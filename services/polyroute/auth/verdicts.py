@@ -9,7 +9,7 @@ import structlog
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth.flights import Flights
-from polyroute.auth.keys import Key, looked_up
+from polyroute.auth.keys import Halted, Key, looked_up
 from polyroute.auth.revocations import RevocationFeed
 from polyroute.mesh.errors import MeshError
 
@@ -97,7 +97,8 @@ class Verdicts:
 
         Raises:
             MeshError: REASON_CREDENTIAL_INVALID when it is unknown, expired or revoked, in the same words for each, so
-                that nobody learns which keys exist; REASON_OVERLOADED when too many unknown ones are being looked up.
+                that nobody learns which keys exist; REASON_NOT_PERMITTED when its account or its project is suspended,
+                with a `cause`; REASON_OVERLOADED when too many unknown ones are being looked up.
         """
         known_by = looked_up(credential)
         if known_by is None:
@@ -106,6 +107,8 @@ class Verdicts:
         key = self._keys.get(digest) or await self._look_up(digest)
         if key.expires is not None and key.expires <= self._now() * 1e6:
             raise _refusal()
+        if key.halted is not None:
+            raise _halted(key.halted)
         return key
 
     def drop(self, digest: bytes) -> None:
@@ -151,6 +154,17 @@ class Verdicts:
         if changes == self._changes and not key.former:
             self._keys.put(digest, key)
         return key
+
+
+def _halted(why: Halted) -> MeshError:
+    if why is Halted.GONE:
+        return _refusal()
+    what = why.value.partition("_")[0]
+    return MeshError(
+        errors_pb2.REASON_NOT_PERMITTED,
+        f"the {what} of this key is suspended: ask whoever runs the gateway",
+        metadata={"cause": why.value},
+    )
 
 
 def _refusal() -> MeshError:

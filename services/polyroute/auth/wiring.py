@@ -1,5 +1,6 @@
 """Builds the auth role and takes it down."""
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,20 +13,28 @@ from prometheus_client import Gauge
 from polyroute.api.auth.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    admission_pb2_grpc,
     auth_pb2_grpc,
     billing_pb2,
     billing_pb2_grpc,
+    changes_pb2_grpc,
     ledger_pb2_grpc,
     people_pb2_grpc,
+    tenants_pb2,
+    tenants_pb2_grpc,
     vault_pb2_grpc,
 )
+from polyroute.api.gateway.v1 import usage_pb2
 from polyroute.auth.admin.directory import Directory
+from polyroute.auth.admin.ends import TenantService
 from polyroute.auth.admin.journal import Journal
 from polyroute.auth.admin.keydesk import KeyDesk
+from polyroute.auth.admin.lifecycle import Lifecycle
 from polyroute.auth.admin.secret import load_or_create as load_or_create_secret
 from polyroute.auth.admin.service import AdminService
 from polyroute.auth.admin.treasurer import Treasurer
 from polyroute.auth.bootstrap import bootstrap
+from polyroute.auth.changes import ChangeLogService
 from polyroute.auth.config import AuthConfig
 from polyroute.auth.keyring import Keyring
 from polyroute.auth.keys import Digester
@@ -34,11 +43,13 @@ from polyroute.auth.money.billing.service import BillingService, by_admission
 from polyroute.auth.money.bills import Bills
 from polyroute.auth.money.codes import Codes
 from polyroute.auth.money.desk import Desk
+from polyroute.auth.money.figures import BudgetFigures
 from polyroute.auth.money.ledger import Ledger
 from polyroute.auth.money.plans import Plans
 from polyroute.auth.money.service import LedgerService
 from polyroute.auth.money.webhook import Webhook
 from polyroute.auth.people.admission import Admitted
+from polyroute.auth.people.elsewhere import AdmissionService
 from polyroute.auth.people.wiring import Reception, reception
 from polyroute.auth.pepper import load_or_create
 from polyroute.auth.rates.leases import Leases
@@ -57,6 +68,8 @@ if TYPE_CHECKING:
 
 ADMIN: Final = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 BILLING: Final = billing_pb2.DESCRIPTOR.services_by_name["BillingService"]
+TENANTS: Final = tenants_pb2.DESCRIPTOR.services_by_name["TenantService"]
+USAGE: Final = usage_pb2.DESCRIPTOR.services_by_name["UsageService"]  # which the edge serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +80,14 @@ class Auth:
     ledger_service: LedgerService
     admin_service: Admitted
     billing_service: Admitted
+    tenant_service: Admitted
+    admission_service: AdmissionService
+    change_log_service: ChangeLogService
     reception: Reception
     desk: Desk
     ledger: Ledger
     leases: Leases
+    budgets: BudgetFigures
     first_secret: str | None
     """Secret of the default key when this start created it."""
     admin_secret: str
@@ -86,6 +103,9 @@ class Auth:
             Service(ledger_pb2_grpc.add_LedgerServiceServicer_to_server, self.ledger_service),
             Service(admin_pb2_grpc.add_AdminServiceServicer_to_server, self.admin_service),
             Service(billing_pb2_grpc.add_BillingServiceServicer_to_server, self.billing_service),
+            Service(tenants_pb2_grpc.add_TenantServiceServicer_to_server, self.tenant_service),
+            Service(admission_pb2_grpc.add_AdmissionServiceServicer_to_server, self.admission_service),
+            Service(changes_pb2_grpc.add_ChangeLogServiceServicer_to_server, self.change_log_service),
             Service(people_pb2_grpc.add_PeopleServiceServicer_to_server, self.reception.people_service),
             Service(vault_pb2_grpc.add_VaultServiceServicer_to_server, self.reception.vault_service),
         )
@@ -111,6 +131,8 @@ async def assembled(
         counters = await stack.enter_async_context(_counting(config.redis.get_secret_value()))
         changes.leases = leases = Leases(counters, directory.limit, directory.common_limits)
         journal = Journal(store.database)
+        keydesk = KeyDesk(keyring, journal)
+        lifecycle = Lifecycle(ledger, journal, keyring, changes)
         treasurer = Treasurer(store.database, ledger, directory, journal)
         webhook = Webhook(private=config.alerts_to_private_addresses)
         alerts = Alerts(store.database, ledger, digester, webhook.send, webhook.check)
@@ -130,17 +152,26 @@ async def assembled(
         neighbours = _neighbours(location, store, feed, verdicts, leases)
         auth = Auth(
             service=AuthService(
-                verdicts, keyring, feed, leases, fresh_for=config.fresh_for, usable_for=config.usable_for
+                verdicts,
+                keyring,
+                feed,
+                leases,
+                desk=keydesk,
+                fresh_for=config.fresh_for,
+                usable_for=config.usable_for,
+                mark_key=digester.mark_key,
             ),
             ledger_service=LedgerService(ledger),
-            admin_service=front.behind(
-                AdminService(directory, KeyDesk(keyring, journal), treasurer, journal, front.staff), ADMIN
-            ),
+            admin_service=front.behind(AdminService(directory, keydesk, treasurer, journal, front.staff), ADMIN),
             billing_service=front.behind(BillingService(desk, by_admission), BILLING),
+            tenant_service=front.behind(TenantService(lifecycle), TENANTS),
+            admission_service=AdmissionService(store.database, front.doorman, (USAGE,)),
+            change_log_service=ChangeLogService(store.database),
             reception=front,
             desk=desk,
             ledger=ledger,
             leases=leases,
+            budgets=BudgetFigures(store.database, time.time),
             first_secret=first_secret,
             admin_secret=admin_secret,
             neighbours=neighbours,
@@ -148,6 +179,7 @@ async def assembled(
         try:
             yield auth
         finally:
+            await lifecycle.close()
             await leases.close()
             await ledger.close()
             await keyring.close()
@@ -230,12 +262,15 @@ async def role(
             tasks.start("hear-neighbours", auth.neighbours.listen)
         degraded = Gauge("polyroute_limits_degraded", "limits are counted by this process alone", registry=None)
         degraded.set_function(lambda: float(auth.leases.degraded))
-        node.registry.register(degraded)
+        tasks.start("read-budgets", auth.budgets.run)
+        for figures in (degraded, auth.budgets):
+            node.registry.register(figures)
         try:
             async with node.serve("auth", *auth.services):
                 yield
         finally:
-            node.registry.unregister(degraded)
+            for figures in (degraded, auth.budgets):
+                node.registry.unregister(figures)
 
 
 def _pepper_beside(database: Path) -> bytes:

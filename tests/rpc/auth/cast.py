@@ -8,9 +8,10 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
 from polyroute.api.auth.v1 import admin_pb2 as pb
-from polyroute.api.auth.v1 import billing_pb2, people_pb2
+from polyroute.api.auth.v1 import admission_pb2, billing_pb2, people_pb2, tenants_pb2
 from polyroute.api.auth.v1.auth_pb2 import CreateKeyRequest, KeyScope, MemberRole
 from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_REQUESTS, PERIOD_TOTAL, Budget, Limit
+from polyroute.api.gateway.v1 import usage_pb2
 from polyroute.auth.people.known import NewPerson
 from polyroute.auth.people.roles import Role
 from polyroute.auth.people.rules import Kind
@@ -49,7 +50,14 @@ class Cast:
     callers: dict[tuple[str, Role], Metadata]
 
     async def ask(self, method: MethodDescriptor, request: Any, metadata: Metadata) -> Any:
-        """Calls a method by its description."""
+        """Calls a method by its description; asks whether one may be called that another role serves."""
+        if method.containing_service not in SERVED:
+            request = admission_pb2.AdmitRequest(
+                method=method.full_name,
+                account_id=getattr(request, "account_id", ""),
+                project_id=getattr(request, "project_id", ""),
+            )
+            method = ADMIT
         return await call(self.channel, method, request, metadata)
 
     async def renewed(self, tenant: Tenant) -> Tenant:
@@ -129,4 +137,8 @@ async def assemble(auth: Auth, channel: Any, admin: Metadata) -> Cast:
 
 ADMIN = pb.DESCRIPTOR.services_by_name["AdminService"]
 BILLING = billing_pb2.DESCRIPTOR.services_by_name["BillingService"]
-SERVICES = (ADMIN, BILLING)
+USAGE = usage_pb2.DESCRIPTOR.services_by_name["UsageService"]
+ADMIT = admission_pb2.DESCRIPTOR.services_by_name["AdmissionService"].methods_by_name["Admit"]
+TENANTS = tenants_pb2.DESCRIPTOR.services_by_name["TenantService"]
+SERVED = (ADMIN, BILLING, TENANTS)
+SERVICES = (ADMIN, BILLING, USAGE, TENANTS)  # the last deletes a tenant

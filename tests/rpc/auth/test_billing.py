@@ -8,7 +8,16 @@ from google.protobuf import json_format
 
 from polyroute.api.auth.v1 import admin_pb2, billing_pb2_grpc, ledger_pb2, limits_pb2
 from polyroute.api.auth.v1 import billing_pb2 as pb
-from polyroute.api.auth.v1.auth_pb2 import AuthorizeRequest, Caller
+from polyroute.api.auth.v1.auth_pb2 import (
+    AuthorizeRequest,
+    Caller,
+    LeaseLimitsRequest,
+    LimitClaim,
+    PlanInForce,
+    PlanScope,
+    Verdict,
+)
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT
 from polyroute.auth.wiring import Auth
 
 T = 5.0
@@ -103,6 +112,7 @@ async def test_every_change_says_before_and_after_in_the_words_of_the_contract(
     await ask("SetAccountGroup", pb.SetAccountGroupRequest(account_id=account, group="g"))
     alert = pb.Alert(scope=account, url="https://hooks.example.com/x", percents=[50])
     alert = (await ask("CreateAlert", pb.CreateAlertRequest(alert=alert))).alert
+    alert.ClearField("etag")  # which is none of what was changed
     await ask("DeleteAlert", pb.DeleteAlertRequest(alert_id=alert.id))
     credit = admin_pb2.PostCreditRequest(account_id=account, amount_nanos=5, request_id="pay-1")
     await admin_stub.PostCredit(credit, timeout=T, metadata=admin)
@@ -133,3 +143,47 @@ async def test_every_change_says_before_and_after_in_the_words_of_the_contract(
     assert [(None, alert)] == states("CreateAlert", pb.Alert)
     assert [(alert, None)] == states("DeleteAlert", pb.Alert)
     assert (None, "pay-1", 5) == (nobody, paid.request_id, paid.amount_nanos)
+
+
+async def test_a_plan_says_more_than_money(
+    channel: Any, auth_stub: Any, secret: str, admin: tuple[tuple[str, str]]
+) -> None:
+    """As it was set it is listed, subscribed to, told with a verdict and leased from; what is nonsense is refused."""
+    billing = billing_pb2_grpc.BillingServiceStub(channel)
+
+    async def ask(name: str, request: Any) -> Any:
+        return await getattr(billing, name)(request, timeout=T, metadata=admin)
+
+    async def verdict() -> Verdict:
+        return (await auth_stub.Authorize(AuthorizeRequest(credential=secret), timeout=T)).verdict  # type: ignore[no-any-return] # the stub is typed by its generator
+
+    opens = PlanScope(models=["small-*"], operations=[OPERATION_CHAT], routes=["/v1/*"])
+    rate = pb.PlanLimit(kind=limits_pb2.LIMIT_KIND_REQUESTS, model="m", amount=6, burst=2)
+    plan = pb.Plan(name="p", period=limits_pb2.PERIOD_TOTAL, overage=True, limits=[rate], opens=opens)
+    before = await verdict()
+    await ask("SetPlan", pb.SetPlanRequest(plan=plan))
+    project = before.caller.project_id
+    one = (await ask("CreateSubscription", pb.CreateSubscriptionRequest(scope=project, plan="p"))).subscription
+    during = await verdict()
+    claim = LimitClaim(scope=one.id, kind=rate.kind, model="m", needed=1, wanted=5)
+    leased = await auth_stub.LeaseLimits(LeaseLimitsRequest(holder="edge", claims=[claim, claim]), timeout=T)
+    [listed] = (await ask("ListPlans", pb.ListPlansRequest())).plans
+    listed.ClearField("etag")
+    ended = (await ask("CancelSubscription", pb.CancelSubscriptionRequest(subscription_id=one.id))).subscription
+    lifted = await auth_stub.LeaseLimits(LeaseLimitsRequest(holder="edge", claims=[claim]), timeout=T)
+
+    limit = limits_pb2.Limit(scope=one.id, kind=rate.kind, model="m", amount=6, burst=2)
+    assert plan == listed == one.plan == ended.plan
+    assert (PlanInForce(name="p", scope=project, opens=opens), [limit]) == (during.plan, list(during.limits))
+    assert before.caller == during.caller
+    assert not before.HasField("plan")
+    assert [1, 1] == [share.granted for share in leased.shares]
+    assert 5 == lifted.shares[0].granted
+    for wrong in (
+        pb.Plan(name="q", period=plan.period, limits=[rate, rate]),
+        pb.Plan(name="q", period=plan.period, opens=PlanScope(routes=["v1"])),
+        pb.Plan(name="q", period=plan.period, opens=PlanScope(models=["*m"])),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask("SetPlan", pb.SetPlanRequest(plan=wrong))
+        assert grpc.StatusCode.INVALID_ARGUMENT == caught.value.code()

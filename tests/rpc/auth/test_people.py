@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from polyroute.api.auth.v1 import admin_pb2, auth_pb2
 from polyroute.api.auth.v1 import people_pb2 as pb
+from polyroute.api.auth.v1.admin_pb2 import Account
 from polyroute.api.auth.v1.auth_pb2 import (
     MEMBER_ROLE_ADMIN,
     MEMBER_ROLE_BILLING,
@@ -28,6 +29,7 @@ from polyroute.api.errors.v1.errors_pb2 import (
     REASON_BUDGET_EXHAUSTED,
     REASON_CREDENTIAL_INVALID,
     REASON_CREDENTIAL_MISSING,
+    REASON_EXISTS,
     REASON_INVALID_REQUEST,
     REASON_NOT_FOUND,
     REASON_NOT_PERMITTED,
@@ -136,15 +138,39 @@ async def test_limit_of_an_account_is_not_its_owners_to_lift(ask: Ask) -> None:
     own = Limit(scope=done.project_id, kind=LIMIT_KIND_REQUESTS, amount=1)
 
     assert "REASON_NOT_PERMITTED" == await reason(ask("DeleteLimit", by, limit=limit))
-    assert own == (await ask("SetLimit", by, limit=own)).limit
-    assert [limit, own] == list((await ask("ListLimits", by)).limits)
+    assert own.scope == (await ask("SetLimit", by, limit=own)).limit.scope
+    assert [limit.scope, own.scope] == [one.scope for one in (await ask("ListLimits", by)).limits]
+
+
+async def test_a_star_in_a_mask_means_what_only_operators_change_too(ask: Ask) -> None:
+    """It is no way around the fields that are theirs."""
+    done = await register(ask)
+    by = bearer(done.tokens.access_token)
+    account = Account(id=done.account_id, name="mine")
+
+    assert "REASON_NOT_PERMITTED" == await reason(
+        ask("UpdateAccount", by, account=account, update_mask={"paths": ["*"]})
+    )
+    assert "mine" == (await ask("UpdateAccount", by, account=account, update_mask={"paths": ["name"]})).account.name
+
+
+async def test_people_and_invitations_are_found(ask: Ask) -> None:
+    """By filters, in every database."""
+    await register(ask)
+
+    people = (
+        await ask("ListPeople", filter='disabled = false AND email:"ann@*" AND create_time > 2020-01-01T00:00:00Z')
+    ).people
+    nobody = (await ask("ListInvitations", filter="role = member AND NOT use_time:*")).invitations
+
+    assert (1, []) == (len(people), list(nobody))
 
 
 async def test_address_is_taken_once(ask: Ask) -> None:
     """However it is written."""
     await register(ask)
 
-    assert REASON_INVALID_REQUEST == (await refusal(register(ask, "Ann@Example.com"))).reason
+    assert REASON_EXISTS == (await refusal(register(ask, "Ann@Example.com"))).reason
 
 
 async def test_password_opens_and_nothing_else_does(ask: Ask) -> None:

@@ -24,6 +24,7 @@ from polyroute.api.auth.v1.auth_pb2 import (
 from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_REQUESTS, PERIOD_TOTAL, Budget, Limit
 from polyroute.api.errors.v1.errors_pb2 import (
     REASON_CREDENTIAL_INVALID,
+    REASON_EXISTS,
     REASON_INVALID_REQUEST,
     REASON_NOT_FOUND,
     REASON_NOT_PERMITTED,
@@ -260,7 +261,7 @@ async def test_operator_creates_people(house: House) -> None:
     [event] = [one for one in (await house("ListAuditEvents")).events if one.action == "CreatePerson"]
 
     assert ("bob@example.com", "B[2Job", False) == (made.person.email, made.person.name, made.person.has_password)
-    assert [REASON_INVALID_REQUEST] * 2 == [again, odd]
+    assert [REASON_EXISTS, REASON_INVALID_REQUEST] == [again, odd]
     assert [REASON_NOT_FOUND, REASON_CREDENTIAL_INVALID] == [nowhere, early]
     after = json.loads(event.after)
     assert (made.person.id, made.account_id) == (after["person"]["id"], after["account_id"])

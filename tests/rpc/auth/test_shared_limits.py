@@ -289,7 +289,7 @@ class Instance:
         for number in range(calls):
             await asyncio.sleep(max(0.0, began + seconds * number / calls - time.monotonic()))
             try:
-                await self.shares.take(self.shares.of(self.verdict, "m", 1))
+                await self.shares.take(self.shares.of(self.verdict, 1).always)
                 admitted += 1
             except MeshError as error:
                 refused.add(error.reason)
@@ -306,7 +306,7 @@ class Instance:
 
 class _Auth(auth_pb2_grpc.AuthServiceServicer):
     def __init__(self, leases: Leases) -> None:
-        self._service = AuthService(None, None, None, leases, fresh_for=1, usable_for=1)  # type: ignore[arg-type]
+        self._service = AuthService(None, None, None, leases, desk=None, fresh_for=1, usable_for=1)  # type: ignore[arg-type]
         self.LeaseLimits = self._service.LeaseLimits  # type: ignore[method-assign]
 
 

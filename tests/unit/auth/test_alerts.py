@@ -23,7 +23,7 @@ from polyroute.auth.money.webhook import Webhook, is_public
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.money import ACCOUNT, KEY, PROJECT, Treasury, treasury
 
-ALL = Page(1000, (), {})
+ALL = Page(1000, ())
 URL = "https://hooks.example.com/x"
 
 

@@ -27,7 +27,7 @@ from polyroute.mesh.config import DatabaseConfig
 from polyroute.mesh.errors import MeshError
 from tests.unit.auth.money import ACCOUNT, KEY, PAYER, PROJECT, Treasury, treasury
 
-ALL = Page(1000, (), {})
+ALL = Page(1000, ())
 DAY = 86_400
 
 
@@ -257,7 +257,12 @@ async def test_an_invoice_is_never_changed_and_late_entries_are_on_the_next(offi
     again = await office.bills.issue(ACCOUNT, None)
     at(office, 2026, 5, 2)
     second = await office.bills.issue(ACCOUNT, None)
+    at(office, 2026, 6, 2)
+    empty = await office.bills.issue(ACCOUNT, None)
 
+    assert first is not None
+    assert second is not None
+    assert empty is None
     assert first == again
     assert ["INV-000001", "INV-000002"] == [first.name, second.name]
     assert [100, -25] == [first.statement.spent, second.statement.spent]
@@ -283,6 +288,7 @@ async def test_the_audit_finds_invoices_that_were_tampered_with(tmp_path: Path, 
         await money.charge("r", 100)
         at(office, 2026, 4, 2)
         await office.bills.issue(ACCOUNT, None)
+        await money.charge("s", 5)
         at(office, 2026, 5, 2)
         await office.bills.issue(ACCOUNT, None)
         async with money.database.writing() as connection:
@@ -293,6 +299,8 @@ async def test_the_audit_finds_invoices_that_were_tampered_with(tmp_path: Path, 
 
 async def test_an_invoice_is_of_a_time_that_is_over(office: Office) -> None:
     """Not of the future, not of what is on another one, not of nobody."""
+    at(office, 2026, 3, 10)
+    await office.money.charge("r", 100)
     at(office, 2026, 4, 2)
     await office.bills.issue(ACCOUNT, None)
     earlier = round(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1e6)
@@ -347,7 +355,7 @@ async def test_statements_and_invoices_sum_to_the_ledger(
 
         assert () == audit.findings
         assert audit.spent == whole.spent == sum(one.statement.spent for one in invoices)
-        assert whole.closing == invoices[0].statement.closing
+        assert whole.closing == (invoices[0].statement.closing if invoices else 0)
         for earlier, later in zip(invoices[1:], invoices, strict=False):
             assert earlier.statement.closing == later.statement.opening
 

@@ -7,6 +7,8 @@ import pytest
 
 from polyroute.api.auth.v1 import auth_pb2 as pb
 from polyroute.auth import keys
+from polyroute.auth.admin.journal import Journal
+from polyroute.auth.admin.keydesk import KeyDesk
 from polyroute.auth.keys import Digester, Key
 from polyroute.auth.revocations import RevocationFeed
 from polyroute.auth.service import AuthService
@@ -33,7 +35,8 @@ async def test_known_key_costs_less_than_20_us_among_ten_thousand(auth: Installa
         return table.get(digest)
 
     verdicts = Verdicts(digester, find, RevocationFeed())
-    service = AuthService(verdicts, auth.keyring, auth.feed, auth.leases, fresh_for=30, usable_for=300)
+    desk = KeyDesk(auth.keyring, Journal(auth.store.database))
+    service = AuthService(verdicts, auth.keyring, auth.feed, auth.leases, desk=desk, fresh_for=30, usable_for=300)
     requests = [pb.AuthorizeRequest(credential=secret) for secret in secrets]
     context: Any = None  # not looked at
     for request in requests:

@@ -14,19 +14,24 @@ from polyroute.mesh.errors import MeshError
 from tests.unit.auth.installation import Installation
 
 
+async def note(auth: Installation, journal: Journal, change: Change) -> None:
+    """Writes a change down in a transaction of its own."""
+    await auth.store.database.write(lambda connection: journal.record(connection, change))
+
+
 async def write(auth: Installation) -> Journal:
     """Three events."""
     journal = Journal(auth.store.database, now=auth.clock)
     for number in range(3):
-        await journal.record(Change("admin", "SetLimit", f"key_{number}", {}, {"amount": number}))
+        await note(auth, journal, Change("admin", "SetLimit", f"key_{number}", {}, {"amount": number}))
     return journal
 
 
 async def test_events_come_newest_first(auth: Installation) -> None:
     """In pages."""
     journal = await write(auth)
-    first, token = await journal.page(Page.of(2, "", "", ()))
-    second, end = await journal.page(Page.of(2, token, "", ()))
+    first, token = await journal.page(Page.of(2, "", "", {}))
+    second, end = await journal.page(Page.of(2, token, "", {}))
 
     assert ["key_2", "key_1", "key_0"] == [event.resource for event in (*first, *second)]
     assert ("", '{"amount":0}', "") == (second[0].before, second[0].after, end)
@@ -35,7 +40,16 @@ async def test_events_come_newest_first(auth: Installation) -> None:
 async def test_nothing_is_written_that_only_this_program_could_read(auth: Installation) -> None:
     """A state that is neither a message nor plain JSON is refused, not written as whatever it prints."""
     with pytest.raises(TypeError):
-        await Journal(auth.store.database).record(Change("admin", "SetLimit", "key_1", None, {"x": object()}))
+        await note(auth, Journal(auth.store.database), Change("admin", "SetLimit", "key_1", None, {"x": object()}))
+
+
+async def test_what_changed_nothing_is_no_event(auth: Installation) -> None:
+    """A resource that is as it was was not changed."""
+    journal = Journal(auth.store.database)
+    await note(auth, journal, Change("admin", "SetLimit", "key_1", {"amount": 1}, {"amount": 1}))
+    found, _ = await journal.page(Page.of(2, "", "", {}))
+
+    assert found == []
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ def test_more_is_named(wanted: Grant, param: str) -> None:
         (Scope(source_ranges=("nowhere",)), "scope.source_ranges"),
         (Scope(provider_defaults=b"[1]"), "scope.provider_defaults"),
         (Scope(provider_defaults=b"{"), "scope.provider_defaults"),
+        (Scope(provider_defaults=b'{"onyl": ["a"]}'), "scope.provider_defaults"),
+        (Scope(provider_defaults=b'{"sort": "colour"}'), "scope.provider_defaults"),
         (Scope(routes=("v1",)), "scope.routes"),
         (Scope(routes=("/v1/*/x",)), "scope.routes"),
     ],

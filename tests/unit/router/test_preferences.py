@@ -167,7 +167,7 @@ def test_region_is_a_whole_word() -> None:
 
 
 def test_price_first_and_a_tie_falls_to_the_next_key() -> None:
-    """The lowest output price wins; where two are the same to the nano-dollar, the lower input price."""
+    """The lowest output price wins; where two are the same to the nano-dollar, the lower input price, asked or not."""
     text = """
     models:
       m:
@@ -181,7 +181,24 @@ def test_price_first_and_a_tie_falls_to_the_next_key() -> None:
     keys = sort(pb.SORT_BY_OUTPUT_PRICE, pb.SORT_BY_INPUT_PRICE)
 
     assert {"cbad"} == {order(keys, text, request_id=f"r-{i}") for i in range(20)}
-    assert {"cabd", "cbad"} == {order(sort(pb.SORT_BY_OUTPUT_PRICE), text, request_id=f"r-{i}") for i in range(20)}
+    assert {"cbad"} == {order(sort(pb.SORT_BY_OUTPUT_PRICE), text, request_id=f"r-{i}") for i in range(20)}
+
+
+def test_equal_input_prices_are_told_apart_by_the_other_price() -> None:
+    """The lower one comes first, after every key that was named."""
+    text = """
+    models:
+      m:
+        deployments:
+          - {provider: p, model: a, context: 9000, price: {input: 2, output: 4}}
+          - {provider: p, model: b, context: 8000, price: {input: 2, output: 3}}
+          - {provider: p, model: c, context: 9000, price: {input: 2, output: 5}}
+    router: {max_attempts: 3}
+    """
+    named = sort(pb.SORT_BY_INPUT_PRICE, pb.SORT_BY_INPUT_LENGTH)
+
+    assert {"bac"} == {order(sort(pb.SORT_BY_INPUT_PRICE), text, request_id=f"r-{i}") for i in range(20)}
+    assert {"acb"} == {order(named, text, request_id=f"r-{i}") for i in range(20)}
 
 
 def test_price_is_of_this_calls_tokens() -> None:
@@ -446,6 +463,20 @@ def test_fallback_models_come_after_the_model_itself() -> None:
     assert ("m", "other -> n") == (apart.plan.model, apart.record.alias)
 
 
+def test_no_wish_lifts_a_fallback_model() -> None:
+    """The order of models holds before prices and soft bounds; only partition none compares across them."""
+    text = """
+    models:
+      m: {deployments: [{provider: p, model: a, price: {input: 9, output: 9}}]}
+      n: {deployments: [{provider: q, model: b, price: {input: 1, output: 1}}]}
+    """
+    bound = [pb.Threshold(percentile=50, value=250)]  # which a misses and b keeps
+    apart = sort(pb.SORT_BY_PRICE, models=["n"], preferred_max_latency=bound)
+    together = sort(pb.SORT_BY_PRICE, models=["n"], preferred_max_latency=bound, partition=pb.PARTITION_NONE)
+
+    assert (["a", "b"], ["b", "a"]) == (plan(answered(apart, text)), plan(answered(together, text)))
+
+
 def test_unknown_fallback_model_is_told() -> None:
     """A misspelt fallback would be missed when it is needed most."""
     with pytest.raises(MeshError, match="unknown model 'oter', did you mean 'other'"):
@@ -508,3 +539,38 @@ def test_names_that_are_not_permitted(model: str, models: list[str], permitted: 
         decide(request, store(f"{TWO}\nrouting: {{auto: {{models: [n]}}}}").view, NOW)
 
     assert REASON_NOT_PERMITTED == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("model", "models", "permitted", "opened", "said"),
+    [
+        ("m", [], [], ["m"], None),
+        ("M:latency", [], ["m"], ["*"], None),
+        ("other", [], ["m", "other"], ["o*"], None),
+        ("m", ["n"], ["m", "n"], ["m", "n*"], None),
+        ("n", [], [], ["m*"], "the plan of this key does not include n"),
+        ("n", [], ["m"], ["n"], "this key may not use n"),
+        ("m", ["n"], ["m", "n"], ["m"], "the plan of this key does not include n"),
+        ("m", [], ["n"], ["m"], "this key may not use m"),
+        ("auto", [], [], ["m"], "the plan of this key does not include auto"),
+        ("auto", ["m"], ["auto", "n"], [], "this key may not use m"),
+    ],
+)
+def test_a_key_and_its_plan_both_have_to_permit_a_model(
+    model: str, models: list[str], permitted: list[str], opened: list[str], said: str | None
+) -> None:
+    """The plan by patterns as well; who refuses is said."""
+    request = asked(pb.Preferences(models=models), model=model)
+    request.permitted_models.extend(permitted)
+    request.plan_models.extend(opened)
+    view = store(f"{TWO}\nrouting: {{auto: {{models: [n]}}}}").view
+
+    if said is None:
+        assert decide(request, view, NOW).plan.attempts
+        return
+    with pytest.raises(MeshError) as caught:
+        decide(request, view, NOW)
+
+    error = caught.value
+    assert (REASON_NOT_PERMITTED, said) == (error.reason, error.message)
+    assert ("the plan" in said) == (error.metadata.get("cause") == "plan")

@@ -1,36 +1,36 @@
 """Accounts, projects, limits and budgets: what administrators set, each change in one transaction with its event."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Connection, Select, Table, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, select, tuple_, update
 from sqlalchemy.engine import RowMapping
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import keys, messages, schema
 from polyroute.auth.admin import journal
+from polyroute.auth.admin.etags import check_etag
 from polyroute.auth.admin.journal import Change
 from polyroute.auth.admin.paging import Page, token
-from polyroute.auth.admin.tenants import Account, AccountKind, Billing, Project
+from polyroute.auth.admin.states import account_in, project_in, row_of, standing, to_account, to_project
+from polyroute.auth.admin.tenants import Account, Billing, Project, State
 from polyroute.auth.database import Database
 from polyroute.auth.money import budgets
 from polyroute.auth.money.budgets import Budget
+from polyroute.auth.money.inforce import PREFIX, limit_at
 from polyroute.auth.money.periods import Period, window, zone
 from polyroute.auth.people.reach import within
 from polyroute.auth.rates.limits import COMMON, DEPLOYMENT, Kind, Limit, Place
 from polyroute.mesh.errors import MeshError
 
-ACCOUNT_FIELDS: Final = ("id", "name")
-PROJECT_FIELDS: Final = ("id", "name", "account_id")
-LIMIT_FIELDS: Final = ("scope", "model")
-BUDGET_FIELDS: Final = ("id", "scope")
-
 _TABLES: Final[Mapping[str, Table]] = {"key": schema.keys, "prj": schema.projects, "acc": schema.accounts}
 _L: Final = schema.limits.c
 _B: Final = schema.budgets.c
+
+BUDGET_MEMBERS: Final = ("period", "time_zone", "amount", "hard")  # what is set of a budget that is there
 
 T = TypeVar("T")
 
@@ -64,17 +64,24 @@ class Directory:
 
     async def account(self, account_id: str) -> Account:
         """The account of that id."""
-        return await self._database.read(lambda connection: _account(connection, account_id))
+        return await self._database.read(lambda connection: account_in(connection, account_id))
 
-    async def accounts(self, page: Page) -> tuple[list[Account], str]:
+    async def accounts(self, page: Page, *, show_deleted: bool = False) -> tuple[list[Account], str]:
         """A page of accounts, newest first, and the token that asks for the next."""
-        return await self._page(schema.accounts, page, _to_account)
+        return await self._page(schema.accounts, page, to_account, *_there(schema.accounts, show_deleted=show_deleted))
 
-    async def update_account(self, actor: str, account_id: str, name: str | None, billing: Billing | None) -> Account:
-        """The account with another name or another way to pay; None leaves either as it is."""
+    async def update_account(
+        self, actor: str, account_id: str, name: str | None, billing: Billing | None, etag: str = ""
+    ) -> Account:
+        """The account with another name or another way to pay; None leaves either as it is.
+
+        Raises:
+            MeshError: REASON_NOT_FOUND; REASON_CHANGED, it has another etag.
+        """
 
         def work(connection: Connection) -> Account:
-            before = _account(connection, account_id)
+            before = standing(account_in(connection, account_id))
+            check_etag(messages.account(before), etag, account_id)
             after = replace(before, name=name or before.name, billing=billing or before.billing)
             which = schema.accounts.c.id == account_id
             values = {"name": after.name, "billing_mode": after.billing}
@@ -90,7 +97,7 @@ class Directory:
         project = Project(keys.new_id("prj"), account_id, name, self._micros())
 
         def work(connection: Connection) -> Project:
-            _account(connection, account_id)
+            standing(account_in(connection, account_id))
             connection.execute(insert(schema.projects).values(asdict(project)))
             self._record(connection, actor, "CreateProject", messages.project, project.id, None, project)
             return project
@@ -99,17 +106,22 @@ class Directory:
 
     async def project(self, project_id: str) -> Project:
         """The project of that id."""
-        return await self._database.read(lambda connection: _project(connection, project_id))
+        return await self._database.read(lambda connection: project_in(connection, project_id))
 
-    async def projects(self, page: Page) -> tuple[list[Project], str]:
+    async def projects(self, page: Page, *, show_deleted: bool = False) -> tuple[list[Project], str]:
         """A page of projects, newest first, and the token that asks for the next."""
-        return await self._page(schema.projects, page, _to_project)
+        return await self._page(schema.projects, page, to_project, *_there(schema.projects, show_deleted=show_deleted))
 
-    async def update_project(self, actor: str, project_id: str, name: str | None) -> Project:
-        """The project with another name; None leaves it as it is."""
+    async def update_project(self, actor: str, project_id: str, name: str | None, etag: str = "") -> Project:
+        """The project with another name; None leaves it as it is.
+
+        Raises:
+            MeshError: REASON_NOT_FOUND; REASON_CHANGED, it has another etag.
+        """
 
         def work(connection: Connection) -> Project:
-            before = _project(connection, project_id)
+            before = standing(project_in(connection, project_id))
+            check_etag(messages.project(before), etag, project_id)
             after = replace(before, name=name or before.name)
             which = schema.projects.c.id == project_id
             connection.execute(update(schema.projects).where(which).values(name=after.name))
@@ -118,16 +130,18 @@ class Directory:
 
         return await self._database.write(work)
 
-    async def set_limit(self, actor: str, limit: Limit) -> Limit:
+    async def set_limit(self, actor: str, limit: Limit, etag: str = "") -> Limit:
         """Sets a limit in the place of one that is there.
 
         Raises:
-            MeshError: REASON_NOT_FOUND, there is no such key, project or account.
+            MeshError: REASON_NOT_FOUND, there is no such key, project or account; REASON_CHANGED, the one that is there
+                has another etag, or none is.
         """
 
         def work(connection: Connection) -> Limit:
             _check_place(connection, limit.place)
             before = _limit(connection, limit.place)
+            check_etag(messages.limit(before) if before else None, etag, limit.place.scope)
             connection.execute(delete(schema.limits).where(*_at(limit.place)))
             row = {**limit.place._asdict(), "amount": limit.amount, "burst": limit.burst}
             connection.execute(insert(schema.limits).values(row))
@@ -136,12 +150,17 @@ class Directory:
 
         return await self._telling(limit.place.scope, work)
 
-    async def delete_limit(self, actor: str, place: Place) -> None:
-        """Lifts a limit, if there is one."""
+    async def delete_limit(self, actor: str, place: Place, etag: str = "") -> None:
+        """Lifts a limit, if there is one.
+
+        Raises:
+            MeshError: REASON_CHANGED, it has another etag.
+        """
 
         def work(connection: Connection) -> None:
             before = _limit(connection, place)
             if before is not None:
+                check_etag(messages.limit(before), etag, place.scope)
                 connection.execute(delete(schema.limits).where(*_at(place)))
                 self._record(connection, actor, "DeleteLimit", messages.limit, place.scope, before, None)
 
@@ -150,7 +169,7 @@ class Directory:
     async def limits(self, page: Page) -> tuple[list[Limit], str]:
         """A page of limits, by scope, and the token that asks for the next."""
         columns = (_L.scope, _L.kind, _L.model)
-        query = select(schema.limits).where(*(_L[name] == value for name, value in page.wanted.items()))
+        query = select(schema.limits).where(*page.wanted)
         query = query.where(*within(schema.limits, page.reach)).order_by(*columns).limit(page.size + 1)
         if len(page.after) == len(columns):
             query = query.where(tuple_(*columns) > tuple_(*page.after))
@@ -165,44 +184,58 @@ class Directory:
         return [_to_limit(row) for row in rows]
 
     async def limit(self, place: Place) -> Limit | None:
-        """The limit of that place."""
-        return await self._database.read(lambda connection: _limit(connection, place))
+        """The limit of that place, which may be one that comes with a plan."""
+        found = limit_at if place.scope.startswith(PREFIX) else _limit
+        return await self._database.read(lambda connection: found(connection, place))
 
-    async def set_budget(self, actor: str, wanted: Budget) -> Budget:
+    async def set_budget(
+        self, actor: str, wanted: Budget, members: Collection[str] = BUDGET_MEMBERS, etag: str = ""
+    ) -> Budget:
         """Sets a new budget, or changes the one with the id of `wanted`; what it has spent comes from the ledger.
 
+        Args:
+            actor: Who does.
+            wanted: The budget.
+            members: What of one that is there is changed.
+            etag: That it must have; empty for any.
+
         Raises:
-            MeshError: REASON_NOT_FOUND, there is no such budget, or nobody whom it could bind.
+            MeshError: REASON_NOT_FOUND, there is no such budget, or nobody whom it could bind; REASON_INVALID_REQUEST,
+                it binds somebody else; REASON_CHANGED, it has another etag.
         """
         now = self._micros()
 
         def work(connection: Connection) -> Budget:
             before = _budget(connection, wanted.id) if wanted.id else None
-            if before and before.prepaid:
-                raise MeshError(
-                    errors_pb2.REASON_INVALID_REQUEST,
-                    "the balance of an account comes of its billing mode",
-                    metadata={"param": "budget.id"},
-                )
-            scope = before.scope if before else wanted.scope
-            _check_scope(connection, scope)
-            after = _counted(connection, replace(wanted, scope=scope, id=wanted.id or keys.new_id("bud")), now)
-            connection.execute(delete(schema.budgets).where(_B.id == after.id))
-            connection.execute(insert(schema.budgets).values(asdict(after) | {"created": now}))
-            self._record(connection, actor, "SetBudget", messages.budget, scope, before, after)
+            if before is not None:
+                _check_same(before, wanted)
+                check_etag(messages.budget(before), etag, before.id)
+            budget = replace(before or wanted, **{name: getattr(wanted, name) for name in members})
+            _check_scope(connection, budget.scope)
+            after = _counted(connection, replace(budget, id=wanted.id or keys.new_id("bud")), now)
+            if before is None:
+                connection.execute(insert(schema.budgets).values(asdict(after) | {"created": now}))
+            else:
+                connection.execute(update(schema.budgets).where(_B.id == after.id).values(asdict(after)))
+            self._record(connection, actor, "SetBudget", messages.budget, after.scope, before, after)
             return after
 
         done = await self._database.write(work)
         self._changed(done.scope)
         return done
 
-    async def delete_budget(self, actor: str, budget_id: str) -> None:
-        """Lifts a budget, if there is one."""
+    async def delete_budget(self, actor: str, budget_id: str, etag: str = "") -> None:
+        """Lifts a budget, if there is one.
+
+        Raises:
+            MeshError: REASON_CHANGED, it has another etag.
+        """
 
         def work(connection: Connection) -> str:
             row = connection.execute(select(schema.budgets).where(_B.id == budget_id)).mappings().one_or_none()
             if row is None or row["prepaid"]:
                 return ""
+            check_etag(messages.budget(budgets.budget_of(row)), etag, budget_id)
             connection.execute(delete(schema.budgets).where(_B.id == budget_id))
             self._record(connection, actor, "DeleteBudget", messages.budget, row["scope"], budgets.budget_of(row), None)
             return str(row["scope"])
@@ -216,10 +249,12 @@ class Directory:
         found, following = await self._page(schema.budgets, page, budgets.budget_of)
         return [budgets.current(budget, self._micros()) for budget in found], following
 
-    async def _page(self, table: Table, page: Page, made: Callable[[RowMapping], T]) -> tuple[list[T], str]:
+    async def _page(
+        self, table: Table, page: Page, made: Callable[[RowMapping], T], *conditions: ColumnElement[bool]
+    ) -> tuple[list[T], str]:
         """Rows of a table whose ids ascend in time, newest first unless said."""
-        query: Select[Any] = select(table).where(*(table.c[name] == value for name, value in page.wanted.items()))
-        query = page.ordered(query.where(*within(table, page.reach)), table.c.id)
+        query: Select[Any] = select(table).where(*page.wanted)
+        query = page.ordered(query.where(*conditions, *within(table, page.reach)), table.c.id)
         rows = await self._database.read(lambda connection: connection.execute(query).mappings().all())
         found = [made(row) for row in rows[: page.size]]
         return found, token(rows[page.size - 1]["id"]) if len(rows) > page.size else ""
@@ -246,28 +281,16 @@ class Directory:
         return round(self._now() * 1e6)
 
 
-def _to_account(row: RowMapping) -> Account:
-    return Account(row["id"], row["name"], Billing(row["billing_mode"]), row["created"], AccountKind(row["kind"]))
-
-
-def _to_project(row: RowMapping) -> Project:
-    return Project(row["id"], row["account_id"], row["name"], row["created"])
+def _there(table: Table, *, show_deleted: bool) -> list[ColumnElement[bool]]:
+    return [] if show_deleted else [table.c.state != State.DELETED]
 
 
 def _to_limit(row: RowMapping) -> Limit:
     return Limit(Place(row["scope"], Kind(row["kind"]), row["model"]), row["amount"], row["burst"])
 
 
-def _account(connection: Connection, account_id: str) -> Account:
-    return _to_account(_one(connection, schema.accounts, account_id, "account"))
-
-
-def _project(connection: Connection, project_id: str) -> Project:
-    return _to_project(_one(connection, schema.projects, project_id, "project"))
-
-
 def _budget(connection: Connection, budget_id: str) -> Budget:
-    return budgets.budget_of(_one(connection, schema.budgets, budget_id, "budget"))
+    return budgets.budget_of(row_of(connection, schema.budgets, budget_id, "budget"))
 
 
 def _limit(connection: Connection, place: Place) -> Limit | None:
@@ -277,13 +300,6 @@ def _limit(connection: Connection, place: Place) -> Limit | None:
 
 def _at(place: Place) -> tuple[Any, ...]:
     return _L.scope == place.scope, _L.kind == place.kind, _L.model == place.model
-
-
-def _one(connection: Connection, table: Table, wanted: str, what: str) -> RowMapping:
-    row = connection.execute(select(table).where(table.c.id == wanted)).mappings().one_or_none()
-    if row is None:
-        raise MeshError(errors_pb2.REASON_NOT_FOUND, f"there is no such {what}", metadata={"resource": wanted})
-    return row
 
 
 def _check_place(connection: Connection, place: Place) -> None:
@@ -300,6 +316,21 @@ def _check_scope(connection: Connection, scope: str) -> None:
     if table is None or connection.scalar(select(table.c.id).where(table.c.id == scope)) is None:
         raise MeshError(
             errors_pb2.REASON_NOT_FOUND, "there is no such key, project or account", metadata={"resource": scope}
+        )
+
+
+def _check_same(before: Budget, wanted: Budget) -> None:
+    if before.prepaid:
+        raise MeshError(
+            errors_pb2.REASON_INVALID_REQUEST,
+            "the balance of an account comes of its billing mode",
+            metadata={"param": "budget.id"},
+        )
+    if wanted.scope not in ("", before.scope):
+        raise MeshError(
+            errors_pb2.REASON_INVALID_REQUEST,
+            f"the budget binds {before.scope}, and goes on doing so: set another one for {wanted.scope}",
+            metadata={"param": "budget.scope"},
         )
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import structlog
@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from sqlalchemy import Connection, insert, select
 
 from polyroute.auth import schema
+from polyroute.auth.admin.filters import Fields, Moment, Number, Resource, Text
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
 from polyroute.auth.people.places import scope_places
@@ -20,9 +21,17 @@ from polyroute.auth.people.reach import within
 
 DIGEST_BYTES: Final = 32
 FIRST: Final = bytes(DIGEST_BYTES)
-FIELDS: Final = ("actor", "action", "resource")
 
 _E: Final = schema.audit_events.c
+
+FIELDS: Final[Fields] = {
+    "id": Number(_E.id),
+    "time": Moment(_E.time),
+    "actor": Text(_E.actor),
+    "action": Text(_E.action),
+    "resource": Resource(_E.resource, (_E.before, _E.after)),
+    "account_id": Text(_E.account_id),
+}
 
 State = Message | Mapping[str, Any] | None
 
@@ -58,6 +67,20 @@ class Event:
     digest: bytes
     account_id: str = ""
     """Whose the resource is; empty where it is the installation's."""
+    told_id: str | None = None
+    """What the role that told of it calls it; None for a change that was made here."""
+
+
+class Told(NamedTuple):
+    """A change that another role made and tells of; as in `Event`, and `id` as that role calls it."""
+
+    id: str
+    time: int
+    actor: str
+    action: str
+    resource: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +94,7 @@ class Check:
 
 
 def record(connection: Connection, change: Change, at: int) -> None:
-    """Writes a change down, in the transaction that makes it."""
+    """Writes a change down, in the transaction that makes it; not where everything is as it was."""
     row = {
         "time": at,
         "actor": change.actor,
@@ -80,17 +103,29 @@ def record(connection: Connection, change: Change, at: int) -> None:
         "before": _json(change.before),
         "after": _json(change.after),
     }
+    if row["before"] and row["before"] == row["after"]:
+        return
     owner = next(iter(scope_places(connection, change.resource)), None)
-    row["account_id"] = owner.account_id if owner is not None else ""
+    _append(connection, row | {"account_id": owner.account_id if owner is not None else "", "told_id": None})
+
+
+def append(connection: Connection, told: Told) -> None:
+    """Writes a change down that another role made, unless it is there already."""
+    if connection.scalar(select(_E.id).where(_E.told_id == told.id)) is None:
+        row = {name: value for name, value in told._asdict().items() if name != "id"}
+        _append(connection, row | {"account_id": "", "told_id": told.id})
+
+
+def _append(connection: Connection, row: dict[str, Any]) -> None:
     last = connection.scalar(select(_E.digest).order_by(_E.id.desc()).limit(1))
     digest = _digest(last or FIRST, row)
     connection.execute(insert(schema.audit_events).values(row | {"digest": digest}))
     # also where nobody who writes to the database can reach it: whoever keeps the logs can prove what was here
     _log.info(
         "administrative change",
-        actor=change.actor,
-        action=change.action,
-        resource=change.resource,
+        actor=row["actor"],
+        action=row["action"],
+        resource=row["resource"],
         digest=digest.hex(),
     )
 
@@ -120,14 +155,13 @@ class Journal:
         self._database = database
         self._now = now
 
-    async def record(self, change: Change) -> None:
-        """Writes a change down that was made elsewhere."""
-        at = round(self._now() * 1e6)
-        await self._database.write(lambda connection: record(connection, change, at))
+    def record(self, connection: Connection, change: Change) -> None:
+        """Writes a change down now, in the transaction that makes it."""
+        record(connection, change, round(self._now() * 1e6))
 
     async def page(self, page: Page) -> tuple[list[Event], str]:
         """A page of events, newest first, and the token that asks for the next; empty on the last."""
-        query = select(schema.audit_events).where(*(_E[name] == value for name, value in page.wanted.items()))
+        query = select(schema.audit_events).where(*page.wanted)
         query = page.ordered(query.where(*within(schema.audit_events, page.reach)), _E.id)
         found = await self._database.read(lambda connection: connection.execute(query).all())
         events = [Event(*row) for row in found[: page.size]]

@@ -1,17 +1,23 @@
 """What administrators do with keys: what the keyring does, and a line in the journal for each change."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from polyroute.auth import messages
+from polyroute.auth.admin.etags import check_etag, etag_of
 from polyroute.auth.admin.journal import Change, Journal
 from polyroute.auth.admin.paging import Page
+from polyroute.auth.database import Also
 from polyroute.auth.keyring import NEVER_CHANGED, OVERLAP_SECONDS, Keyring
-from polyroute.auth.keys import Key
+from polyroute.auth.keys import Changed, Key
 from polyroute.auth.people.actors import Admission, How
 from polyroute.auth.people.bounds import check_gift
 from polyroute.auth.scopes import Grant, Scope
 
-KEY_FIELDS: Final = ("project_id",)
+ENDS: Final = frozenset({"revoked", "revoke_time", "expire_time"})  # whoever asks for one means ended keys as well
 
 
 class KeyDesk:
@@ -36,10 +42,7 @@ class KeyDesk:
         if by.actor.how is How.KEY:
             wanted["creator"] = by.actor.id
         wanted["request_id"] = by.actor.own(wanted.get("request_id", ""))
-        key, secret = await self._keyring.create(**wanted)
-        if secret:
-            await self._note(by, "IssueKey", None, key)
-        return key, secret
+        return await self._keyring.create(**wanted, also=self._noting(by, "IssueKey"))
 
     async def get(self, name: str) -> Key:
         """The key with this id or prefix."""
@@ -48,21 +51,36 @@ class KeyDesk:
     async def search(self, page: Page, token: str, *, show_ended: bool) -> tuple[list[Key], str]:
         """A page of keys, newest first."""
         return await self._keyring.page(
-            project_id=page.wanted.get("project_id", ""),
+            wanted=page.wanted,
             size=page.size,
             token=token,
-            show_ended=show_ended,
+            show_ended=show_ended or not ENDS.isdisjoint(page.named),
             reach=page.reach,
             oldest=page.oldest,
         )
 
-    async def update(self, by: Admission, key_id: str, **values: Any) -> Key:
+    async def update(
+        self, by: Admission, key_id: str, *, etag: str = "", parts: Collection[str] = (), **values: Any
+    ) -> Key:
         """The key, changed; see `Keyring.update`.
 
+        Args:
+            by: Who does.
+            key_id: Which.
+            etag: That it must have; empty for any.
+            parts: What of the scope is changed; none for all of it.
+            values: As of `Keyring.update`.
+
         Raises:
-            MeshError: REASON_NOT_PERMITTED, it would be allowed more than the caller may give.
+            MeshError: REASON_NOT_PERMITTED, it would be allowed more than the caller may give; REASON_CHANGED, it has
+                another etag, or another one by now.
         """
-        now = (await self._keyring.get(key_id)).grant
+        known = await self._keyring.get(key_id)
+        now = known.grant
+        if parts:  # what stays was read here, and must still be so when it is written
+            etag = etag or etag_of(messages.key(known))
+            wanted_parts = {name: getattr(values["scope"], name) for name in parts}
+            values["scope"] = replace(known.scope, **wanted_parts)
         expires = values.get("expires", NEVER_CHANGED)
         wanted = Grant(
             values.get("models", now.models),
@@ -70,9 +88,7 @@ class KeyDesk:
             values.get("scope", now.scope),
         )
         check_gift(by, wanted)
-        before, after = await self._keyring.update(key_id, **values)
-        await self._note(by, "UpdateKey", before, after)
-        return after
+        return await self._keyring.update(key_id, **values, also=self._noting(by, "UpdateKey", etag))
 
     async def rotate(self, by: Admission, name: str, overlap: float | None) -> tuple[Key, str]:
         """The key and its new secret; an overlap of None means the usual one.
@@ -84,18 +100,24 @@ class KeyDesk:
         check_gift(by, wanted.grant)
         if by.actor.how is How.KEY:
             await self._keyring.check_bound(by.actor.id, wanted.id)
-        key, secret = await self._keyring.rotate(name, OVERLAP_SECONDS if overlap is None else overlap)
-        await self._note(by, "RotateKey", key, key)
-        return key, secret
+        seconds = OVERLAP_SECONDS if overlap is None else overlap
+        return await self._keyring.rotate(name, seconds, self._noting(by, "RotateKey"))
 
-    async def end(self, by: Admission, name: str) -> Key:
-        """The key, revoked."""
-        before = await self._keyring.get(name)
-        key = await self._keyring.revoke(name)
-        if before.revoked is None:
-            await self._note(by, "EndKey", before, key)
-        return key
+    async def end(self, by: Admission, name: str, etag: str = "") -> Key:
+        """The key, revoked.
 
-    async def _note(self, by: Admission, action: str, before: Key | None, after: Key) -> None:
-        was = messages.key(before) if before else None
-        await self._journal.record(Change(by.actor.name, action, after.id, was, messages.key(after)))
+        Raises:
+            MeshError: REASON_CHANGED, it works still, and has another etag.
+        """
+        return await self._keyring.revoke(name, self._noting(by, "EndKey", etag))
+
+    def _noting(self, by: Admission, action: str, etag: str = "") -> Also[Changed]:
+        """Writes a change of a key down, in its transaction, unless it has another etag than one that was read."""
+
+        def note(connection: Connection, changed: Changed) -> None:
+            was = messages.key(changed.before) if changed.before else None
+            check_etag(was, etag, changed.after.id)
+            change = Change(by.actor.name, action, changed.after.id, was, messages.key(changed.after))
+            self._journal.record(connection, change)
+
+        return note

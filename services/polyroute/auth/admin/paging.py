@@ -2,8 +2,6 @@
 
 import base64
 import binascii
-import re
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,15 +9,14 @@ import orjson
 from sqlalchemy import ColumnElement, Select
 
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth.admin.filters import Fields, condition
 from polyroute.auth.people.actors import Reach
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.filtering import comparisons, parse
 
 PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1000
 FOREIGN: Final = "the page token is not one that this service gave"
-
-_COMPARISON: Final = re.compile(r"""([a-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"]+))(?:\s+AND\s+|\s*$)""")
-_ESCAPED: Final = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +26,33 @@ class Page:
     Attributes:
         size: How many at most.
         after: The last place of the page before; empty for the first page.
-        wanted: Field -> value: only what has all of them.
+        wanted: What must be true of a row, as conditions of a query.
+        named: The fields that the filter names.
         reach: Whose things may be shown; None means everybody's.
         oldest: Oldest first; otherwise newest.
     """
 
     size: int
     after: tuple[Any, ...]
-    wanted: Mapping[str, str]
+    wanted: tuple[ColumnElement[bool], ...] = ()
+    named: frozenset[str] = frozenset()
     reach: Reach | None = None
     oldest: bool = False
 
     @classmethod
     def of(
-        cls, size: int, token: str, text: str, fields: Collection[str], reach: Reach | None = None, order: str = ""
+        cls, size: int, token: str, text: str, fields: Fields, reach: Reach | None = None, order: str = ""
     ) -> "Page":
         """The page that a request names.
 
         Raises:
             MeshError: REASON_INVALID_REQUEST, the token is not ours, or the filter or the order cannot be understood.
         """
-        wanted, size = filtered(text, fields), min(size or PAGE_SIZE, MAX_PAGE_SIZE)
-        return cls(size, _place(token), wanted, reach, oldest_first(order))
+        node = parse(text)
+        wanted = () if node is None else (condition(node, fields),)
+        named = frozenset(one.name for one in comparisons(node))
+        size = min(size or PAGE_SIZE, MAX_PAGE_SIZE)
+        return cls(size, _place(token), wanted, named, reach, oldest_first(order))
 
     def ordered(self, query: Select[Any], column: ColumnElement[Any]) -> Select[Any]:
         """A query in the page's order, from its place on, with one row more than it holds.
@@ -83,26 +85,6 @@ def oldest_first(order: str) -> bool:
             return True
         case _:
             raise _invalid("order_by", "the order is create_time or create_time desc")
-
-
-def filtered(text: str, fields: Collection[str]) -> Mapping[str, str]:
-    """What a filter compares: `name = "value"`, several joined by AND.
-
-    Raises:
-        MeshError: REASON_INVALID_REQUEST, it says something else, or names a field that cannot be asked for.
-    """
-    found: dict[str, str] = {}
-    place, text = 0, text.strip()
-    while place < len(text):
-        match = _COMPARISON.match(text, place)
-        if match is None:
-            raise _invalid("filter", 'a filter is comparisons such as name = "value", joined by AND')
-        name, quoted, bare = match.groups()
-        if name not in fields:
-            raise _invalid("filter", f"cannot filter by {name}: known are {', '.join(sorted(fields))}")
-        found[name] = bare if quoted is None else _ESCAPED.sub(r"\1", quoted)
-        place = match.end()
-    return found
 
 
 def token(*place: Any) -> str:

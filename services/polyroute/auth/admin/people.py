@@ -5,13 +5,14 @@ from typing import Any
 
 from polyroute.api.auth.v1 import people_pb2 as pb
 from polyroute.api.errors.v1 import errors_pb2
+from polyroute.auth.admin.filters import NO_FIELDS, Fields
 from polyroute.auth.admin.journal import Journal
 from polyroute.auth.admin.paging import Page
 from polyroute.auth.messages import key, seconds, timestamp
 from polyroute.auth.people import messages
 from polyroute.auth.people.actors import admitted
 from polyroute.auth.people.foreign import Importer
-from polyroute.auth.people.members import Members
+from polyroute.auth.people.members import INVITATION_FIELDS, Members
 from polyroute.auth.people.registrar import Registrar
 from polyroute.auth.people.registry import FIELDS, People
 from polyroute.auth.people.roles import Role
@@ -80,7 +81,7 @@ class PeopleMethods:
         self, request: pb.ListInvitationsRequest, context: Any
     ) -> pb.ListInvitationsResponse:
         """Lists invitations."""
-        found, token = await self._staff.members.invitations(request.account_id, _page(request))
+        found, token = await self._staff.members.invitations(request.account_id, _page(request, INVITATION_FIELDS))
         return pb.ListInvitationsResponse(invitations=map(messages.invitation, found), next_page_token=token)
 
     async def DeleteInvitation(  # noqa: N802
@@ -92,7 +93,7 @@ class PeopleMethods:
 
     async def ListPeople(self, request: pb.ListPeopleRequest, context: Any) -> pb.ListPeopleResponse:  # noqa: N802
         """Lists people."""
-        found, token = await self._staff.people.page(_page(request, request.filter, FIELDS))
+        found, token = await self._staff.people.page(_page(request, FIELDS))
         return pb.ListPeopleResponse(people=map(messages.person, found), next_page_token=token)
 
     async def CreatePerson(self, request: pb.CreatePersonRequest, context: Any) -> pb.CreatePersonResponse:  # noqa: N802
@@ -160,5 +161,6 @@ class PeopleMethods:
         return messages.check(await self._staff.journal.check(request.known_id, digest))
 
 
-def _page(request: Any, text: str = "", fields: tuple[str, ...] = ()) -> Page:
+def _page(request: Any, fields: Fields = NO_FIELDS) -> Page:
+    text = request.filter if fields else ""
     return Page.of(request.page_size, request.page_token, text, fields, admitted().reach)

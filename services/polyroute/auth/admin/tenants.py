@@ -18,6 +18,14 @@ class AccountKind(IntEnum):
     TEAM = 2
 
 
+class State(IntEnum):
+    """Whether calls may be made in an account or a project; the values are the contract's."""
+
+    ACTIVE = 1
+    SUSPENDED = 2
+    DELETED = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A person or a team; `created` in microseconds since the Unix epoch."""
@@ -27,6 +35,7 @@ class Account:
     billing: Billing
     created: int
     kind: AccountKind = AccountKind.TEAM
+    state: State = State.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +46,4 @@ class Project:
     account_id: str
     name: str
     created: int
+    state: State = State.ACTIVE

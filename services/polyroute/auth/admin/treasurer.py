@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sqlalchemy import Connection
+
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import messages
 from polyroute.auth.admin.directory import Directory
@@ -11,7 +13,7 @@ from polyroute.auth.database import Database
 from polyroute.auth.money import audit, statement
 from polyroute.auth.money.audit import Audit
 from polyroute.auth.money.charges import Charge
-from polyroute.auth.money.entries import Kind
+from polyroute.auth.money.entries import Kind, within_bounds
 from polyroute.auth.money.ledger import Ledger
 from polyroute.mesh.errors import MeshError
 
@@ -39,10 +41,17 @@ class Treasurer:
             MeshError: REASON_NOT_FOUND, there is no such account.
         """
         await self._directory.account(account_id)
-        await self._ledger.credit(account_id, amount, request_id, note)
-        posted = await statement.latest(self._database, request_id)
-        await self._journal.record(Change(actor, "PostCredit", account_id, None, messages.entry(posted)))
-        return posted
+        within_bounds(amount, "amount_nanos")
+
+        def work(connection: Connection, _now: int) -> Any:
+            new = self._ledger.paid_in(connection, account_id, amount, request_id, note)
+            posted = statement.last(connection, request_id)
+            if new:
+                change = Change(actor, "PostCredit", account_id, None, messages.entry(posted))
+                self._journal.record(connection, change)
+            return posted
+
+        return await self._ledger.transact(work)
 
     async def correct(self, actor: str, request_id: str, attempt: int, cost: int, *, revision: int, note: str) -> Any:
         """The entry that makes an attempt cost `cost` nano-USD in all.
@@ -56,11 +65,16 @@ class Treasurer:
                 errors_pb2.REASON_INVALID_REQUEST, "the call was not charged yet", metadata={"param": "request_id"}
             )
         charge = Charge(request_id, attempt, cost, revision=revision, rule="correction", note=note)
-        await self._ledger.settle([charge])
-        posted = await statement.latest(self._database, request_id)
-        states = messages.entry(last), messages.entry(posted)
-        await self._journal.record(Change(actor, "PostCorrection", request_id, *states))
-        return posted
+
+        def work(connection: Connection, _now: int) -> Any:
+            before = statement.last(connection, request_id)
+            self._ledger.settled(connection, [charge])
+            posted = statement.last(connection, request_id)
+            states = messages.entry(before), messages.entry(posted)
+            self._journal.record(connection, Change(actor, "PostCorrection", request_id, *states))
+            return posted
+
+        return await self._ledger.transact(work)
 
     async def entries(self, page: Page) -> tuple[list[Any], str]:
         """A page of entries, newest first."""

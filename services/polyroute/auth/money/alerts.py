@@ -20,7 +20,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.admin.paging import Page, token
-from polyroute.auth.database import Database
+from polyroute.auth.database import Also, Database, nothing
 from polyroute.auth.money.budgets import Budget, budget_of
 from polyroute.auth.money.ids import new_id
 from polyroute.auth.money.ledger import Ledger
@@ -123,8 +123,10 @@ class Alerts:
         self._send = send
         self._check = check
 
-    async def create(self, scope: str, url: str, percents: Iterable[int]) -> tuple[Alert, str]:
-        """A new alert, and the secret of its signatures.
+    async def create(
+        self, scope: str, url: str, percents: Iterable[int], also: Also[Alert] = nothing
+    ) -> tuple[Alert, str]:
+        """A new alert, and the secret of its signatures; `also` is done in the same transaction.
 
         Raises:
             MeshError: REASON_INVALID_REQUEST, the address; REASON_NOT_FOUND, there is no such key, project or account.
@@ -139,13 +141,17 @@ class Alerts:
             listed = ",".join(map(str, alert.percents))
             row = {"id": alert.id, "scope": scope, "url": url, "percents": listed, "created": now}
             connection.execute(insert(schema.alerts).values(row))
+            also(connection, alert)
             return alert
 
         alert = await self._ledger.transact(work)
         return alert, self._secret(alert.id)
 
-    async def delete(self, alert_id: str, reach: Reach | None = None) -> Alert | None:
-        """Ends an alert within somebody's reach; what is on its way of it is given up. It, None where there is none."""
+    async def delete(self, alert_id: str, reach: Reach | None = None, also: Also[Alert] = nothing) -> Alert | None:
+        """Ends an alert within somebody's reach; what is on its way of it is given up. It, None where there is none.
+
+        Where there is one, `also` is done in the same transaction.
+        """
 
         def work(connection: Connection, _now: int) -> Alert | None:
             which = (_A.id == alert_id, *within(schema.alerts, reach))
@@ -155,13 +161,15 @@ class Alerts:
             connection.execute(delete(schema.alerts).where(_A.id == alert_id))
             waiting = update(schema.deliveries).where(_D.alert_id == alert_id, _D.next_try.is_not(None))
             connection.execute(waiting.values(next_try=None, problem="the alert was ended"))
-            return _alert(row)
+            ended = _alert(row)
+            also(connection, ended)
+            return ended
 
         return await self._ledger.transact(work)
 
     async def alerts(self, scope: str, page: Page) -> tuple[list[Alert], str]:
         """A page of alerts, newest first, and the token that asks for the next."""
-        query = select(schema.alerts).order_by(_A.id.desc()).limit(page.size + 1)
+        query = select(schema.alerts).where(*page.wanted).order_by(_A.id.desc()).limit(page.size + 1)
         query = query.where(*within(schema.alerts, page.reach))
         if scope:
             query = query.where(_A.scope == scope)
@@ -173,7 +181,7 @@ class Alerts:
 
     async def deliveries(self, alert_id: str, page: Page) -> tuple[list[Delivery], str]:
         """A page of messages, newest first, and the token that asks for the next."""
-        query = select(schema.deliveries).order_by(_D.id.desc()).limit(page.size + 1)
+        query = select(schema.deliveries).where(*page.wanted).order_by(_D.id.desc()).limit(page.size + 1)
         if page.reach is not None:
             query = query.where(_D.alert_id.in_(select(_A.id).where(*within(schema.alerts, page.reach))))
         if alert_id:

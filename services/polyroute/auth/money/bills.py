@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_,
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.admin.paging import Page, token
-from polyroute.auth.database import Database
+from polyroute.auth.database import Also, Database, nothing
 from polyroute.auth.money.entries import OUTSIDE, Book, Kind
 from polyroute.auth.money.ledger import Ledger
 from polyroute.auth.money.periods import Period, window, zone
@@ -149,14 +149,18 @@ class Bills:
         during, before = and_(_L.posted >= start, _L.posted < end), _L.posted < start
         return await self._database.read(lambda connection: drawn(connection, account_id, (start, end), before, during))
 
-    async def issue(self, account_id: str, ends: int | None) -> Invoice:
+    async def issue(self, account_id: str, ends: int | None, also: Also[Invoice] = nothing) -> Invoice | None:
         """The invoice over everything before `ends` that no invoice has yet; None means the last first of a month, UTC.
+
+        There is none where it would have neither a line nor an item: nothing is issued then, and no number used.
+
+        It is issued once: repeated, it is the same one. Where it is issued now, `also` is done in the same transaction.
 
         Raises:
             MeshError: REASON_NOT_FOUND, there is no such account; REASON_INVALID_REQUEST, the time is not over,
                 or is on an invoice already.
         """
-        return await self._ledger.transact(lambda connection, now: _issued(connection, account_id, ends, now))
+        return await self._ledger.transact(lambda connection, now: _issued(connection, account_id, ends, now, also))
 
     async def invoice(self, name: str, reach: Reach | None = None) -> Invoice:
         """The invoice of that number, within somebody's reach.
@@ -174,7 +178,7 @@ class Bills:
 
     async def invoices(self, account_id: str, page: Page) -> tuple[list[Invoice], str]:
         """A page of invoices, newest first, of one account or of all, and the token that asks for the next."""
-        query = select(schema.invoices).order_by(_I.number.desc()).limit(page.size + 1)
+        query = select(schema.invoices).where(*page.wanted).order_by(_I.number.desc()).limit(page.size + 1)
         query = query.where(*within(schema.invoices, page.reach))
         if account_id:
             query = query.where(_I.account_id == account_id)
@@ -241,7 +245,7 @@ def _items(connection: Connection, where: ColumnElement[bool]) -> Iterator[Item]
         yield Item(row.kind, row.posted, row.request_id, row.project_id, amount, row.note)
 
 
-def _issued(connection: Connection, account_id: str, ends: int | None, now: int) -> Invoice:
+def _issued(connection: Connection, account_id: str, ends: int | None, now: int, also: Also[Invoice]) -> Invoice | None:
     end = window(Period.MONTHLY, zone(""), now)[0] if ends is None else ends
     known = connection.execute(select(schema.invoices).where(_I.account_id == account_id, _I.ends == end)).one_or_none()
     if known is not None:
@@ -253,12 +257,17 @@ def _issued(connection: Connection, account_id: str, ends: int | None, now: int)
     started, after = (last.ends, last.last_entry) if last is not None else (0, 0)
     if end < started:
         raise _invalid("end_time", "that time is on an invoice already")
-    return _written(connection, account_id, (started, end), after, now)
+    issued = _written(connection, account_id, (started, end), after, now)
+    if issued is not None:
+        also(connection, issued)
+    return issued
 
 
-def _written(connection: Connection, account_id: str, time: tuple[int, int], after: int, now: int) -> Invoice:
+def _written(connection: Connection, account_id: str, time: tuple[int, int], after: int, now: int) -> Invoice | None:
     until = _last_before(connection, account_id, time[1], after)
     statement = drawn(connection, account_id, time, _L.id <= after, and_(_L.id > after, _L.id <= until))
+    if not statement.lines and not statement.items:
+        return None
     before = connection.execute(select(_I.number, _I.digest).order_by(_I.number.desc()).limit(1)).one_or_none()
     number = 1 if before is None else before.number + 1
     tree = {

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, insert, or_, select, update
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.admin.paging import Page, token
-from polyroute.auth.database import Database
+from polyroute.auth.admin.states import is_there
+from polyroute.auth.database import Also, Database, nothing
 from polyroute.auth.money import budgets
 from polyroute.auth.money.entries import Book, Entry, Kind, post, within_bounds
 from polyroute.auth.money.ids import new_id
@@ -56,8 +57,10 @@ class Codes:
         self._database = database
         self._ledger = ledger
 
-    async def create(self, batch: str, count: int, amount: int, expires: int | None) -> tuple[list[str], list[Code]]:
-        """New codes: what redeems them, and how they are listed.
+    async def create(
+        self, batch: str, count: int, amount: int, expires: int | None, also: Also[list[Code]] = nothing
+    ) -> tuple[list[str], list[Code]]:
+        """New codes: what redeems them, and how they are listed; `also` is done in the same transaction.
 
         Raises:
             MeshError: REASON_INVALID_REQUEST, they would have ended already, or are worth too much.
@@ -73,27 +76,26 @@ class Codes:
             made = [Code(new_id("cod"), batch, amount, now, expires, None, "") for _ in secret]
             rows = [_row(code) | {"digest": digest(text)} for code, text in zip(made, secret, strict=True)]
             connection.execute(insert(schema.codes), rows)
+            also(connection, made)
             return made
 
         return secret, await self._ledger.transact(work)
 
-    async def redeem(self, account_id: str, text: str) -> str:
+    async def redeem(self, account_id: str, text: str, also: Also[Code] = nothing) -> str:
         """Pays a code's amount into an account, once; the id of the payment in the ledger.
+
+        Where it is paid in now, `also` is done in the same transaction.
 
         Raises:
             MeshError: REASON_NOT_FOUND, the code is unknown, used by somebody else, or over: in the same words, so that
                 nobody learns which codes exist; or there is no such account.
         """
-        return await self._ledger.transact(lambda connection, now: _redeemed(connection, account_id, digest(text), now))
-
-    async def code(self, code_id: str) -> Code:
-        """A code that there is, by its id."""
-        query = select(schema.codes).where(_C.id == code_id)
-        return await self._database.read(lambda connection: _code(connection.execute(query).one()))
+        kept = digest(text)
+        return await self._ledger.transact(lambda connection, now: _redeemed(connection, account_id, kept, now, also))
 
     async def page(self, batch: str, page: Page) -> tuple[list[Code], str]:
         """A page of codes, newest first, and the token that asks for the next."""
-        query = select(schema.codes).order_by(_C.id.desc()).limit(page.size + 1)
+        query = select(schema.codes).where(*page.wanted).order_by(_C.id.desc()).limit(page.size + 1)
         if batch:
             query = query.where(_C.batch == batch)
         if page.after:
@@ -115,8 +117,8 @@ def digest(text: str) -> bytes:
     return blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=32, person=b"polyroute-code").digest()
 
 
-def _redeemed(connection: Connection, account_id: str, kept: bytes, now: int) -> str:
-    if connection.scalar(select(schema.accounts.c.id).where(schema.accounts.c.id == account_id)) is None:
+def _redeemed(connection: Connection, account_id: str, kept: bytes, now: int, also: Also[Code]) -> str:
+    if not is_there(connection, account_id):
         raise MeshError(errors_pb2.REASON_NOT_FOUND, "there is no such account", metadata={"resource": account_id})
     good = (_C.digest == kept, _C.redeemed.is_(None), or_(_C.expires.is_(None), _C.expires > now))
     taken = connection.execute(update(schema.codes).where(*good).values(redeemed=now, account_id=account_id))
@@ -128,6 +130,7 @@ def _redeemed(connection: Connection, account_id: str, kept: bytes, now: int) ->
         entry = Entry(Kind.CREDIT, row.id, 0, 0, *moved, account_id, "", "", now, note=f"code of batch {row.batch}")
         post(connection, [entry])
         budgets.fund(connection, account_id, row.amount)
+        also(connection, _code(row))
     return str(row.id)
 
 

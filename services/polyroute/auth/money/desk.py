@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import Message
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from polyroute.api.auth.v1 import billing_pb2 as pb
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import messages, schema
+from polyroute.auth.admin.etags import check_etag
 from polyroute.auth.admin.journal import Change, Journal
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
@@ -19,7 +20,7 @@ from polyroute.auth.money.billing import messages as told
 from polyroute.auth.money.bills import Bills, Invoice
 from polyroute.auth.money.codes import Code, Codes
 from polyroute.auth.money.ledger import Ledger
-from polyroute.auth.money.plans import Plan, Plans, Subscription
+from polyroute.auth.money.plans import Cancelled, Plan, Plans, Subscription
 from polyroute.auth.people.actors import Reach
 from polyroute.mesh.errors import MeshError
 
@@ -58,65 +59,79 @@ class Desk:
         self.plans = plans
         self.alerts = alerts
 
-    async def issue(self, actor: str, account_id: str, ends: int | None) -> Invoice:
-        """An invoice; see `Bills.issue`."""
-        invoice = await self.bills.issue(account_id, ends)
-        await self._record(actor, "IssueInvoice", account_id, None, told.invoice(invoice, whole=False))
-        return invoice
+    async def issue(self, actor: str, account_id: str, ends: int | None) -> Invoice | None:
+        """An invoice, or none; see `Bills.issue`."""
+
+        def note(connection: Connection, issued: Invoice) -> None:
+            self._record(connection, actor, "IssueInvoice", account_id, None, told.invoice(issued, whole=False))
+
+        return await self.bills.issue(account_id, ends, note)
 
     async def create_codes(
         self, actor: str, batch: str, count: int, amount: int, expires: int | None
     ) -> tuple[list[str], list[Code]]:
         """Codes; see `Codes.create`."""
-        made = await self.codes.create(batch, count, amount, expires)
         after = pb.CreateCodesRequest(
             batch=batch, count=count, amount_nanos=amount, expire_time=messages.timestamp(expires)
         )
-        await self._record(actor, "CreateCodes", batch, None, after)
-        return made
+
+        def note(connection: Connection, _made: list[Code]) -> None:
+            self._record(connection, actor, "CreateCodes", batch, None, after)
+
+        return await self.codes.create(batch, count, amount, expires, note)
 
     async def redeem(self, actor: str, account_id: str, code: str) -> Any:
         """The entry of the payment that a code makes; see `Codes.redeem`."""
-        payment = await self.codes.redeem(account_id, code)
-        row = await statement.latest(self._database, payment)
-        used = await self.codes.code(payment)
-        before = replace(used, redeemed=None, account_id="")
-        await self._record(actor, "RedeemCode", account_id, told.code(before), told.code(used))
-        return row
 
-    async def put_plan(self, actor: str, plan: Plan) -> Plan:
-        """A plan; see `Plans.put`."""
-        before = await self.plans.put(plan)
-        was = None if before is None else told.plan(before)
-        await self._record(actor, "SetPlan", plan.name, was, told.plan(plan))
+        def note(connection: Connection, used: Code) -> None:
+            before = replace(used, redeemed=None, account_id="")
+            self._record(connection, actor, "RedeemCode", account_id, told.code(before), told.code(used))
+
+        return await statement.latest(self._database, await self.codes.redeem(account_id, code, note))
+
+    async def put_plan(self, actor: str, plan: Plan, etag: str = "") -> Plan:
+        """A plan; see `Plans.put`.
+
+        Raises:
+            MeshError: REASON_CHANGED, the one of that name has another etag, or there is none.
+        """
+
+        def note(connection: Connection, before: Plan | None) -> None:
+            was = None if before is None else told.plan(before)
+            check_etag(was, etag, plan.name)
+            self._record(connection, actor, "SetPlan", plan.name, was, told.plan(plan))
+
+        await self.plans.put(plan, note)
         return plan
 
     async def subscribe(self, actor: str, scope: str, plan: str, time_zone: str) -> Subscription:
         """A subscription; see `Plans.subscribe`."""
-        made = await self.plans.subscribe(scope, plan, time_zone)
-        await self._record(actor, "CreateSubscription", scope, None, told.subscription(made, 0))
-        return made
+
+        def note(connection: Connection, made: Subscription) -> None:
+            self._record(connection, actor, "CreateSubscription", scope, None, told.subscription(made, 0))
+
+        return await self.plans.subscribe(scope, plan, time_zone, note)
 
     async def cancel(self, actor: str, subscription_id: str) -> Subscription:
         """A subscription that will end; see `Plans.cancel`."""
-        before = await self.plans.subscription(subscription_id)
-        found = await self.plans.cancel(subscription_id)
-        spent = await self.plans.spent(found)
-        states = told.subscription(before, spent), told.subscription(found, spent)
-        await self._record(actor, "CancelSubscription", found.scope, *states)
-        return found
+
+        def note(connection: Connection, done: Cancelled) -> None:
+            states = (told.subscription(one, done.spent) for one in (done.before, done.after))
+            self._record(connection, actor, "CancelSubscription", done.after.scope, *states)
+
+        return await self.plans.cancel(subscription_id, note)
 
     async def put_multiplier(self, actor: str, group: str, millionths: int) -> None:
         """Sets by what the cost of a group's calls is multiplied, or of everybody's."""
-        before, touched = await self._ledger.transact(
-            lambda connection, _now: (
-                multipliers.set_for(connection, group),
-                multipliers.put(connection, group, millionths),
-            )
-        )
-        was = None if before is None else pb.Multiplier(group=group, millionths=before)
-        await self._record(actor, "SetMultiplier", group, was, pb.Multiplier(group=group, millionths=millionths))
-        for account_id in touched:
+
+        def work(connection: Connection, _now: int) -> list[str]:
+            before = multipliers.set_for(connection, group)
+            was = None if before is None else pb.Multiplier(group=group, millionths=before)
+            after = pb.Multiplier(group=group, millionths=millionths)
+            self._record(connection, actor, "SetMultiplier", group, was, after)
+            return multipliers.put(connection, group, millionths)
+
+        for account_id in await self._ledger.transact(work):
             self._changed(account_id)
 
     async def multipliers(self, page: Page) -> tuple[list[tuple[str, int]], str]:
@@ -139,30 +154,45 @@ class Desk:
         query = select(accounts.id).where(accounts.id == account_id)
         if await self._database.read(lambda connection: connection.scalar(query)) is None:
             raise MeshError(errors_pb2.REASON_NOT_FOUND, "there is no such account", metadata={"resource": account_id})
-        before, millionths = await self._ledger.transact(
-            lambda connection, _now: (
-                multipliers.group_of(connection, account_id),
-                multipliers.join(connection, account_id, group),
-            )
-        )
-        states = (pb.SetAccountGroupRequest(account_id=account_id, group=one) for one in (before, group))
-        await self._record(actor, "SetAccountGroup", account_id, *states)
+
+        def work(connection: Connection, _now: int) -> int:
+            groups = multipliers.group_of(connection, account_id), group
+            states = (pb.SetAccountGroupRequest(account_id=account_id, group=one) for one in groups)
+            self._record(connection, actor, "SetAccountGroup", account_id, *states)
+            return multipliers.join(connection, account_id, group)
+
+        millionths = await self._ledger.transact(work)
         self._changed(account_id)
         return millionths
 
     async def create_alert(self, actor: str, scope: str, url: str, percents: Iterable[int]) -> tuple[Alert, str]:
         """An alert and its secret; see `Alerts.create`."""
-        alert, secret = await self.alerts.create(scope, url, percents)
-        await self._record(actor, "CreateAlert", scope or alert.id, None, told.alert(alert))
-        return alert, secret
 
-    async def delete_alert(self, actor: str, alert_id: str, reach: Reach | None) -> None:
-        """Ends an alert within somebody's reach; see `Alerts.delete`."""
-        ended = await self.alerts.delete(alert_id, reach)
-        if ended is not None:
-            await self._record(actor, "DeleteAlert", ended.scope or alert_id, told.alert(ended), None)
+        def note(connection: Connection, alert: Alert) -> None:
+            self._record(connection, actor, "CreateAlert", scope or alert.id, None, told.alert(alert))
 
-    async def _record(
-        self, actor: str, action: str, resource: str, before: Message | None, after: Message | None
+        return await self.alerts.create(scope, url, percents, note)
+
+    async def delete_alert(self, actor: str, alert_id: str, reach: Reach | None, etag: str = "") -> None:
+        """Ends an alert within somebody's reach; see `Alerts.delete`.
+
+        Raises:
+            MeshError: REASON_CHANGED, it has another etag.
+        """
+
+        def note(connection: Connection, ended: Alert) -> None:
+            check_etag(told.alert(ended), etag, alert_id)
+            self._record(connection, actor, "DeleteAlert", ended.scope or alert_id, told.alert(ended), None)
+
+        await self.alerts.delete(alert_id, reach, note)
+
+    def _record(
+        self,
+        connection: Connection,
+        actor: str,
+        action: str,
+        resource: str,
+        before: Message | None,
+        after: Message | None,
     ) -> None:
-        await self._journal.record(Change(actor, action, resource, before, after))
+        self._journal.record(connection, Change(actor, action, resource, before, after))

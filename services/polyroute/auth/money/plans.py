@@ -4,26 +4,28 @@ A period is a day, a week or a month where the subscription lives, or for ever. 
 the account's money to the book of plans and its quota the other way; when it ends, what was not used of the quota goes
 back. So calls within the quota cost nothing beside the price, and calls beyond it are paid like any others, where the
 plan allows them. A budget of the same period counts what was spent, and refuses what is beyond the quota where the plan
-does not.
+does not. What a plan says of calls beside money (`terms.py`) holds as long as the subscription; see `inforce.py`.
 """
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
-from sqlalchemy import Connection, and_, delete, func, insert, not_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, not_, select, update
 
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import schema
 from polyroute.auth.admin.paging import Page, token
-from polyroute.auth.database import Database
+from polyroute.auth.admin.states import is_there
+from polyroute.auth.database import Also, Database, nothing
 from polyroute.auth.money import budgets
 from polyroute.auth.money.entries import Book, Entry, Kind, Payer, post, within_bounds
 from polyroute.auth.money.ids import new_id
 from polyroute.auth.money.ledger import Ledger
 from polyroute.auth.money.periods import Period, window, zone
+from polyroute.auth.money.terms import Terms
 from polyroute.auth.people.reach import within
 from polyroute.mesh.errors import MeshError
 
@@ -47,6 +49,7 @@ class Plan:
     quota: int
     overage: bool
     closed: bool
+    terms: Terms = Terms()  # noqa: RUF009 - never changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,20 @@ class Subscription:
     ended: bool
     budget_id: str
     created: int
+    terms: Terms = Terms()  # noqa: RUF009 - never changed
 
     @property
     def payer(self) -> Payer:
         """Whose money it is."""
         return Payer(self.account_id, "" if self.scope == self.account_id else self.scope)
+
+
+class Cancelled(NamedTuple):
+    """A subscription that was to end, how it was and is, and what was spent in its period, nano-USD."""
+
+    before: Subscription
+    after: Subscription
+    spent: int
 
 
 class Plans:
@@ -81,7 +93,7 @@ class Plans:
     Args:
         database: Where they are.
         ledger: Posts prices and quotas.
-        changed: Told of each account and project whose budgets have changed.
+        changed: Told of each account and project whose plan or budgets have changed, and of each such subscription.
     """
 
     def __init__(self, database: Database, ledger: Ledger, changed: Callable[[str], None]) -> None:
@@ -89,12 +101,16 @@ class Plans:
         self._ledger = ledger
         self._changed = changed
 
-    async def put(self, plan: Plan) -> Plan | None:
+    async def put(self, plan: Plan, also: Also[Plan | None] = nothing) -> Plan | None:
         """Sets a plan; subscriptions take the new terms when they are renewed. What it was before, None for a new one.
 
+        With that, `also` is done in the same transaction.
+
         Raises:
-            MeshError: REASON_INVALID_REQUEST, its price or its quota is more than sums have room for.
+            MeshError: REASON_INVALID_REQUEST, its price or its quota is more than sums have room for, or its terms
+                could never be meant.
         """
+        plan.terms.check()
         within_bounds(plan.price, "plan.price_nanos")
         within_bounds(plan.quota, "plan.quota_nanos")
 
@@ -102,55 +118,63 @@ class Plans:
             before = _the_plan(connection, plan.name)
             connection.execute(delete(schema.plans).where(_P.name == plan.name))
             connection.execute(insert(schema.plans).values(_row(plan)))
+            also(connection, before)
             return before
 
         return await self._ledger.transact(work)
 
     async def plans(self, page: Page) -> tuple[list[Plan], str]:
         """A page of plans, by name, and the token that asks for the next."""
-        query = select(schema.plans).order_by(_P.name).limit(page.size + 1)
+        query = select(schema.plans).where(*page.wanted).order_by(_P.name).limit(page.size + 1)
         if page.after:
             query = query.where(_P.name > str(page.after[0]))
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         found = [_plan(row) for row in rows[: page.size]]
         return found, token(found[-1].name) if len(rows) > page.size else ""
 
-    async def subscribe(self, scope: str, plan: str, time_zone: str) -> Subscription:
+    async def subscribe(
+        self, scope: str, plan: str, time_zone: str, also: Also[Subscription] = nothing
+    ) -> Subscription:
         """Subscribes an account or a project, for the whole of the period that it is now and those that follow.
+
+        `also` is done in the same transaction.
 
         Raises:
             MeshError: REASON_NOT_FOUND, there is no such account, project or plan; REASON_INVALID_REQUEST, there is
                 a subscription; REASON_BUDGET_EXHAUSTED, the balance cannot pay for it.
         """
-        made = await self._ledger.transact(lambda connection, now: _subscribed(connection, scope, plan, time_zone, now))
-        self._changed(scope)
+
+        def work(connection: Connection, now: int) -> Subscription:
+            made = _subscribed(connection, scope, plan, time_zone, now)
+            also(connection, made)
+            return made
+
+        made = await self._ledger.transact(work)
+        self._tell(made)
         return made
 
-    async def cancel(self, subscription_id: str) -> Subscription:
-        """Ends a subscription when its current period does; one that never ends, now."""
+    async def cancel(self, subscription_id: str, also: Also[Cancelled] = nothing) -> Subscription:
+        """Ends a subscription when its current period does; one that never ends, now.
+
+        `also` is done in the same transaction.
+        """
 
         def work(connection: Connection, now: int) -> Subscription:
             found = _one(connection, subscription_id)
             connection.execute(update(schema.subscriptions).where(_S.id == found.id).values(cancelled=True))
             if found.ends is None and not found.ended:
                 _end(connection, found, now)
-            return _one(connection, subscription_id)
+            after = _one(connection, subscription_id)
+            also(connection, Cancelled(found, after, _used(connection, after)))
+            return after
 
         found = await self._ledger.transact(work)
-        self._changed(found.scope)
+        self._tell(found)
         return found
-
-    async def subscription(self, subscription_id: str) -> Subscription:
-        """A subscription.
-
-        Raises:
-            MeshError: REASON_NOT_FOUND.
-        """
-        return await self._database.read(lambda connection: _one(connection, subscription_id))
 
     async def subscriptions(self, account_id: str, page: Page) -> tuple[list[tuple[Subscription, int]], str]:
         """A page of subscriptions, newest first, each with what was spent in its period, and the token for the next."""
-        query = select(schema.subscriptions).order_by(_S.id.desc()).limit(page.size + 1)
+        query = select(schema.subscriptions).where(*page.wanted).order_by(_S.id.desc()).limit(page.size + 1)
         query = query.where(*within(schema.subscriptions, page.reach))
         if account_id:
             query = query.where(_S.account_id == account_id)
@@ -173,7 +197,7 @@ class Plans:
         """Ends the periods that are over, and begins those that follow; the subscriptions that were touched."""
         touched = await self._ledger.transact(_renewed)
         for one in touched:
-            self._changed(one.scope)
+            self._tell(one)
         return touched
 
     async def run(self) -> None:
@@ -181,6 +205,11 @@ class Plans:
         while True:
             await self.renew()
             await asyncio.sleep(RENEW_SECONDS)
+
+    def _tell(self, one: Subscription) -> None:
+        self._changed(one.scope)  # of what its calls may do and spend
+        if one.terms.limits:
+            self._changed(one.id)  # of these, whose scope it is
 
 
 def _subscribed(connection: Connection, scope: str, name: str, time_zone: str, now: int) -> Subscription:
@@ -195,7 +224,7 @@ def _subscribed(connection: Connection, scope: str, name: str, time_zone: str, n
     connection.execute(delete(schema.budgets).where(_B.id.in_(former)))
     started, ends = window(plan.period, zone(time_zone), now)
     terms = (plan.name, plan.period, plan.price, plan.quota, plan.overage, time_zone, started, ends)
-    new = Subscription(new_id("sub"), scope, account_id, *terms, False, False, new_id("bud"), now)
+    new = Subscription(new_id("sub"), scope, account_id, *terms, False, False, new_id("bud"), now, plan.terms)
     if not _payable(connection, new, plan, now):
         raise MeshError(errors_pb2.REASON_BUDGET_EXHAUSTED, "the balance of this account cannot pay for the plan")
     connection.execute(insert(schema.subscriptions).values(_row(new)))
@@ -220,6 +249,7 @@ def _renewed(connection: Connection, now: int) -> list[Subscription]:
             price=plan.price,
             quota=plan.quota,
             overage=plan.overage,
+            terms=plan.terms,
             started=started,
             ends=ends,
         )
@@ -262,6 +292,13 @@ def _lapse(connection: Connection, one: Subscription, now: int) -> None:
 def _end(connection: Connection, one: Subscription, now: int) -> None:
     _lapse(connection, one, now)
     _close(connection, one)
+
+
+def give_up(connection: Connection, which: ColumnElement[bool], now: int) -> None:
+    """Ends the subscriptions of which something is true, at once and whatever is left of their periods."""
+    for row in connection.execute(select(schema.subscriptions).where(which, not_(_S.ended))).all():
+        connection.execute(update(schema.subscriptions).where(_S.id == row.id).values(cancelled=True))
+        _end(connection, _subscription(row), now)
 
 
 def _close(connection: Connection, one: Subscription) -> None:
@@ -308,7 +345,7 @@ def _account_of(connection: Connection, scope: str) -> str:
     if scope.startswith("prj_"):
         query = select(projects.account_id).where(projects.id == scope)
     found = connection.scalar(query)
-    if found is None:
+    if found is None or not is_there(connection, scope):
         raise _unknown("account or project", scope)
     return str(found)
 
@@ -326,17 +363,17 @@ def _one(connection: Connection, subscription_id: str) -> Subscription:
 
 
 def _row(thing: Any) -> dict[str, Any]:
-    return {name: getattr(thing, name) for name in thing.__slots__}
+    return {name: getattr(thing, name) for name in thing.__slots__} | {"terms": thing.terms.to_json()}
 
 
 def _plan(row: Any) -> Plan:
     values = [getattr(row, name) for name in Plan.__slots__]
-    return replace(Plan(*values), period=Period(row.period))
+    return replace(Plan(*values), period=Period(row.period), terms=Terms.from_json(row.terms))
 
 
 def _subscription(row: Any) -> Subscription:
     values = [getattr(row, name) for name in Subscription.__slots__]
-    return replace(Subscription(*values), period=Period(row.period))
+    return replace(Subscription(*values), period=Period(row.period), terms=Terms.from_json(row.terms))
 
 
 def _unknown(what: str, name: str) -> MeshError:

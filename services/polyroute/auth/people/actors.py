@@ -19,6 +19,7 @@ class How(StrEnum):
     TOKEN = "person"  # noqa: S105 - a word
     KEY = "key"
     CERTIFICATE = "service"
+    MESH = "mesh"
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class Doorman:
     async def _target(self, actor: Actor, rule: Rule, target: Target, request: Any) -> Place | None:
         """Whose a target is; None when the request leaves it open and may."""
         named = target.of(request)
-        if not named and target.kind is Kind.PROJECT:
+        if not named and target.needed and target.kind is Kind.PROJECT:
             named = await self._database.read(lambda connection: default_project(connection, actor))
         if not named and not target.needed:
             return None
@@ -137,7 +137,12 @@ def _changed(request: Any, rule: Rule) -> frozenset[str]:
     if not rule.fields:
         return frozenset()
     resource = getattr(request, rule.targets[0].field.partition(".")[0])
-    return frozenset(request.update_mask.paths) or frozenset(field.name for field, _ in resource.ListFields())
+    paths = frozenset(request.update_mask.paths)
+    if "*" in paths:
+        return frozenset(resource.DESCRIPTOR.fields_by_name)
+    return frozenset(path.partition(".")[0] for path in paths) or frozenset(
+        field.name for field, _ in resource.ListFields()
+    )
 
 
 def _copy(request: Any) -> Any:

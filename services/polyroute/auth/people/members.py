@@ -9,11 +9,14 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
+from polyroute.api.auth.v1 import auth_pb2
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import keys, schema
 from polyroute.auth.admin import journal
+from polyroute.auth.admin.filters import Choice, Fields, Moment, Text
 from polyroute.auth.admin.journal import Change
 from polyroute.auth.admin.paging import Page, token
+from polyroute.auth.admin.states import is_there
 from polyroute.auth.database import Database
 from polyroute.auth.keys import Digester
 from polyroute.auth.people import messages
@@ -32,6 +35,16 @@ _M: Final = schema.memberships.c
 _R: Final = schema.project_roles.c
 _I: Final = schema.invitations.c
 _PEOPLE: Final = schema.people.c
+
+INVITATION_FIELDS: Final[Fields] = {
+    "id": Text(_I.id),
+    "account_id": Text(_I.account_id),
+    "role": Choice.of(_I.role, auth_pb2.MemberRole),
+    "email": Text(_I.email),
+    "create_time": Moment(_I.created),
+    "expire_time": Moment(_I.expires),
+    "use_time": Moment(_I.used),
+}
 
 
 class Members:
@@ -166,7 +179,7 @@ class Members:
 
     async def invitations(self, account_id: str, page: Page) -> tuple[list[Invitation], str]:
         """A page of invitations, newest first."""
-        query = select(schema.invitations).where(*within(schema.invitations, page.reach))
+        query = select(schema.invitations).where(*page.wanted, *within(schema.invitations, page.reach))
         query = query.order_by(_I.id.desc()).limit(page.size + 1)
         if account_id:
             query = query.where(_I.account_id == account_id)
@@ -262,8 +275,7 @@ def check_account(connection: Connection, account_id: str) -> None:
     Raises:
         MeshError: REASON_NOT_FOUND.
     """
-    table = schema.accounts.c
-    if connection.scalar(select(table.id).where(table.id == account_id)) is None:
+    if not is_there(connection, account_id):
         raise MeshError(errors_pb2.REASON_NOT_FOUND, "there is no such account", metadata={"resource": account_id})
 
 

@@ -77,8 +77,8 @@ class Registrar:
         """Somebody who registers, with an account of their own or in the one they are invited into.
 
         Raises:
-            MeshError: REASON_NOT_PERMITTED, as `check`, or the invitation is not good for them; REASON_INVALID_REQUEST,
-                the address is taken.
+            MeshError: REASON_NOT_PERMITTED, as `check`, or the invitation is not good for them; REASON_EXISTS, the
+                address is taken.
         """
         self.check(invitation)
 
@@ -96,7 +96,7 @@ class Registrar:
         """Somebody whom an operator lets in, without a password; an empty account means one of their own.
 
         Raises:
-            MeshError: REASON_INVALID_REQUEST, the address is taken; REASON_NOT_FOUND, there is no such account.
+            MeshError: REASON_EXISTS, the address is taken; REASON_NOT_FOUND, there is no such account.
         """
         new = NewPerson(email, name, verified=True)
         return await self._ledger.transact(
@@ -107,7 +107,7 @@ class Registrar:
         """Somebody whom an identity provider vouches for; an empty account means one of their own.
 
         Raises:
-            MeshError: REASON_INVALID_REQUEST, the address is taken; REASON_NOT_FOUND, there is no such account.
+            MeshError: REASON_EXISTS, the address is taken; REASON_NOT_FOUND, there is no such account.
         """
 
         def work(connection: Connection, now: int) -> Arrival:

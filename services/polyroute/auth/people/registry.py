@@ -10,6 +10,7 @@ from sqlalchemy.engine import RowMapping
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.auth import keys, schema
 from polyroute.auth.admin import journal
+from polyroute.auth.admin.filters import Fields, Flag, Moment, Text
 from polyroute.auth.admin.journal import Change
 from polyroute.auth.admin.paging import Page, token
 from polyroute.auth.database import Database
@@ -19,7 +20,6 @@ from polyroute.auth.people.known import Identity, NewPerson, Person
 from polyroute.auth.people.roles import Role
 from polyroute.mesh.errors import MeshError
 
-FIELDS: Final = ("email", "id")
 MAX_EMAIL: Final = 254  # bytes (RFC 5321, 4.5.3.1.3)
 
 _P: Final = schema.people.c
@@ -27,6 +27,15 @@ _I: Final = schema.identities.c
 _M: Final = schema.memberships.c
 _R: Final = schema.project_roles.c
 _S: Final = schema.sessions.c
+
+FIELDS: Final[Fields] = {
+    "id": Text(_P.id),
+    "email": Text(_P.email),
+    "name": Text(_P.name),
+    "disabled": Flag(_P.disabled),
+    "verified": Flag(_P.verified),
+    "create_time": Moment(_P.created),
+}
 
 
 class People:
@@ -59,7 +68,7 @@ class People:
 
     async def page(self, page: Page) -> tuple[list[Person], str]:
         """A page of people, newest first, and the token that asks for the next; empty on the last."""
-        query = _select().where(*(_P[name] == value for name, value in page.wanted.items()))
+        query = _select().where(*page.wanted)
         query = query.order_by(_P.id.desc()).limit(page.size + 1)
         if page.after:
             query = query.where(_P.id < str(page.after[0]))
@@ -178,13 +187,13 @@ def add_person(connection: Connection, new: NewPerson, now: int) -> Person:
     """A new person, whom nobody has let in anywhere yet.
 
     Raises:
-        MeshError: REASON_INVALID_REQUEST, the address is none, or somebody has it.
+        MeshError: REASON_INVALID_REQUEST, the address is none; REASON_EXISTS, somebody has it.
     """
     email = plain(new.email) or None
     if email and not well_formed(email):
         raise MeshError(errors_pb2.REASON_INVALID_REQUEST, "the address is none", metadata={"param": "email"})
     if email and connection.scalar(select(_P.id).where(_P.email == email)) is not None:
-        raise MeshError(errors_pb2.REASON_INVALID_REQUEST, "the address is taken", metadata={"param": "email"})
+        raise MeshError(errors_pb2.REASON_EXISTS, "the address is taken", metadata={"param": "email"})
     row = {
         "id": keys.new_id("per"),
         "email": email,

@@ -32,6 +32,7 @@ class Permission(StrEnum):
     LIMITS_WRITE = "limits.write"
     BUDGETS_READ = "budgets.read"
     BUDGETS_WRITE = "budgets.write"
+    USAGE_READ = "usage.read"
     LEDGER_READ = "ledger.read"
     BILLING_READ = "billing.read"
     BILLING_WRITE = "billing.write"
@@ -40,7 +41,15 @@ class Permission(StrEnum):
 
 _P = Permission
 _VIEWER: Final = frozenset(
-    {_P.ACCOUNT_READ, _P.MEMBERS_READ, _P.PROJECTS_READ, _P.KEYS_READ, _P.LIMITS_READ, _P.BUDGETS_READ}
+    {
+        _P.ACCOUNT_READ,
+        _P.MEMBERS_READ,
+        _P.PROJECTS_READ,
+        _P.KEYS_READ,
+        _P.LIMITS_READ,
+        _P.BUDGETS_READ,
+        _P.USAGE_READ,  # in every role: sums of an account hold nothing that a project would hide
+    }
 )
 _MEMBER: Final = _VIEWER | {_P.KEYS_WRITE}
 _BILLING: Final = frozenset(
@@ -51,6 +60,7 @@ _BILLING: Final = frozenset(
         _P.LIMITS_READ,
         _P.BUDGETS_READ,
         _P.BUDGETS_WRITE,
+        _P.USAGE_READ,
         _P.LEDGER_READ,
         _P.BILLING_READ,
         _P.BILLING_WRITE,

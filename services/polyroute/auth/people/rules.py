@@ -133,11 +133,33 @@ _BILLING: Final[Mapping[str, Rule]] = {
     "ListDeliveries": Rule(_P.BILLING_READ),
 }
 
-# Full name of a service -> its methods. Only services that are served beyond the mesh are here.
+_TENANTS: Final[Mapping[str, Rule]] = {
+    f"{verb}{kind}": _OPERATOR for verb in ("Suspend", "Resume", "Delete") for kind in ("Account", "Project")
+}
+
+# Where neither is named, it is about the one place where somebody may; see people/elsewhere.py.
+_PLACE: Final = (
+    Target("account_id", Kind.ACCOUNT, needed=False),
+    Target("project_id", Kind.PROJECT, needed=False),
+)
+_USAGE: Final[Mapping[str, Rule]] = {
+    "QueryUsage": Rule(_P.USAGE_READ, _PLACE),
+    "ListCalls": Rule(_P.USAGE_READ, _PLACE),
+    "GetCall": Rule(_P.USAGE_READ, _PLACE),
+    "ListLiveModels": Rule(_P.USAGE_READ),
+}
+
+# Full name of a service -> its methods. Only services that are served beyond the mesh are here; the last one by the
+# edge, which asks here.
 RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "polyroute.api.auth.v1.AdminService": _ADMIN,
     "polyroute.api.auth.v1.BillingService": _BILLING,
+    "polyroute.api.auth.v1.TenantService": _TENANTS,
+    "polyroute.api.gateway.v1.UsageService": _USAGE,
 }
+
+# Full name of a method of the mesh -> what it takes of somebody who has said who they are. Its role asks here.
+NAMED: Final[Mapping[str, Rule]] = {"polyroute.api.router.v1.RouterService.ApplyCatalog": _OPERATOR}
 
 
 def rule_of(service: str, method: str) -> Rule:

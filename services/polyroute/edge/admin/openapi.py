@@ -8,6 +8,9 @@ from polyroute.edge.admin.bindings import ALL, Binding, anonymous, field_at
 from polyroute.edge.admin.schemas import Schema, collect, name_of, of, ref
 from polyroute.edge.admin.transcoding import queryable
 
+# Relative to where the description was read (https://spec.openapis.org/oas/v3.1.1#server-object): only whoever read it
+# knows by which scheme and name they did.
+SERVERS: Final = [{"url": "/", "description": "the gateway that this was read from"}]
 _WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _ERROR: Final[Schema] = {
     "type": "object",
@@ -43,21 +46,30 @@ def document(bindings: Iterable[Binding]) -> dict[str, Any]:
     schemas: dict[str, Schema] = {"Error": _ERROR}
     paths: dict[str, dict[str, Any]] = {}
     named: dict[str, Binding] = {}  # how paths look -> the binding whose variables they are described with
-    seen: set[str] = set()
+    first: dict[str, Binding] = {}  # method -> its shortest path
     for binding in sorted(bindings, key=lambda binding: (len(binding.template), binding.template, binding.verb)):
         place = named.setdefault(binding.pattern.pattern, binding)
         operation = _operation(binding, place.variables, schemas)
-        if operation["operationId"] in seen:  # a second path of the same method
-            operation["operationId"] += f"By{binding.verb.capitalize()}"
-        seen.add(operation["operationId"])
+        operation["operationId"] = _unique(binding, first.setdefault(binding.rpc, binding))
         paths.setdefault(place.template, {})[binding.verb.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "Polyroute administration", "version": "1"},
+        "servers": SERVERS,
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"admin": {"type": "http", "scheme": "bearer"}}},
         "security": [{"admin": []}],
     }
+
+
+def _unique(binding: Binding, first: Binding) -> str:
+    """The name of an operation: its method's, with what tells another path of the method from the first."""
+    if binding is first:
+        return binding.method.name
+    if binding.verb != first.verb:
+        return f"{binding.method.name}By{binding.verb.capitalize()}"
+    own = "_".join(name for name in binding.variables if name not in first.variables)
+    return f"{binding.method.name}By{''.join(word.capitalize() for word in re.split('[_.]', own))}"
 
 
 def _operation(binding: Binding, names: Sequence[str], schemas: dict[str, Schema]) -> dict[str, Any]:
@@ -66,7 +78,6 @@ def _operation(binding: Binding, names: Sequence[str], schemas: dict[str, Schema
     schemas[name_of(answer)] = collect(answer, schemas)
     operation: dict[str, Any] = {
         **({"security": []} if anonymous(method) else {}),
-        "operationId": method.name,
         "summary": _summary(method.name),
         "tags": [method.containing_service.name],
         "parameters": [*_in_path(binding, names, schemas), *_in_query(binding, schemas)],

@@ -2,14 +2,18 @@
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Final
 
+from polyroute.api.errors.v1 import errors_pb2
 from polyroute.edge.strangers import Strangers
+from polyroute.mesh.errors import MeshError
 
 TRIES: Final = 20  # at once; one of them is forgiven every three seconds
 GOOD: Final = 1_000  # credentials that worked and need not be counted
+_WRONG: Final = (errors_pb2.REASON_CREDENTIAL_INVALID, errors_pb2.REASON_CREDENTIAL_MISSING)
 
 
 class Throttle:
@@ -25,6 +29,22 @@ class Throttle:
         self._tries = Strangers(TRIES, clock, proxied=True)
         self._good: OrderedDict[bytes, None] = OrderedDict()
         self._salt = secrets.token_bytes(16)  # the process's memory holds no credential
+
+    @contextmanager
+    def trying(self, address: str, credential: str) -> Generator[None]:
+        """The time of a request, whose credential is counted until it has proved good.
+
+        Raises:
+            MeshError: REASON_RATE_LIMITED, the address has no try left.
+        """
+        self.begin(address, credential)
+        try:
+            yield
+        except MeshError as error:
+            if error.reason in _WRONG:
+                self.bad(credential)
+            raise
+        self.good(address, credential)
 
     def begin(self, address: str, credential: str) -> None:
         """Counts a try.

@@ -15,7 +15,7 @@ import structlog
 from starlette.responses import Response
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.edge.admin import faults
+from polyroute.edge.admin import faults, preconditions
 from polyroute.edge.admin.bindings import Binding, Found, anonymous
 from polyroute.edge.admin.gateway import SECONDS, Administration
 from polyroute.edge.admin.openapi import document
@@ -122,28 +122,26 @@ class AdminDoor:
         found = self._find(verb, path)
         if found is None:
             return self._other_verbs(verb, path)
-        credential = _credential(headers)
+        credential = presented(headers)
         if not credential and not anonymous(found.binding.method):
             raise MeshError(pb.REASON_CREDENTIAL_MISSING, "send a credential as `authorization: bearer ...`")
         body = await read_body(receive, headers, MAX_BODY_BYTES, MAX_BODY_BYTES)
         request = self._administration.request(found, scope["query_string"].decode("latin-1"), body)
-        return Response(
-            written(await self._asked(found.binding, request, credential, _address(scope))), headers=_HEADERS
-        )
+        expected = preconditions.expect(request, headers.get(preconditions.IF_MATCH, ""))
+        try:
+            answer = await self._asked(found.binding, request, credential, _address(scope))
+        except MeshError as error:
+            if not expected or error.reason != pb.REASON_CHANGED:
+                raise
+            return _refusal(error, _request_id(), preconditions.FAILED)
+        return Response(written(answer), headers={**_HEADERS, **preconditions.told(answer)})
 
     async def _asked(self, binding: Binding, request: Any, credential: str, address: str) -> Any:
         """The answer to a request, whose credential is counted until it has proved good."""
         if anonymous(binding.method):  # what comes along with it is not looked at, and so proves nothing
             return await self._administration.ask(binding, request, "", address)
-        self._throttle.begin(address, credential)
-        try:
-            answer = await self._administration.ask(binding, request, credential, address)
-        except MeshError as error:
-            if error.reason in (pb.REASON_CREDENTIAL_INVALID, pb.REASON_CREDENTIAL_MISSING):
-                self._throttle.bad(credential)
-            raise
-        self._throttle.good(address, credential)
-        return answer
+        with self._throttle.trying(address, credential):
+            return await self._administration.ask(binding, request, credential, address)
 
     def _find(self, verb: str, path: str) -> Found | None:
         try:
@@ -158,8 +156,7 @@ class AdminDoor:
         if not verbs:
             raise _nothing(path)
         error = MeshError(pb.REASON_INVALID_REQUEST, f"{verb} is not possible here")
-        current = scopes.CURRENT.get()
-        response = _refusal(error, current.request_id if current else "", 405)
+        response = _refusal(error, _request_id(), 405)
         response.headers["allow"] = ", ".join(verbs)
         return response
 
@@ -168,7 +165,7 @@ class AdminDoor:
         if self._reach is not Reach.MACHINE:
             return self._reach is Reach.EVERYBODY
         # what a proxy of this machine passes on comes from loopback, and may come from anywhere
-        return _loopback(_address(scope)) and not any(name in headers for name in _FORWARDED)
+        return _loopback(_address(scope)) and not forwarded(headers)
 
 
 def _address(scope: Scope) -> str:
@@ -183,7 +180,12 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def _credential(headers: Mapping[str, str]) -> str:
+def forwarded(headers: Mapping[str, str]) -> bool:
+    """Whether a proxy has passed a request on."""
+    return any(name in headers for name in _FORWARDED)
+
+
+def presented(headers: Mapping[str, str]) -> str:
     """What a caller presents: nowhere but in its one place, so that a key for models is not taken for it.
 
     Raises:
@@ -194,6 +196,11 @@ def _credential(headers: Mapping[str, str]) -> str:
     if token and not (token.isascii() and token.isprintable()):
         raise MeshError(pb.REASON_CREDENTIAL_INVALID, "the credential is not valid")
     return token
+
+
+def _request_id() -> str:
+    current = scopes.CURRENT.get()
+    return current.request_id if current else ""
 
 
 def _nothing(path: str) -> MeshError:

@@ -1,28 +1,42 @@
 """Which paths the contract gives to administration."""
 
+from pathlib import Path
+
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 
 from polyroute.api.auth.v1 import admin_pb2, auth_pb2
 from polyroute.edge.admin.bindings import Table, UndeclaredError, bindings, field_at, services
-from polyroute.edge.admin.gateway import PACKAGE
+from polyroute.edge.admin.gateway import PACKAGES
 
 ADMIN: ServiceDescriptor = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
-INTERNAL = {"AuthService", "LedgerService", "VaultService"}  # between roles, and nobody else's
-TABLE = Table(bindings(services(PACKAGE)))
+# between roles, and nobody else's; or not administration
+INTERNAL = {
+    "auth": {"AuthService", "LedgerService", "VaultService", "AdmissionService"},
+    "edge": {"GatewayService"},
+}
+TABLE = Table(binding for package in PACKAGES.values() for binding in bindings(services(package)))
 
 
 def test_every_method_has_a_path() -> None:
-    """A service is served as a whole or not at all; one that is new is one or the other by a decision."""
-    home = __import__(PACKAGE, fromlist=["*"]).__path__
-    declared = {path.stem for place in home for path in __import__("pathlib").Path(place).glob("*_pb2_grpc.py")}
-    served = {service.name for service in services(PACKAGE)}
-    methods = {f"/{service.full_name}/{method.name}" for service in services(PACKAGE) for method in service.methods}
+    """And nothing else has."""
+    served = [service for package in PACKAGES.values() for service in services(package)]
+    methods = {f"/{service.full_name}/{method.name}" for service in served for method in service.methods}
 
     assert methods == {binding.rpc for binding in TABLE.bindings}
-    assert not served & INTERNAL
-    assert {"AdminService", "PeopleService"} <= served
-    assert len(declared) == len(served | INTERNAL), "a service is neither served nor known to be internal"
+    assert {"AdminService", "PeopleService", "UsageService"} <= {service.name for service in served}
+
+
+@pytest.mark.parametrize("role", PACKAGES)
+def test_every_service_is_one_or_the_other(role: str) -> None:
+    """A service is served as a whole or not at all; one that is new is one or the other by a decision."""
+    package = PACKAGES[role]
+    home = __import__(package, fromlist=["*"]).__path__
+    declared = {path.stem for place in home for path in Path(place).glob("*_pb2_grpc.py")}
+    served = {service.name for service in services(package)}
+
+    assert not served & INTERNAL[role]
+    assert len(declared) == len(served | INTERNAL[role]), "a service is neither served nor known to be internal"
 
 
 def test_every_path_is_below_the_door() -> None:

@@ -4,10 +4,10 @@ import re
 from typing import Any
 
 from polyroute.edge.admin.bindings import Table, bindings, services
-from polyroute.edge.admin.gateway import PACKAGE
+from polyroute.edge.admin.gateway import PACKAGES
 from polyroute.edge.admin.openapi import document
 
-TABLE = Table(bindings(services(PACKAGE)))
+TABLE = Table(binding for package in PACKAGES.values() for binding in bindings(services(package)))
 DOCUMENT = document(TABLE.bindings)
 
 

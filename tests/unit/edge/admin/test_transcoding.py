@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from polyroute.api.auth.v1 import admin_pb2, auth_pb2, limits_pb2
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.edge.admin.bindings import Found, Table, bindings, services
-from polyroute.edge.admin.gateway import PACKAGE
+from polyroute.edge.admin.gateway import PACKAGES
 from polyroute.edge.admin.transcoding import read, spoken, written
 from polyroute.mesh.errors import MeshError
 from tests.unit.edge.admin.messages import requests
 
-TABLE = Table(bindings(services(PACKAGE)))
+TABLE = Table(binding for package in PACKAGES.values() for binding in bindings(services(package)))
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -6,7 +6,10 @@ from polyroute.auth import messages
 from polyroute.auth.money.alerts import Alert, Delivery
 from polyroute.auth.money.bills import Invoice, Item, Line, Statement
 from polyroute.auth.money.codes import Code
+from polyroute.auth.money.periods import Period
 from polyroute.auth.money.plans import Plan, Subscription
+from polyroute.auth.money.terms import Terms
+from polyroute.auth.rates.limits import Kind, Limit, Place
 
 
 def statement(known: Statement) -> pb.Statement:
@@ -90,12 +93,36 @@ def plan(known: Plan) -> pb.Plan:
         quota_nanos=known.quota,
         overage=known.overage,
         closed=known.closed,
+        limits=map(plan_limit, known.terms.limits),
+        opens=messages.plan_scope(known.terms),
+    )
+
+
+def plan_limit(known: Limit) -> pb.PlanLimit:
+    """A limit that comes with a plan."""
+    place = known.place
+    kind = limits_pb2.LimitKind.ValueType(place.kind)
+    return pb.PlanLimit(kind=kind, model=place.model, amount=known.amount, burst=known.burst)
+
+
+def to_plan(message: pb.Plan) -> Plan:
+    """A plan as it is wanted."""
+    opens = message.opens
+    limits = (Limit(Place("", Kind(one.kind), one.model), one.amount, one.burst) for one in message.limits)
+    return Plan(
+        message.name,
+        Period(message.period),
+        message.price_nanos,
+        message.quota_nanos,
+        message.overage,
+        message.closed,
+        Terms(tuple(limits), tuple(opens.models), tuple(opens.operations), tuple(opens.routes)),
     )
 
 
 def subscription(known: Subscription, spent: int) -> pb.Subscription:
     """A subscription, and what was spent in its period, nano-USD."""
-    terms = Plan(known.plan, known.period, known.price, known.quota, known.overage, closed=False)
+    terms = Plan(known.plan, known.period, known.price, known.quota, known.overage, False, known.terms)
     return pb.Subscription(
         id=known.id,
         scope=known.scope,

@@ -9,11 +9,12 @@ import grpc
 from polyroute.api.auth.v1 import billing_pb2 as pb
 from polyroute.api.auth.v1 import billing_pb2_grpc
 from polyroute.auth import messages
+from polyroute.auth.admin.etags import all_tagged, tagged
+from polyroute.auth.admin.filters import NO_FIELDS, Fields
 from polyroute.auth.admin.paging import Page
+from polyroute.auth.money.billing import fields
 from polyroute.auth.money.billing import messages as told
 from polyroute.auth.money.desk import Desk
-from polyroute.auth.money.periods import Period
-from polyroute.auth.money.plans import Plan
 from polyroute.auth.people.actors import Reach, admitted
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -44,7 +45,7 @@ class BillingService(billing_pb2_grpc.BillingServiceServicer):
         """Issues an invoice."""
         actor, _ = self._who(context)
         issued = await self._desk.issue(actor, request.account_id, messages.micros(request, "end_time"))
-        return pb.IssueInvoiceResponse(invoice=told.invoice(issued))
+        return pb.IssueInvoiceResponse(invoice=None if issued is None else told.invoice(issued))
 
     async def GetInvoice(self, request: pb.GetInvoiceRequest, context: Context) -> pb.GetInvoiceResponse:  # noqa: N802
         """Shows an invoice."""
@@ -53,7 +54,9 @@ class BillingService(billing_pb2_grpc.BillingServiceServicer):
 
     async def ListInvoices(self, request: pb.ListInvoicesRequest, context: Context) -> pb.ListInvoicesResponse:  # noqa: N802
         """Lists invoices."""
-        found, token = await self._desk.bills.invoices(request.account_id, self._page(request, context))
+        found, token = await self._desk.bills.invoices(
+            request.account_id, self._page(request, context, fields.INVOICES)
+        )
         return pb.ListInvoicesResponse(
             invoices=[told.invoice(one, whole=False) for one in found], next_page_token=token
         )
@@ -69,7 +72,7 @@ class BillingService(billing_pb2_grpc.BillingServiceServicer):
 
     async def ListCodes(self, request: pb.ListCodesRequest, context: Context) -> pb.ListCodesResponse:  # noqa: N802
         """Lists codes."""
-        found, token = await self._desk.codes.page(request.batch, self._page(request, context))
+        found, token = await self._desk.codes.page(request.batch, self._page(request, context, fields.CODES))
         return pb.ListCodesResponse(codes=map(told.code, found), next_page_token=token)
 
     async def RedeemCode(self, request: pb.RedeemCodeRequest, context: Context) -> pb.RedeemCodeResponse:  # noqa: N802
@@ -81,15 +84,14 @@ class BillingService(billing_pb2_grpc.BillingServiceServicer):
     async def SetPlan(self, request: pb.SetPlanRequest, context: Context) -> pb.SetPlanResponse:  # noqa: N802
         """Sets a plan."""
         actor, _ = self._who(context)
-        wanted = request.plan
-        period = Period(wanted.period)
-        plan = Plan(wanted.name, period, wanted.price_nanos, wanted.quota_nanos, wanted.overage, wanted.closed)
-        return pb.SetPlanResponse(plan=told.plan(await self._desk.put_plan(actor, plan)))
+        plan = told.to_plan(request.plan)
+        done = await self._desk.put_plan(actor, plan, request.plan.etag)
+        return pb.SetPlanResponse(plan=tagged(told.plan(done)))
 
     async def ListPlans(self, request: pb.ListPlansRequest, context: Context) -> pb.ListPlansResponse:  # noqa: N802
         """Lists plans."""
-        found, token = await self._desk.plans.plans(self._page(request, context))
-        return pb.ListPlansResponse(plans=map(told.plan, found), next_page_token=token)
+        found, token = await self._desk.plans.plans(self._page(request, context, fields.PLANS))
+        return pb.ListPlansResponse(plans=all_tagged(map(told.plan, found)), next_page_token=token)
 
     async def CreateSubscription(  # noqa: N802
         self, request: pb.CreateSubscriptionRequest, context: Context
@@ -104,7 +106,9 @@ class BillingService(billing_pb2_grpc.BillingServiceServicer):
         self, request: pb.ListSubscriptionsRequest, context: Context
     ) -> pb.ListSubscriptionsResponse:
         """Lists subscriptions."""
-        found, token = await self._desk.plans.subscriptions(request.account_id, self._page(request, context))
+        found, token = await self._desk.plans.subscriptions(
+            request.account_id, self._page(request, context, fields.SUBSCRIPTIONS)
+        )
         listed = [told.subscription(one, spent) for one, spent in found]
         return pb.ListSubscriptionsResponse(subscriptions=listed, next_page_token=token)
 
@@ -139,27 +143,29 @@ class BillingService(billing_pb2_grpc.BillingServiceServicer):
         actor, _ = self._who(context)
         wanted = request.alert
         alert, secret = await self._desk.create_alert(actor, wanted.scope, wanted.url, wanted.percents)
-        return pb.CreateAlertResponse(alert=told.alert(alert), secret=secret)
+        return pb.CreateAlertResponse(alert=tagged(told.alert(alert)), secret=secret)
 
     async def ListAlerts(self, request: pb.ListAlertsRequest, context: Context) -> pb.ListAlertsResponse:  # noqa: N802
         """Lists alerts."""
-        found, token = await self._desk.alerts.alerts(request.scope, self._page(request, context))
-        return pb.ListAlertsResponse(alerts=map(told.alert, found), next_page_token=token)
+        found, token = await self._desk.alerts.alerts(request.scope, self._page(request, context, fields.ALERTS))
+        return pb.ListAlertsResponse(alerts=all_tagged(map(told.alert, found)), next_page_token=token)
 
     async def DeleteAlert(self, request: pb.DeleteAlertRequest, context: Context) -> pb.DeleteAlertResponse:  # noqa: N802
         """Ends an alert."""
         actor, reach = self._who(context)
-        await self._desk.delete_alert(actor, request.alert_id, reach)
+        await self._desk.delete_alert(actor, request.alert_id, reach, request.etag)
         return pb.DeleteAlertResponse()
 
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, context: Context) -> pb.ListDeliveriesResponse:  # noqa: N802
         """Lists messages of alerts."""
-        found, token = await self._desk.alerts.deliveries(request.alert_id, self._page(request, context))
+        found, token = await self._desk.alerts.deliveries(
+            request.alert_id, self._page(request, context, fields.DELIVERIES)
+        )
         return pb.ListDeliveriesResponse(deliveries=map(told.delivery, found), next_page_token=token)
 
-    def _page(self, request: Any, context: Context) -> Page:
+    def _page(self, request: Any, context: Context, known: Fields = NO_FIELDS) -> Page:
         _, reach = self._who(context)
-        return Page.of(request.page_size, request.page_token, "", (), reach)
+        return Page.of(request.page_size, request.page_token, request.filter if known else "", known, reach)
 
 
 def by_admission(_: Context) -> tuple[str, Reach | None]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST
 from polyroute.api.router.v1 import router_pb2 as pb
-from polyroute.edge.preferences import _READERS, SORT_WORDS, read_models, read_preferences
+from polyroute.dialects.preferences import _READERS, SORT_WORDS, read_models, read_preferences
 from polyroute.mesh.errors import MeshError
 
 

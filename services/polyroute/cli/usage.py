@@ -1,11 +1,11 @@
-"""`polyroute usage`: asks metrics for sums and for calls, and writes them down."""
+"""`polyroute usage`: asks for sums and for calls, and writes them down."""
 
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -95,8 +95,53 @@ CALL_COLUMNS: Final = {
 """Columns of an export of calls; an unknown cost is empty, several faults stand between spaces, tags are JSON."""
 
 
+Write = Callable[[Sequence[pb.CallRecord]], None]
+
+
+class Source(Protocol):
+    """Where figures come from."""
+
+    def sums(self, question: pb.QueryUsageRequest) -> Sequence[pb.UsageRow]:
+        """The sums that a question asks for."""
+
+    def calls(self, question: pb.ListCallsRequest, write: Write) -> int:
+        """Hands calls on, a page at a time, newest first; how many there were."""
+
+
+class Operator:
+    """Everybody's figures, as the metrics role has them.
+
+    Args:
+        config: Of the gateway of this machine.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def sums(self, question: pb.QueryUsageRequest) -> Sequence[pb.UsageRow]:
+        """The sums that a question asks for."""
+
+        async def work(node: Node) -> list[pb.UsageRow]:
+            response = await MetricsServiceStub(node.channel("metrics")).QueryUsage(question, timeout=SECONDS)
+            return list(response.rows)
+
+        return run(self._config, work)
+
+    def calls(self, question: pb.ListCallsRequest, write: Write) -> int:
+        """Hands calls on, a page at a time, newest first; how many there were."""
+
+        async def work(node: Node) -> int:
+            count = 0
+            async for records in _pages(node, question):
+                write(records)
+                count += len(records)
+            return count
+
+        return run(self._config, work)
+
+
 def show_usage(
-    config: Config,
+    source: Source,
     by: str,
     since: str,
     wanted: Mapping[str, str] = MappingProxyType({}),
@@ -107,7 +152,7 @@ def show_usage(
     """Prints sums of calls, tokens and cost, or writes them to a file.
 
     Args:
-        config: Where the gateway is.
+        source: Where they come from.
         by: Dimensions, separated by commas; `tag:team` is one.
         since: How far back, such as `7d`.
         wanted: Dimension -> the value that calls must have.
@@ -121,12 +166,7 @@ def show_usage(
     request = _question(names, since, wanted)
     if form != "table":  # before anything is asked
         tabular.check(form, out)
-
-    async def work(node: Node) -> list[pb.UsageRow]:
-        response = await MetricsServiceStub(node.channel("metrics")).QueryUsage(request, timeout=SECONDS)
-        return list(response.rows)
-
-    rows = run(config, work)
+    rows = source.sums(request)
     if form == "table" and out is None:
         _print(names, rows)
     elif form == "json" and out is None:
@@ -139,7 +179,7 @@ def show_usage(
 
 
 def export_calls(
-    config: Config, since: str, wanted: Mapping[str, str] = MappingProxyType({}), *, form: str, out: Path | None
+    source: Source, since: str, wanted: Mapping[str, str] = MappingProxyType({}), *, form: str, out: Path | None
 ) -> int:
     """Writes single calls down, newest first, a page at a time: memory does not grow with them; how many there were.
 
@@ -149,15 +189,7 @@ def export_calls(
     request = pb.ListCallsRequest(page_size=PAGE)
     _filter(request, since, wanted)
     with tabular.writing(form, CALL_COLUMNS, out) as write:
-
-        async def work(node: Node) -> int:
-            count = 0
-            async for records in _pages(node, request):
-                write([_call(record) for record in records])
-                count += len(records)
-            return count
-
-        return run(config, work)
+        return source.calls(request, lambda records: write([_call(record) for record in records]))
 
 
 async def _pages(node: Node, request: pb.ListCallsRequest) -> AsyncGenerator[Sequence[pb.CallRecord]]:

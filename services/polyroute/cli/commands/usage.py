@@ -1,11 +1,15 @@
 """Usage, added up, and the calls behind it."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from polyroute.cli.desk import Address, Desk, Secret
 from polyroute.cli.options import ConfigFile, DataDir, settings
+
+if TYPE_CHECKING:
+    from polyroute.cli.usage import Source
 
 app: Final = typer.Typer()
 usage: Final = typer.Typer(invoke_without_command=True)
@@ -63,10 +67,12 @@ def sums(
     workflow: Workflow = "",
     node: Node = "",
     tag: Tags = None,
+    address: Address = "",
+    admin_secret: Secret = "",
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Adds up calls, tokens and cost; `export` writes the calls themselves."""
+    """Adds up calls, tokens and cost of whoever is signed in, or of everybody; `export` writes the calls themselves."""
     if context.invoked_subcommand is not None:
         return
     from polyroute.cli.usage import show_usage
@@ -85,7 +91,8 @@ def sums(
         "workflow": workflow,
         "node": node,
     }
-    show_usage(settings(config_file, data_dir), by, since, wanted, form="json" if as_json else form, out=out)
+    source = _source(Desk(settings(config_file, data_dir), address, admin_secret))
+    show_usage(source, by, since, wanted, form="json" if as_json else form, out=out)
 
 
 @usage.command("export")
@@ -106,6 +113,8 @@ def export(
     node: Node = "",
     tag: Tags = None,
     fault: Annotated[str, typer.Option(help="only calls with an attempt that had this fault, such as rate")] = "",
+    address: Address = "",
+    admin_secret: Secret = "",
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -128,12 +137,23 @@ def export(
         "workflow": workflow,
         "node": node,
     }
-    where = settings(config_file, data_dir)
+    source = _source(Desk(settings(config_file, data_dir), address, admin_secret))
     if not calls:
-        show_usage(where, by, since, wanted, form=form, out=out)
+        show_usage(source, by, since, wanted, form=form, out=out)
         return
-    count = export_calls(where, since, wanted | ({"fault": fault} if fault else {}), form=form, out=out)
+    count = export_calls(source, since, wanted | ({"fault": fault} if fault else {}), form=form, out=out)
     typer.echo(f"{count} calls", err=True)
+
+
+def _source(desk: Desk) -> "Source":
+    """Where figures come from: what whoever is signed in may see, or everything of this machine's gateway."""
+    if desk.presents:
+        from polyroute.cli.ownusage import Person
+
+        return Person(desk)
+    from polyroute.cli.usage import Operator
+
+    return Operator(desk.config)
 
 
 def _tags(given: list[str] | None) -> dict[str, str]:

@@ -13,6 +13,8 @@ import pytest_asyncio
 
 from bench.script import Script, marker
 from bench.vendor import Vendor
+from polyroute.api.router.v1.router_pb2 import HEALTH_STATE_EJECTED, ExplainRequest
+from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
 from polyroute.cli.config import load
 from polyroute.cli.roles import Process
 from polyroute.mesh import lifecycle
@@ -81,6 +83,28 @@ async def test_a_model_that_is_missing_for_completions_is_there_for_conversation
     assert [404] * 3 == [one.status for one in refused]
     assert [["a/up-both", "b/up-both"], [], []] == [[tried.deployment for tried in one.attempts] for one in records]
     assert [(200, "a")] * 5 == [(one.status, one.headers["x-polyroute-provider"]) for one in chats]
+
+
+async def test_a_call_that_nobody_is_tried_for_says_why(tmp_path: Path) -> None:
+    """To the caller, in the message; to the operator, in the record: of every deployment, with number and time."""
+    async with two(tmp_path) as pair:
+        pair.a.script = pair.b.script = Script(status=500)
+        async with asyncio.timeout(SOON):
+            while "out of order" not in (answer := await pair.gateway.chat(model="pair")).error["message"]:
+                pass
+        asked = ExplainRequest(request_id=answer.headers["x-request-id"])
+        found = await RouterServiceStub(pair.gateway.node.channel("router")).Explain(asked, timeout=SOON)
+    notes = {note.deployment: note for note in found.record.health}
+
+    assert 503 == answer.status
+    assert {"a/up-a", "b/up-b"} == notes.keys()
+    for name, note in notes.items():
+        assert f"{name} is ejected: {note.reason} (" in answer.error["message"]
+        assert HEALTH_STATE_EJECTED == note.state
+        assert note.number > 0
+        assert note.until.seconds > found.record.decide_time.seconds
+    assert found.record.refusal == answer.error["message"]
+    assert not found.plan.attempts
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from polyroute.edge.sightings import Sightings
 from polyroute.mesh.errors import MeshError, from_rpc
 
 PATIENCE: Final = 1.0  # s to wait for the router where an earlier plan would do
+NO_MODEL: Final = "/*"  # what follows the provider's name where a relayed request names no model
 ASK_AGAIN: Final = 1.0  # s after which it is asked again whether the router is back
 
 _log = structlog.get_logger("deciding")
@@ -72,17 +73,25 @@ class Decider:
         return decision
 
     async def priced(self, call: Relayed) -> Attempt:
-        """The deployment that a relayed request would be one of, for its price; without a price where there is none."""
+        """The deployment that a relayed request would be one of, for its price; without a price where there is none.
+
+        Its model is the catalog's where the catalog knows what the request names, and else `provider/model`.
+        """
         facts = RequestFacts()
         facts.CopyFrom(call.facts)
         facts.operation = OPERATION_CHAT
         request = DecideRequest(request_id=call.trail.request_id, facts=facts, caller=call.trail.caller, dry_run=True)
-        provider = call.request.provider
+        provider, named = call.request.provider, facts.model
+        if named.endswith(NO_MODEL) or not named.isprintable():
+            named = ""
         try:
             decision = await self._router.Decide(request, timeout=self._seconds)
         except grpc.aio.AioRpcError:
-            return Attempt(deployment=f"{provider or 'any'}/*", provider=provider)
+            where = f"{provider or 'any'}{NO_MODEL}"
+            return Attempt(deployment=where, provider=provider, model=named, passed_on=bool(named))
         found: Attempt = decision.plan.attempts[0]
+        if not named:
+            found.ClearField("model")
         return found
 
 
@@ -98,6 +107,7 @@ def _question(call: Call) -> DecideRequest:
         explain=call.explain,
         tags=trail.tags or None,
         permitted_models=trail.permitted,  # a name may say more than a model's: the router reads it
+        plan_models=trail.included,
         policy=call.policy,
         permitted_regions=call.regions,
     )

@@ -45,7 +45,9 @@ class Sightings:
 
     def answering(self, trail: Trail) -> None:
         """The attempt that goes on has content: whoever waits long for its end does not wait for its vendor."""
-        self._answering.append(AttemptAnswering(request_id=trail.request_id, attempt=len(trail.attempts) + 1))
+        where = trail.attempt.deployment if trail.attempt is not None else ""
+        number = len(trail.attempts) + 1
+        self._answering.append(AttemptAnswering(request_id=trail.request_id, attempt=number, deployment=where))
 
     def tell(self, request: DecideRequest | ReportRequest) -> None:
         """Has all of it go along."""
@@ -87,7 +89,11 @@ def _put_back(waiting: deque[Seen], unheard: Sequence[Seen]) -> None:
 
 
 def _reports(trail: Trail) -> Iterator[AttemptReport]:
-    """What a call's attempts say of their deployments."""
+    """What a call's attempts say of their deployments; that there was none, where the router expects one."""
+    if not trail.attempts and trail.decision is not None and trail.decision.plan.attempts:
+        # refused after its plan was made, for want of money or room: it would look like a vendor that hangs
+        first = trail.decision.plan.attempts[0].deployment
+        yield AttemptReport(request_id=trail.request_id, attempt=1, deployment=first, cancelled=True)
     for number, record in enumerate(trail.attempts, 1):
         report = AttemptReport(
             request_id=trail.request_id,

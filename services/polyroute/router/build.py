@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 from polyroute.api.chat.v1.chat_pb2 import (
     OPERATION_CHAT,
@@ -20,11 +21,12 @@ from polyroute.api.providers.v1.providers_pb2 import KnownModel, Provider
 from polyroute.api.router.v1.router_pb2 import Billing, Price
 from polyroute.router.catalog import Alias, Catalog, CatalogError, Deployment, Entry, Model, Times, passed_on
 from polyroute.router.config import CatalogConfig, DeploymentConfig, ModelConfig, PriceConfig, TimeoutsConfig
+from polyroute.router.fields import NANOS
 from polyroute.router.lint import unpriced, warnings
 from polyroute.router.policies import all_policies
 from polyroute.router.prices.book import CATALOG, PROVIDER, PriceBook, PricesAt
-from polyroute.router.prices.config import USD
-from polyroute.router.prices.quote import Quote
+from polyroute.router.prices.config import FIGURES, USD
+from polyroute.router.prices.quote import Quote, price_of
 from polyroute.router.schedules import schedule_of
 from polyroute.router.sources import digest_of
 from polyroute.router.spelling import hint
@@ -354,6 +356,8 @@ def _values(times: object) -> tuple[float | None, ...]:
 
 def _price(config: PriceConfig) -> Price:
     """The price as a message; what is None stays unset. Without a version of its own it is named by its figures."""
-    figures = config.model_dump(exclude={"version"})
+    said = config.model_dump(exclude={"version"}, exclude_none=True)
     own = "version" in config.model_fields_set
-    return Price(version=config.version if own else f"{CATALOG} {digest_of(figures)}", **figures)
+    figures: dict[str, Fraction] = {name: Fraction(said[name], NANOS) for name in FIGURES if name in said}
+    other = {name: Fraction(value, NANOS) for name, value in config.other.items()}
+    return price_of(figures, other, Fraction(1), config.version if own else f"{CATALOG} {digest_of(said)}")

@@ -214,6 +214,11 @@ class Catalog:
     warnings: tuple[str, ...] = ()
     _folded: Mapping[str, Entry] = field(init=False, repr=False)
 
+    @property
+    def regions(self) -> list[str]:
+        """Where deployments are, each once."""
+        return sorted({one.region for model in self.models for one in model.deployments if one.region})
+
     def __post_init__(self) -> None:
         folded: dict[str, Entry] = {}
         for name, entry in self.entries.items():

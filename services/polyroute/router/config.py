@@ -27,27 +27,45 @@ from polyroute.mesh.config import Section
 from polyroute.router.fields import CapabilityWord, Nanos, OperationWord, Quantization, Seconds, Tokens, Weight, Word
 from polyroute.router.fields import Name as Name  # part of this module's face: whoever reads a catalog needs it
 from polyroute.router.policyconfig import PolicyConfig, RoutingConfig
-from polyroute.router.prices.config import PricesConfig
+from polyroute.router.prices.config import PricesConfig, check_units
+from polyroute.router.prices.quote import COUNTED
 
 _SPAN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DEAREST: Final = 9_000_000_000_000  # nano-USD: a million of them are an int64 still
 _TIMES: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?x")
 
 
 class PriceConfig(Section):
-    """What a deployment charges, USD per million tokens (`request`: per million calls); read as nano-USD."""
+    """What a deployment charges, USD per million tokens unless it says otherwise; read as nano-USD.
 
-    input: Nanos = Field(description="per million uncached prompt tokens")
-    output: Nanos = Field(description="per million tokens of the answer")
+    `input` and `output` are needed unless something else is charged: a call, a picture, a minute of sound, `other`.
+    """
+
+    input: Nanos | None = Field(default=None, description="per million uncached prompt tokens")
+    output: Nanos | None = Field(default=None, description="per million tokens of the answer")
     cache_read: Nanos | None = Field(default=None, description="per million tokens read from cache; unset: as input")
     cache_write: Nanos | None = Field(default=None, description="per million tokens written to cache; unset: as input")
+    cache_write_1h: Nanos | None = Field(
+        default=None, description="per million tokens written to cache for an hour; unset: as cache_write"
+    )
     reasoning: Nanos | None = Field(default=None, description="per million reasoning tokens; unset: as output")
     request: Nanos | None = Field(default=None, description="per million calls; unset: nothing")
+    image: Nanos | None = Field(default=None, le=_DEAREST, description="per picture; unset: nothing")
+    audio_minute: Nanos | None = Field(default=None, description="per minute of sound; unset: nothing")
     other: dict[str, Nanos] = Field(
         default_factory=dict,
         description="per million of other units: `images`, `audio_milliseconds`, `web_search_requests`, ...",
     )
     version: str = Field(default="catalog", max_length=128, description="where the price comes from, and as of when")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        check_units(self)
+        for name, unit in COUNTED.items():
+            if getattr(self, name) is not None and unit in self.other:
+                raise ValueError(f"{name} and other.{unit} are two prices of the same")
+        return self
 
 
 class TimeoutsConfig(Section):

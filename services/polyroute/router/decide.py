@@ -22,7 +22,7 @@ from polyroute.router.estimate import expected
 from polyroute.router.explaining import explain
 from polyroute.router.filters import Entrant, Judged, Kind, capability_words, kind_of, operation_word
 from polyroute.router.names import Asked, asked
-from polyroute.router.routes import NO_WISHES, Route, bounds_of, route, sticky_of
+from polyroute.router.routes import NO_WISHES, Route, bounds_of, instead, route, sticky_of
 from polyroute.router.ruling import Call, Ruling, resolved, rule_of
 from polyroute.router.slate import Question, Slate, wished
 from polyroute.router.snapshot import View
@@ -88,9 +88,13 @@ def decide(
     moment.nanos = int((now - seconds) * _NANO)
     if way.trail:
         record.alias = way.trail
+    if way.names and slate.runners:
+        response.plan.names.extend(way.names)
     if way.seen is not None:
         record.content_class, record.class_rule = way.seen
     refused = steer(response, request) if steer is not None else None
+    if ruled.policy.message.content_policy_fallback and response.plan.attempts:
+        _add_fallback(request, response, way, ruled, view)
     if keep is not None:
         keep(Decided(request, response, way.preferences, slate))
     if refused is not None:
@@ -100,6 +104,30 @@ def decide(
     if request.explain:
         explain(response, request, way.preferences, slate)
     return response
+
+
+def _add_fallback(
+    request: pb.DecideRequest, response: pb.DecideResponse, way: Route, ruled: Ruling, view: View
+) -> None:
+    """Adds whom to ask once should a vendor's filter refuse the call, and notes who that is or why there is nobody."""
+    name, plan, record = ruled.policy.message.content_policy_fallback, response.plan, response.record
+    try:
+        other = instead(request, name, view.catalog)._replace(preferences=way.preferences)
+    except MeshError as error:
+        record.content_policy_fallback = error.message
+        return
+    slate = _slate(request, other, ruled, kind_of(request.facts), view)
+    planned = {attempt.deployment for attempt in plan.attempts}
+    answer = slate.answer(request, sticky_of(request, ruled.policy.message))
+    attempt = next((one for one in answer.plan.attempts if one.deployment not in planned), None)
+    if attempt is None:
+        record.content_policy_fallback = f"{name} has no other deployment for this call"
+        return
+    if len(plan.attempts) == 1:
+        plan.ClearField("hedge_after")  # the second of the plan is none to be begun beside the first
+    attempt.after_filter = True
+    plan.attempts.append(attempt)
+    record.content_policy_fallback = attempt.deployment
 
 
 def _prepared(view: View, key: object, make: Callable[[], Thing], size: int = 1) -> Thing:
@@ -115,7 +143,8 @@ def _routed(request: pb.DecideRequest, view: View) -> Route:
     name, catalog = request.facts.model, view.catalog
     entry = catalog.entries.get(name)
     listed = request.HasField("preferences") and request.preferences.models
-    if isinstance(entry, Model) and not listed and not request.permitted_models:  # what nearly every call is
+    bound = listed or request.permitted_models or request.plan_models
+    if isinstance(entry, Model) and not bound:  # what nearly every call is
         found = view.prepared.get(entry)
         return found or _prepared(view, entry, lambda: Route((entry,)))  # type: ignore[return-value] # its route
     return route(request, _asked(name, view), catalog)

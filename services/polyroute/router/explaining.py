@@ -5,6 +5,10 @@ obstacle. So it can be asked again without the catalog, years later, and must gi
 can be asked what another policy would have done.
 """
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal
+
 from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
@@ -16,6 +20,9 @@ from polyroute.router.policies import Policy, policy_of
 from polyroute.router.ranking import Term
 from polyroute.router.routes import bounds_of, sticky_of
 from polyroute.router.slate import Question, Slate, judged, wished
+
+OF_OTHERS: Final[Sequence[Literal["reports", "answering"]]] = ("reports", "answering")
+"""What comes along with a request and is of other calls."""
 
 
 def explain(response: pb.DecideResponse, request: pb.DecideRequest, named: pb.Preferences, slate: Slate) -> None:
@@ -29,7 +36,8 @@ def explain(response: pb.DecideResponse, request: pb.DecideRequest, named: pb.Pr
     """
     record, question = response.record, slate.question
     record.request.CopyFrom(request)
-    record.request.ClearField("reports")  # of other calls
+    for others in OF_OTHERS:
+        record.request.ClearField(others)
     record.name_preferences.CopyFrom(named)
     record.policy_rules.CopyFrom(question.policy.message)
     record.pool.extend(question.models)
@@ -87,6 +95,18 @@ def apply(record: pb.DecisionRecord, plan: pb.Plan) -> None:
         kept = [pb.Attempt.FromString(attempt.SerializeToString()) for attempt in moved]
         del plan.attempts[:]
         plan.attempts.extend(kept)
+
+
+def note_words(note: pb.HealthNote) -> str:
+    """How a deployment stood, such as `ejected: failures in a row (6), until 2026-11-22T19:30:00Z`."""
+    words = pb.HealthState.Name(note.state).removeprefix("HEALTH_STATE_").lower().replace("_", " ")
+    if note.reason:
+        words += f": {note.reason}"
+    if note.number:
+        words += f" ({note.number:.3g})"
+    if note.HasField("until"):
+        words += f", until {datetime.fromtimestamp(note.until.seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return words
 
 
 def rebuilt(record: pb.DecisionRecord) -> pb.DecideResponse:

@@ -208,7 +208,8 @@ def _data_collection(entrant: Entrant, wish: pb.Preferences) -> Iterator[Ruling]
 
 
 def _zdr(entrant: Entrant, wish: pb.Preferences) -> Iterator[Ruling]:
-    yield Ruling("zdr", entrant.deployment.zdr is True, _said("zero retention", entrant.deployment.zdr))
+    if wish.zdr:
+        yield Ruling("zdr", entrant.deployment.zdr is True, _said("zero retention", entrant.deployment.zdr))
 
 
 def _said(what: str, value: bool | None) -> str:

@@ -22,7 +22,7 @@ from polyroute.api.errors.v1.errors_pb2 import REASON_NOT_FOUND
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.router.decide import Decided
-from polyroute.router.explaining import explain, rebuilt
+from polyroute.router.explaining import OF_OTHERS, explain, rebuilt
 from polyroute.router.slate import Slate
 from polyroute.router.store import DecisionRow, Kept, SlateRow
 
@@ -234,11 +234,12 @@ def _own(decided: Decided) -> bytes:
         record.CopyFrom(decided.response.record)
         for name in _WHOLE:
             record.ClearField(name)
-    if request.explain or request.reports:
+    if request.explain or request.reports or request.answering:
         request = pb.DecideRequest()
         request.CopyFrom(decided.request)
         request.explain = False
-        request.ClearField("reports")  # of other calls
+        for name in OF_OTHERS:
+            request.ClearField(name)
     # messages that are joined end to end parse as their merge (https://protobuf.dev/programming-guides/encoding/)
     return record.SerializeToString() + pb.DecisionRecord(request=request).SerializeToString()
 

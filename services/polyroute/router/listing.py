@@ -1,12 +1,12 @@
 """The models and aliases of a catalog as callers see them, and its prices as operators do."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Final
 
 from polyroute.api.router.v1.router_pb2 import ListedPrice, ListPricesRequest, ListPricesResponse, Price
 from polyroute.api.router.v1.router_pb2 import Model as ModelEntry
-from polyroute.router.catalog import Catalog, Deployment, Model
+from polyroute.router.catalog import Alias, Catalog, Deployment, Entry, Model
 
 PAGE: Final = 500
 LONGEST_PAGE: Final = 1000
@@ -21,11 +21,12 @@ def listing(catalog: Catalog, operation: int) -> Iterator[ModelEntry]:
     """
     for model in catalog.models:
         if _able(model.deployments, operation):
-            yield _entry(model.name, model.deployments)
+            yield _entry(model.name, model.deployments, model.deployments)
     for alias in catalog.aliases:
         deployments = [deployment for model in catalog.targets(alias) for deployment in model.deployments]
         if _able(deployments, operation):
-            yield _entry(alias.name, deployments, [name for name, _ in alias.targets])
+            first = _heaviest(catalog, alias).deployments
+            yield _entry(alias.name, deployments, first, [name for name, _ in alias.targets])
 
 
 def price_list(catalog: Catalog, request: ListPricesRequest, books: Mapping[str, str]) -> ListPricesResponse:
@@ -89,8 +90,19 @@ def _able(deployments: Iterable[Deployment], operation: int) -> bool:
     return not operation or any(one.operations is None or operation in one.operations for one in deployments)
 
 
-def _entry(name: str, deployments: Iterable[Deployment], alias_of: Iterable[str] = ()) -> ModelEntry:
-    served = list(deployments)
+def _heaviest(catalog: Catalog, alias: Alias) -> Model:
+    """The model that most calls of an alias go to; of equal ones the first."""
+    entry: Entry = alias
+    while isinstance(entry, Alias):
+        entry = catalog.entries[max(entry.targets, key=lambda target: target[1])[0]]
+    return entry
+
+
+def _entry(
+    name: str, served: Sequence[Deployment], first: Sequence[Deployment], alias_of: Iterable[str] = ()
+) -> ModelEntry:
+    priority = min(one.priority for one in first)
+    prices = [one.price for one in served if one.price is not None]
     return ModelEntry(
         name=name,
         alias_of=alias_of,
@@ -99,10 +111,16 @@ def _entry(name: str, deployments: Iterable[Deployment], alias_of: Iterable[str]
         capabilities=sorted(frozenset[int]().union(*(one.capabilities or () for one in served))),  # type: ignore[arg-type]
         context_tokens=max(one.context_tokens for one in served),
         max_output_tokens=max(one.max_output_tokens for one in served),
-        price=_lowest([one.price for one in served if one.price is not None]),
+        price=min(prices, key=_dearness, default=None),
+        highest_price=max(prices, key=_dearness, default=None),
+        first_price=min(
+            (one.price for one in first if one.price is not None and one.priority == priority),
+            key=_dearness,
+            default=None,
+        ),
     )
 
 
-def _lowest(prices: Iterable[Price]) -> Price | None:
-    """By what a prompt token and a token of the answer cost together."""
-    return min(prices, key=lambda price: price.input + price.output, default=None)
+def _dearness(price: Price) -> tuple[int, int]:
+    """What a prompt token and a token of the answer cost together; then what everything beside tokens does."""
+    return price.input + price.output, price.request + sum(price.other.values())

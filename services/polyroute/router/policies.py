@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.message import Message
 
 from polyroute.api.router.v1 import router_pb2 as pb
+from polyroute.router.fields import MAX_INT64
 from polyroute.router.policyconfig import ExponentsConfig, MaxPriceConfig, PolicyConfig, SortConfig
 
 DEFAULT: Final = "default"
@@ -38,6 +39,8 @@ BUILT_IN: Final[Mapping[str, PolicyConfig]] = {
 _VERSION_BYTES: Final = 6
 _MS: Final = 1000.0
 _MICROSECONDS: Final = 1e6
+_MILLION: Final = 1_000_000
+_MINUTE_MILLISECONDS: Final = 60_000
 _COLLECTIONS: Final = {"allow": pb.DATA_COLLECTION_UNSPECIFIED, "deny": pb.DATA_COLLECTION_DENY}
 _STICKY: Final = {
     "none": pb.STICKY_BY_UNSPECIFIED,
@@ -106,6 +109,7 @@ def compiled(name: str, config: PolicyConfig) -> Policy:
         cache_affinity=config.cache_affinity,
         max_attempts=config.max_attempts or 0,
         hedge=config.hedge,
+        content_policy_fallback=config.content_policy_fallback or "",
     )
     for field, seconds in config.timeouts.model_dump(exclude_none=True).items():
         getattr(message.timeouts, field).FromMicroseconds(round(seconds * _MICROSECONDS))
@@ -121,7 +125,7 @@ def _preferences(config: PolicyConfig) -> pb.Preferences:
         tags=config.tags,
         quantizations=config.quantizations,
         data_collection=_COLLECTIONS[config.data_collection],
-        zdr=config.zdr,
+        zdr=config.zdr or None,
         input_price=_bounds(pb.Int64Range, config.input_price),
         output_price=_bounds(pb.Int64Range, config.output_price),
         max_price=_max_price(config.max_price),
@@ -156,7 +160,18 @@ def _bounds(message: Any, config: Any, scale: float | None = None) -> Any:
 
 
 def _max_price(config: MaxPriceConfig | None) -> pb.MaxPrice | None:
-    return None if config is None else pb.MaxPrice(**config.model_dump())
+    """Highest prices as the contract has them, per million of what usage counts.
+
+    A price per minute of sound is rounded up, so that one which is rounded in the catalog is not below its own bound.
+    """
+    if config is None:
+        return None
+    bounds = config.model_dump(exclude_none=True)
+    if config.image is not None:
+        bounds["image"] = min(config.image * _MILLION, MAX_INT64)
+    if config.audio is not None:
+        bounds["audio"] = min(-(-config.audio * _MILLION // _MINUTE_MILLISECONDS), MAX_INT64)
+    return pb.MaxPrice(**bounds)
 
 
 def _thresholds(value: float | None, scale: float = 1.0) -> Iterable[pb.Threshold]:

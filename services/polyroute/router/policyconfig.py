@@ -19,7 +19,8 @@
         models: [large, small]                        # what `auto` may choose, the best first
         classes: {code: {models: [large], policy: quick}}
 
-Prices are USD per million units, times are seconds, lengths are tokens, throughputs tokens per second.
+Prices are USD per million tokens or calls, per picture and per minute of sound, times are seconds, lengths are tokens,
+throughputs tokens per second.
 """
 
 import re
@@ -168,11 +169,13 @@ class LengthRange(Section):
 
 
 class MaxPriceConfig(Section):
-    """Highest prices, USD per million units."""
+    """Highest prices, USD, in the units of `prices.models` and of a caller's `max_price`."""
 
     input: Nanos | None = Field(default=None, description="per million prompt tokens")
     output: Nanos | None = Field(default=None, description="per million tokens of the answer")
     request: Nanos | None = Field(default=None, description="per million calls")
+    image: Nanos | None = Field(default=None, description="per picture")
+    audio: Nanos | None = Field(default=None, description="per minute of sound")
 
 
 class ExponentsConfig(Section):
@@ -243,6 +246,11 @@ class PolicyConfig(Section):
     max_attempts: int | None = Field(default=None, ge=1, le=10, description="most attempts; unset: the router's")
     hedge: bool = Field(
         default=False, description="ask a second deployment too when the first is late, for 2 calls in 100 at most"
+    )
+    content_policy_fallback: Name | None = Field(
+        default=None,
+        description="model or alias that is asked once when a vendor's content filter refused a call and nothing was "
+        "handed out; unset: the refusal stands",
     )
     timeouts: PolicyTimeouts = Field(default=PolicyTimeouts(), description="times above the deployments'")
 

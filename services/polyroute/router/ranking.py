@@ -26,6 +26,10 @@ _TOLERANCES: Final = {pb.SORT_BY_LATENCY: 0.1, pb.SORT_BY_THROUGHPUT: 0.1, pb.SO
 _HIGHEST_FIRST: Final = frozenset(
     {pb.SORT_BY_THROUGHPUT, pb.SORT_BY_SUCCESS_RATE, pb.SORT_BY_INPUT_LENGTH, pb.SORT_BY_OUTPUT_LENGTH}
 )
+_OTHER_PRICE: Final = {
+    pb.SORT_BY_INPUT_PRICE: pb.SORT_BY_OUTPUT_PRICE,
+    pb.SORT_BY_OUTPUT_PRICE: pb.SORT_BY_INPUT_PRICE,
+}
 _SCALES: Final = {pb.SORT_BY_PRICE: 1_000_000}  # terms are in nano-USD
 _LEAST_SHARE: Final = 1e-9  # nobody's share is nothing: it would never be measured again
 _LEAST_LATENCY: Final = 1.0  # ms
@@ -88,7 +92,14 @@ def wishes_of(policy: pb.Policy, caller: Iterable[pb.Preferences]) -> Wishes:
         if not policy.final:
             order = preferences.order or order
             sort = preferences.sort or sort
-    return Wishes(order, sort, slow, late, together)
+    return Wishes(order, _decided(sort), slow, late, together)
+
+
+def _decided(sort: Sequence[pb.SortKey]) -> Sequence[pb.SortKey]:
+    """Sort keys with the one that decides among equals of a price when nobody named it: the other price, the lower."""
+    named = {key.by for key in sort}
+    other = next((_OTHER_PRICE[key.by] for key in sort if key.by in _OTHER_PRICE), None)
+    return sort if other is None or other in named else [*sort, pb.SortKey(by=other)]
 
 
 def rank(runners: Sequence[Entrant], models: Sequence[str], kind: Kind, policy: pb.Policy, wishes: Wishes) -> Ranking:

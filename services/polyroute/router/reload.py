@@ -21,11 +21,13 @@ from polyroute.router.config import CatalogConfig, RolloutConfig
 from polyroute.router.document import CatalogFile, DocumentError, catalog_of, replaced, strangers
 from polyroute.router.snapshot import CatalogStore
 from polyroute.router.sources import source_of
-from polyroute.router.store import RolloutRow, VersionRow
+from polyroute.router.store import Changing, RolloutRow, VersionRow
+from polyroute.router.telling import APPLY, LOAD, MOVE, change_of
 
 FILE: Final = "file"
 ROLLOUT: Final = "rollout"
 _MICROSECONDS: Final = 1_000_000
+_ACTIONS: Final = {FILE: LOAD, ROLLOUT: MOVE}
 
 _log = structlog.get_logger("router")
 
@@ -33,8 +35,11 @@ _log = structlog.get_logger("router")
 class Versions(Protocol):
     """Where versions and rollouts are kept; `store.Store` is one."""
 
-    def recording(self, row: VersionRow) -> AbstractAsyncContextManager[int]:
-        """Stores a version unless the newest says the same, when the body succeeds; gives the newest number."""
+    def recording(self, row: VersionRow, changing: Changing) -> AbstractAsyncContextManager[int]:
+        """Stores a version unless the newest says the same, when the body succeeds; gives the newest number.
+
+        What changed with it, in the words of `changing`, is stored to be told.
+        """
 
     async def rollouts(self) -> list[RolloutRow]:
         """How far each rollout is."""
@@ -48,10 +53,11 @@ class UnwritableError(Exception):
 
 
 class Said(NamedTuple):
-    """Who changed the catalog, and what for."""
+    """Who changed the catalog, and what for; and who that is in the log of changes, where that is not the same."""
 
     author: str
     note: str
+    actor: str = ""
 
 
 class Applied(NamedTuple):
@@ -73,6 +79,7 @@ class Reloader:
         versions: Where versions and rollouts are kept.
         clock: Seconds since 1970 UTC.
         file: The configuration file, if there is one.
+        recorded: Told that a version may have been recorded.
     """
 
     def __init__(
@@ -85,8 +92,10 @@ class Reloader:
         *,
         clock: Callable[[], float],
         file: CatalogFile | None = None,
+        recorded: Callable[[], None] = lambda: None,
     ) -> None:
         self._catalogs = catalogs
+        self._told = recorded
         self._config = config
         self._rows = dict(rows)
         self._load = load
@@ -129,9 +138,11 @@ class Reloader:
             if rollout.wanted(self._config):
                 await self._follow_rollouts()
             if self._source != self._recorded and not self._catalogs.status.error:
-                async with self._versions.recording(self._version(self._catalogs.view.catalog, self._said)) as number:
+                row = self._version(self._catalogs.view.catalog, self._said)
+                async with self._versions.recording(row, _changing(self._said)) as number:
                     pass
                 self._recorded, self.number = self._source, number
+                self._told()
 
     async def apply(self, text: str, said: Said, *, validate_only: bool) -> Applied:
         """Writes a catalog into the configuration file and puts it in force.
@@ -164,11 +175,12 @@ class Reloader:
         row = self._version(catalog, said)._replace(source=source, text=catalog_of(text))
         if validate_only:
             return Applied(row, catalog.warnings, changed)
-        async with self._versions.recording(row) as number:
+        async with self._versions.recording(row, _changing(said)) as number:
             # inside: whoever sees the new file finds its version recorded, with its author
             await asyncio.to_thread(file.put, written)
         self._adopt(config, said)
         self._recorded, self.number = source, number
+        self._told()
         return Applied(row._replace(number=number), catalog.warnings, changed)
 
     async def _checked(self, file: CatalogFile, written: Path) -> tuple[CatalogConfig, Catalog]:
@@ -220,6 +232,12 @@ class Reloader:
                 text = catalog_of(self._file.text())
         time_us = int(self._clock() * _MICROSECONDS)
         return VersionRow(0, self._source, catalog.version, time_us, said.author, said.note, text)
+
+
+def _changing(said: Said) -> Changing:
+    """The change that somebody makes, for the log of changes."""
+    action = APPLY if said.actor else _ACTIONS.get(said.author, APPLY)
+    return lambda before, after: change_of(before, after, said.actor or said.author, action)
 
 
 @asynccontextmanager

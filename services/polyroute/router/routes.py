@@ -1,11 +1,12 @@
 """Which models a call means: by the name it asks for, the aliases behind that, or the class of its content."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from polyroute.api.errors.v1.errors_pb2 import REASON_MODEL_NOT_FOUND, REASON_NOT_PERMITTED
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.patterns import covered
 from polyroute.router import auto
 from polyroute.router.catalog import Alias, Catalog, Model
 from polyroute.router.draws import point
@@ -27,6 +28,7 @@ class Route(NamedTuple):
         preferences: What the name says beside the models.
         seen: The class of the content, where the gateway chose.
         policy: What ranks them, where the gateway chose; empty otherwise.
+        names: That led there, other than the models' own.
     """
 
     models: tuple[Model, ...]
@@ -35,6 +37,7 @@ class Route(NamedTuple):
     preferences: pb.Preferences = NO_WISHES
     seen: auto.Class | None = None
     policy: str = ""
+    names: tuple[str, ...] = ()
 
 
 def route(request: pb.DecideRequest, wanted: Asked, catalog: Catalog) -> Route:
@@ -49,6 +52,21 @@ def route(request: pb.DecideRequest, wanted: Asked, catalog: Catalog) -> Route:
         MeshError: REASON_MODEL_NOT_FOUND or REASON_NOT_PERMITTED.
     """
     return _chosen(request, wanted, catalog) if wanted.mode else _followed(request, wanted, catalog)
+
+
+def instead(request: pb.DecideRequest, name: str, catalog: Catalog) -> Route:
+    """Where a call goes that was refused by a filter.
+
+    Args:
+        request: The call.
+        name: The model or alias that its policy names for that.
+        catalog: What there is.
+
+    Raises:
+        MeshError: REASON_MODEL_NOT_FOUND or REASON_NOT_PERMITTED.
+    """
+    _check_permitted(request, (name,), catalog)
+    return Route(_Walk(request, catalog).models((name,)))
 
 
 def bounds_of(request: pb.DecideRequest) -> pb.Preferences:
@@ -73,6 +91,13 @@ def owner(request: pb.DecideRequest, sticky: str) -> str:
             # end users of different projects are different people
             return request.sticky_key and f"{request.caller.project_id}\0{request.sticky_key}"
     return ""
+
+
+class _Bound(NamedTuple):
+    """What a call may ask for by whoever bounds it, and what is said of anything else."""
+
+    permits: Callable[[str], bool]
+    refusal: Callable[[str], MeshError]
 
 
 class _Walk:
@@ -108,11 +133,11 @@ class _Walk:
 def _followed(request: pb.DecideRequest, wanted: Asked, catalog: Catalog) -> Route:
     """The models behind the names that were asked for."""
     names = (*wanted.names, *request.preferences.models)
-    if request.permitted_models:
-        _check_permitted(request, names, catalog)
+    _check_permitted(request, names, catalog)
     walk = _Walk(request, catalog)
     models = walk.models(names)
-    return Route(models, tuple(walk.aliases), "; ".join(walk.trails), wanted.preferences)
+    named = _named((*names, *walk.aliases), models)
+    return Route(models, tuple(walk.aliases), "; ".join(walk.trails), wanted.preferences, names=named)
 
 
 def _chosen(request: pb.DecideRequest, wanted: Asked, catalog: Catalog) -> Route:
@@ -128,24 +153,38 @@ def _chosen(request: pb.DecideRequest, wanted: Asked, catalog: Catalog) -> Route
     policy = auto.policy_of(config, seen.name, wanted.mode)
     # one that no provider offers any more is none to choose
     names = [name for name in auto.models_of(config, seen.name) if catalog.lookup(name) is not None]
-    permitted = request.permitted_models
-    if permitted and AUTO not in permitted:
-        names = [name for name in names if name in permitted]
-        if not names:
-            raise _not_permitted(AUTO)
-        _check_permitted(request, request.preferences.models, catalog)
+    for bound in _bounds(request):
+        if not bound.permits(AUTO):
+            names = [name for name in names if bound.permits(name)]
+            if not names:
+                raise bound.refusal(AUTO)
+    _check_permitted(request, request.preferences.models, catalog)
     walk = _Walk(request, catalog)
     models = walk.models((*names, *request.preferences.models))
     preferences = NO_WISHES if policy == QUALITY_FIRST else _TOGETHER
-    return Route(models, tuple(walk.aliases), "; ".join(walk.trails), preferences, seen, policy)
+    named = _named((AUTO, *request.preferences.models, *walk.aliases), models)
+    return Route(models, tuple(walk.aliases), "; ".join(walk.trails), preferences, seen, policy, named)
 
 
-def _check_permitted(request: pb.DecideRequest, names: Iterable[str], catalog: Catalog) -> None:
-    permitted = frozenset(request.permitted_models)
-    for name in names:
-        entry = catalog.named(name)
-        if name not in permitted and (entry is None or entry.name not in permitted):
-            raise _not_permitted(name)
+def _named(names: Iterable[str], models: Iterable[Model]) -> tuple[str, ...]:
+    """The names among some that are none of the models', each once."""
+    own = {model.name for model in models}
+    return tuple(dict.fromkeys(name for name in names if name not in own))
+
+
+def _check_permitted(request: pb.DecideRequest, names: Sequence[str], catalog: Catalog) -> None:
+    for bound in _bounds(request):
+        for name in names:
+            entry = catalog.named(name)
+            if not bound.permits(name) and (entry is None or not bound.permits(entry.name)):
+                raise bound.refusal(name)
+
+
+def _bounds(request: pb.DecideRequest) -> Iterator[_Bound]:
+    if request.permitted_models:
+        yield _Bound(frozenset(request.permitted_models).__contains__, _not_permitted)
+    if request.plan_models:
+        yield _Bound(lambda name: covered(request.plan_models, name), _not_in_plan)
 
 
 def _drawn(alias: Alias, request: pb.DecideRequest) -> tuple[str, str]:
@@ -168,6 +207,11 @@ def _drawn(alias: Alias, request: pb.DecideRequest) -> tuple[str, str]:
 
 def _not_permitted(name: str) -> MeshError:
     return MeshError(REASON_NOT_PERMITTED, f"this key may not use {name}", metadata={"model": name, "param": "model"})
+
+
+def _not_in_plan(name: str) -> MeshError:
+    message = f"the plan of this key does not include {name}"
+    return MeshError(REASON_NOT_PERMITTED, message, metadata={"model": name, "param": "model", "cause": "plan"})
 
 
 def _not_found(catalog: Catalog, name: str) -> MeshError:

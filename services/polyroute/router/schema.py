@@ -49,6 +49,19 @@ versions: Final = Table(
     sqlite_autoincrement=True,  # a number that was deleted is never given again
 )
 
+# Changes of the catalog that auth is to be told, in their order.
+changes: Final = Table(
+    "changes",
+    metadata,
+    Column("number", Serial, primary_key=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("time_us", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+)
+
 # How far each staged rollout is; every router of the file follows what stands here.
 rollouts: Final = Table(
     "rollouts",

@@ -11,6 +11,7 @@ from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.api.router.v1.router_pb2_grpc import RouterServiceServicer
 from polyroute.mesh.errors import MeshError
 from polyroute.router import rollout
+from polyroute.router.authors import Identify, author_of
 from polyroute.router.config import RolloutConfig
 from polyroute.router.decide import decide
 from polyroute.router.journal import Journal
@@ -41,6 +42,7 @@ class RouterService(RouterServiceServicer):
         reloader: Changes what is in force.
         store: Has the versions that were.
         steering: Health's say.
+        identify: Has auth say who presents something.
         clock: Seconds since 1970 UTC.
     """
 
@@ -51,6 +53,7 @@ class RouterService(RouterServiceServicer):
         reloader: Reloader,
         store: Store,
         steering: Steering,
+        identify: Identify,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -59,6 +62,7 @@ class RouterService(RouterServiceServicer):
         self._reloader = reloader
         self._store = store
         self._steering = steering
+        self._identify = identify
         self._clock = clock
 
     async def Decide(self, request: pb.DecideRequest, context: Context) -> pb.DecideResponse:  # noqa: N802
@@ -126,11 +130,14 @@ class RouterService(RouterServiceServicer):
             warnings=status.catalog.warnings,
             number=self._reloader.number,
             rollouts=[_rollout(config, row) for config, row in self._reloader.rollouts.values()],
+            policies=sorted({*status.catalog.policies, *status.catalog.schedules}),
+            regions=status.catalog.regions,
         )
 
     async def ApplyCatalog(self, request: pb.ApplyCatalogRequest, context: Context) -> pb.ApplyCatalogResponse:  # noqa: N802
         """Writes a catalog and puts it in force."""
-        said = Said(request.author or "unknown", request.note)
+        author = request.author or "unknown"
+        said = Said(author, request.note, await author_of(context, author, self._identify))
         try:
             applied = await self._reloader.apply(request.text, said, validate_only=request.validate_only)
         except UnwritableError as error:

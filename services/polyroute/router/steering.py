@@ -6,28 +6,43 @@ than to try nobody. What differs from call to call (a probe, a recovering deploy
 and stands in the record.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+import structlog
+
+from polyroute.api.chat.v1.chat_pb2 import Operation
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.metrics.v1.metrics_pb2 import WatchStatsResponse
 from polyroute.api.providers.v1.providers_pb2 import Provider
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.mesh.errors import MeshError
 from polyroute.router.catalog import Catalog
-from polyroute.router.explaining import apply
+from polyroute.router.explaining import apply, note_words
+from polyroute.router.health.chronicle import Turn, What
 from polyroute.router.health.deadline import timely
 from polyroute.router.health.hedge import RULES as HEDGING
 from polyroute.router.health.order import Refusal
 from polyroute.router.health.outcomes import RESTS, Outcome
 from polyroute.router.health.state import State
 from polyroute.router.health.tracker import Health
-from polyroute.router.health.unit import Member, Verdict
+from polyroute.router.health.unit import Member, Standing, Verdict
 from polyroute.router.snapshot import CatalogStore
 
 _OUT: Final = frozenset({Verdict.EJECTED, Verdict.COOLING})
+_STATES: Final[Mapping[Verdict, pb.HealthState.ValueType]] = {
+    Verdict.EJECTED: pb.HEALTH_STATE_EJECTED,
+    Verdict.PROBE: pb.HEALTH_STATE_HALF_OPEN,
+    Verdict.COOLING: pb.HEALTH_STATE_RESTING,
+    Verdict.ALLOWED: pb.HEALTH_STATE_REDUCED,
+}
+_WORRYING: Final = frozenset({"credential", "quota"})  # rests that somebody has to do something about
+_NAMED: Final = 5  # deployments that a refusal names
 _MS: Final = 1000
 _MICROSECONDS: Final = 1_000_000
+
+_log = structlog.get_logger("router")
 
 
 class Steering:
@@ -37,9 +52,13 @@ class Steering:
         catalogs: Holds the view.
         health: Is told of every attempt.
         enabled: Otherwise decisions go by the ranking alone.
+        wall: Seconds since 1970 UTC.
     """
 
-    def __init__(self, catalogs: CatalogStore, health: Health, *, enabled: bool = True) -> None:
+    def __init__(
+        self, catalogs: CatalogStore, health: Health, *, enabled: bool = True, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._wall = wall
         self._enabled = enabled
         self._catalogs = catalogs
         self._health = health
@@ -69,7 +88,7 @@ class Steering:
     def answering(self, attempts: Iterable[pb.AttemptAnswering]) -> None:
         """Takes which attempts have content by now."""
         for one in attempts:
-            self._health.answered(one.request_id, attempt=one.attempt)
+            self._health.answered(one.request_id, attempt=one.attempt, deployment=one.deployment)
 
     def look(self) -> None:
         """Brings the view up to what is known of the deployments."""
@@ -84,7 +103,9 @@ class Steering:
         state = self._health.state()
         if state.version != self._version:
             self._version = state.version
-            self._catalogs.hear(obstacles(catalog, state))
+            self._catalogs.hear(obstacles(catalog, state, self._wall() - self._health.now))
+            for turn in self._health.take_turns():
+                _tell(turn)
 
     def steer(self, response: pb.DecideResponse, request: pb.DecideRequest) -> MeshError | None:
         """Moves places in a plan as health and the caller's time want it, and notes that in the record.
@@ -101,13 +122,15 @@ class Steering:
         names = [attempt.deployment for attempt in plan.attempts]
         able = self._in_time(names, request, record) if request.HasField("left") else names
         found = self._health.steer(able, request.request_id, request.facts.operation)
+        for name, standing in found.passed:
+            _note(record, name, standing, self._health.now)
         if found.refusal is not None:
-            refused = _refusal(plan.model, found.refusal)
+            refused = _refusal(plan.model, found.refusal, record.health)
             record.refusal = refused.message
             apply(record, plan)
             return refused
+        record.probe = found.probe
         if found.order != names:
-            record.probe = found.probe
             record.steered.extend([*found.order, *(name for name in able if name not in found.order)])
         first = found.order[0]
         if not self._health.may_retry(first):
@@ -133,28 +156,73 @@ class Steering:
         return able
 
 
-def obstacles(catalog: Catalog, state: State) -> Mapping[str, str]:
-    """Why deployments are left out; nobody of a model whose deployments all are in trouble, if only to be tried out."""
+def obstacles(catalog: Catalog, state: State, epoch: float) -> Mapping[str, str]:
+    """Why deployments are left out; nobody of a model whose deployments all are in trouble, if only to be tried out.
+
+    Args:
+        catalog: What there is.
+        state: How it stands.
+        epoch: What the times of the state are counted from, seconds since 1970 UTC.
+    """
     found: dict[str, str] = {}
     for model in catalog.models:
         if any(state.of(one.name).verdict is Verdict.ALLOWED for one in model.deployments):
             out = (one.name for one in model.deployments if state.of(one.name).verdict in _OUT)
-            found |= {name: _words(state, name) for name in out}
+            found |= {name: _words(state.of(name), epoch) for name in out}
     return found
 
 
-def _refusal(model: str, refusal: Refusal) -> MeshError:
+def _refusal(model: str, refusal: Refusal, notes: Sequence[pb.HealthNote]) -> MeshError:
+    named = [f"{note.deployment} is {note_words(note)}" for note in notes[:_NAMED]]
+    more = [f"{len(notes) - _NAMED} more"] if len(notes) > _NAMED else []
     return MeshError.upstream(
         refusal.fault or errors_pb2.FAULT_SERVER,
-        f"every deployment of {model!r} is out of order just now",
+        f"every deployment of {model!r} is out of order just now: {'; '.join(named + more)}",
         retry_after=refusal.retry_after,
         cause="health",
     )
 
 
-def _words(state: State, name: str) -> str:
-    standing = state.of(name)
-    return f"{standing.verdict.value}: {standing.reason} ({standing.number:g})"
+def _words(standing: Standing, epoch: float) -> str:
+    note = _noted(standing)
+    note.until.FromSeconds(round(epoch + standing.until))
+    return note_words(note)
+
+
+def _noted(standing: Standing) -> pb.HealthNote:
+    state = _STATES[standing.verdict]
+    if standing.verdict is Verdict.PROBE and standing.until:
+        state = pb.HEALTH_STATE_PROBED
+    resting = standing.verdict is Verdict.COOLING
+    return pb.HealthNote(state=state, reason=standing.reason, number=0.0 if resting else standing.number)
+
+
+def _note(record: pb.DecisionRecord, name: str, standing: Standing, now: float) -> None:
+    """Puts on record what health does to a deployment."""
+    note = _noted(standing)
+    note.deployment = name
+    if standing.until:
+        left = max(0.0, standing.until - now)
+        note.until.FromMicroseconds(record.decide_time.ToMicroseconds() + int(left * _MICROSECONDS))
+    record.health.append(note)
+
+
+def _tell(turn: Turn) -> None:
+    """Logs what became of a deployment."""
+    whose = "provider" if turn.what is What.PROVIDER_RESTS else "deployment"
+    fields: dict[str, object] = {whose: turn.name}
+    if turn.reason:
+        fields["reason"] = turn.reason
+    if turn.number:
+        fields["number"] = round(turn.number, 3)
+    if turn.seconds:
+        fields["seconds"] = round(turn.seconds, 1)
+    if turn.operation:
+        fields["operation"] = Operation.Name(turn.operation).removeprefix("OPERATION_").lower()
+    if turn.told:
+        fields["told"] = True  # by another router
+    grave = turn.what is What.EJECTED or turn.reason in _WORRYING
+    (_log.warning if grave else _log.info)(turn.what.value, **fields)
 
 
 def _members(catalog: Catalog) -> list[Member]:

@@ -3,7 +3,8 @@
 Several router processes share it: one writes at a time, readers never wait.
 """
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NamedTuple, Self
 
@@ -28,6 +29,7 @@ _D: Final = schema.decisions.c
 _S: Final = schema.slates.c
 _V: Final = schema.versions.c
 _R: Final = schema.rollouts.c
+_C: Final = schema.changes.c
 # Written here and not by SQLAlchemy, whose way of binding a row by name costs more than a database's of storing it.
 _INTO_DECISIONS: Final = "INSERT INTO decisions (request_id, time_us, slate, planned, record)"
 _DECISION: Final = "(?, ?, ?, ?, ?)"
@@ -80,6 +82,21 @@ class VersionRow(NamedTuple):
     author: str
     note: str
     text: str
+
+
+class ChangeRow(NamedTuple):
+    """A change of the catalog that auth is to be told; the columns of `schema.changes` but its number."""
+
+    id: str
+    time_us: int
+    actor: str
+    action: str
+    before: str
+    after: str
+
+
+Changing = Callable[[VersionRow, VersionRow], ChangeRow]
+"""Gives the change from one version to the next."""
 
 
 class RolloutRow(NamedTuple):
@@ -204,21 +221,26 @@ class Store:
     # --- versions of the catalog
 
     @asynccontextmanager
-    async def recording(self, row: VersionRow) -> AsyncGenerator[int]:
+    async def recording(self, row: VersionRow, changing: Changing) -> AsyncGenerator[int]:
         """Stores a version unless the newest one says the same, when the body succeeds; gives the newest number.
 
-        Nobody else can write while the body runs.
+        With it goes the change from the newest one, to be told; the first version of all changes nothing. Nobody else
+        can write while the body runs.
         """
         async with self._writing() as connection:
-            newest = (
-                await connection.execute(select(_V.number, _V.source).order_by(_V.number.desc()).limit(1))
+            found = (
+                await connection.execute(select(schema.versions).order_by(_V.number.desc()).limit(1))
             ).one_or_none()
+            newest = None if found is None else VersionRow(*found)
             if newest is not None and newest.source == row.source:
-                yield int(newest.number)
+                yield newest.number
                 return
             values = {name: value for name, value in row._asdict().items() if name != "number"}
             stored = await connection.execute(insert(schema.versions).values(values))
             (number,) = stored.inserted_primary_key or (0,)
+            if newest is not None:
+                change = await asyncio.to_thread(changing, newest, row._replace(number=number))
+                await connection.execute(insert(schema.changes).values(change._asdict()))
             yield number
             await connection.execute(delete(schema.versions).where(_V.number <= number - KEPT_VERSIONS))
 
@@ -238,6 +260,18 @@ class Store:
             query = query.where(_V.version == name)
         found = await self._read(query)
         return VersionRow(*found[0]) if found else None
+
+    # --- changes to be told
+
+    async def untold(self, limit: int) -> list[ChangeRow]:
+        """Changes that auth has not, oldest first."""
+        columns = [_C[name] for name in ChangeRow._fields]
+        return [ChangeRow(*row) for row in await self._read(select(*columns).order_by(_C.number).limit(limit))]
+
+    async def told(self, changes: Sequence[ChangeRow]) -> None:
+        """Auth has these."""
+        async with self._writing() as connection:
+            await connection.execute(delete(schema.changes).where(_C.id.in_([change.id for change in changes])))
 
     # --- rollouts
 

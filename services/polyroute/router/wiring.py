@@ -10,6 +10,10 @@ from typing import Final
 import grpc
 import structlog
 
+from polyroute.api.auth.v1.admission_pb2 import AdmitRequest
+from polyroute.api.auth.v1.admission_pb2_grpc import AdmissionServiceStub
+from polyroute.api.auth.v1.changes_pb2 import RecordChangesRequest
+from polyroute.api.auth.v1.changes_pb2_grpc import ChangeLogServiceStub
 from polyroute.api.metrics.v1.metrics_pb2 import CallRecord, ListCallsRequest, WatchStatsRequest, WatchStatsResponse
 from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
 from polyroute.api.providers.v1.providers_pb2 import GenerateRequest, WatchProvidersRequest, WatchProvidersResponse
@@ -22,7 +26,9 @@ from polyroute.mesh.errors import from_rpc
 from polyroute.mesh.node import Node, Service
 from polyroute.mesh.source import Source
 from polyroute.router.asking import Asking, Ping
+from polyroute.router.authors import APPLY_METHOD, Credentials, Identify
 from polyroute.router.canary import Calls, Canary
+from polyroute.router.circuits import Circuits
 from polyroute.router.config import CatalogConfig, RouterConfig
 from polyroute.router.document import CatalogFile
 from polyroute.router.figures import NO_STATS, stats_from
@@ -34,11 +40,14 @@ from polyroute.router.service import RouterService
 from polyroute.router.snapshot import CatalogStore
 from polyroute.router.steering import Steering
 from polyroute.router.store import Store
+from polyroute.router.telling import Tell, Telling
 from polyroute.router.watch import follow
 
 _STATS_USABLE: Final = 60.0  # seconds without metrics: the figures are of one minute, so older ones say nothing
 _PING_SECONDS: Final = 10.0  # for an answer of one token
 _LIST_SECONDS: Final = 5.0
+_AUTH_SECONDS: Final = 5.0
+_AWAY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 _JUDGED: Final = 2000  # newest calls of a model that a rollout is judged by
 _MEGABYTE: Final = 1_000_000
 _log = structlog.get_logger("router")
@@ -75,7 +84,8 @@ async def role(
         written = await asyncio.to_thread(load)
         rows = {row.alias: row for row in await store.rollouts()}
         catalogs = CatalogStore(overlaid(written, rows))
-        reloader = Reloader(catalogs, written, rows, load, store, clock=time.time, file=file)
+        telling = Telling(store, _tell(node))
+        reloader = Reloader(catalogs, written, rows, load, store, clock=time.time, file=file, recorded=telling.wake)
         limits = Limits(config.journal.days, config.journal.max_megabytes * _MEGABYTE)
         journal = Journal(store, limits, clock=time.time)
         canary = Canary(reloader, catalogs, store, _calls(node), interval=config.rollout_interval, clock=time.time)
@@ -83,7 +93,9 @@ async def role(
         health = Health()
         steering = Steering(catalogs, health, enabled=config.health)
         asking = Asking(health, catalogs, _ping(node))
-        service = RouterService(catalogs, journal, reloader, store, steering, clock=time.time)
+        service = RouterService(catalogs, journal, reloader, store, steering, _who(node), clock=time.time)
+        circuits = Circuits(health)
+        node.registry.register(circuits)
         try:
             async with node.serve("router", Service(add_RouterServiceServicer_to_server, service)):
                 node.set_serving("router", serving=False)
@@ -96,6 +108,7 @@ async def role(
                     )
                     tasks.start("ask-deployments", asking.run)
                     tasks.start("journal", journal.run)
+                    tasks.start("tell-changes", telling.run)
                     if redis:
                         tasks.start("share-cooldowns", lambda: _share(health, redis))
                     tasks.start("trim-journal", journal.trim)
@@ -103,6 +116,7 @@ async def role(
                     tasks.start("canary", lambda: _when_heard(heard, config.providers_wait, canary))
                     yield
         finally:
+            node.registry.unregister(circuits)
             await journal.flush()  # after the last decision
 
 
@@ -132,6 +146,34 @@ async def _when_heard(heard: asyncio.Event, seconds: float, canary: Canary) -> N
         async with asyncio.timeout(seconds):
             await heard.wait()
     await canary.run()
+
+
+def _tell(node: Node) -> Tell:
+    stub = ChangeLogServiceStub(node.channel("auth"))
+
+    async def tell(request: RecordChangesRequest) -> None:
+        try:
+            await stub.RecordChanges(request, timeout=_AUTH_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from None
+
+    return tell
+
+
+def _who(node: Node) -> Identify:
+    stub = AdmissionServiceStub(node.channel("auth"))
+
+    async def identify(metadata: Credentials) -> str:
+        try:
+            admitted = await stub.Admit(AdmitRequest(method=APPLY_METHOD), timeout=_AUTH_SECONDS, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _AWAY:
+                _log.warning("nobody says who changes the catalog", reason=error.details())
+                return ""
+            raise from_rpc(error) from None
+        return str(admitted.actor)
+
+    return identify
 
 
 def _ping(node: Node) -> Ping:

@@ -158,11 +158,12 @@ def test_kinds_differ_by_wishes_and_permissions() -> None:
         kind_of(DecideRequest(facts=facts)),
         kind_of(DecideRequest(facts=facts, preferences=Preferences(only=["a"]))),
         kind_of(DecideRequest(facts=facts, permitted_models=["m"])),
+        kind_of(DecideRequest(facts=facts, plan_models=["m"])),
         kind_of(DecideRequest(facts=facts, caller=CALLER)),
         kind_of(DecideRequest(facts=facts, dialect="openai.chat")),
     }
 
-    assert 5 == len(kinds)
+    assert 6 == len(kinds)
 
 
 async def test_router_that_has_nobody_is_not_away(clock: Clock) -> None:

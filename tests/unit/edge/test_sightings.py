@@ -8,7 +8,7 @@ import pytest
 
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord
-from polyroute.api.router.v1.router_pb2 import DecideRequest
+from polyroute.api.router.v1.router_pb2 import Attempt, DecideRequest, DecideResponse, Plan
 from polyroute.edge import sightings
 from polyroute.edge.sightings import MOST, Sightings
 from polyroute.edge.trail import Trail
@@ -64,6 +64,21 @@ async def test_is_said_where_no_question_comes() -> None:
     ]
 
     assert [(["r-1"], ["r-2"])] == told
+
+
+async def test_a_call_that_never_began_is_said() -> None:
+    """Refused after its plan was made: the router need not wait for what becomes of it."""
+    peer = router()
+    seen = Sightings(peer.stub(), 1)
+    refused = Trail("r-1")
+    refused.decision = DecideResponse(plan=Plan(attempts=[Attempt(deployment="a/x"), Attempt(deployment="b/x")]))
+    async with running(seen):
+        seen.ended(refused)
+        seen.ended(Trail("r-2"))  # refused before: nobody was asked
+        await until(peer.reports, 1)  # type: ignore[arg-type] # of messages
+    told = [(one.request_id, one.attempt, one.deployment, one.cancelled) for one in peer.reports[0].reports]
+
+    assert [("r-1", 1, "a/x", True)] == told
 
 
 async def test_questions_take_it_along() -> None:

@@ -5,8 +5,9 @@ from pydantic import ValidationError
 
 from polyroute.mesh.config import validated
 from polyroute.mesh.roles import ConfigError
-from polyroute.router.config import CatalogConfig
+from polyroute.router.config import CatalogConfig, PriceConfig
 from polyroute.router.fields import checked_name, nanos
+from tests.fakes.catalogs import opened
 
 FREE = {"provider": "p", "model": "m", "weight": 0}
 
@@ -97,3 +98,32 @@ def test_unknown_key_is_answered_with_the_right_one() -> None:
 
     with pytest.raises(ConfigError, match=r"models\.m\.deployments\.0\.wieght: unknown key, did you mean 'weight'\?"):
         validated(CatalogConfig, tree)
+
+
+def test_price_of_pictures_and_sound() -> None:
+    """By one of each, without a price of tokens; the same figures as in a price list."""
+    tree = {"image": "0.04", "audio_minute": "0.006"}
+    rows = {"models": {"p/m": {**tree}}}
+    text = "{models: {m: {deployments: [{provider: p, model: m, price: %s}]}}}"
+    [own] = opened(text % tree, "p").view.catalog.models[0].deployments
+    listing = opened(f"{{models: {{m: {{deployments: [p/m]}}}}, prices: {rows}}}", "p")
+    [listed] = listing.view.catalog.models[0].deployments
+
+    assert own.price is not None
+    assert listed.price is not None
+    assert {"images": 4 * 10**13, "audio_milliseconds": 10**8} == dict(own.price.other) == dict(listed.price.other)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({"input": 1}, "output: needed where nothing but tokens is charged"),
+        ({}, "input and output: needed"),
+        ({"image": 1, "other": {"images": 1}}, r"image and other\.images are two prices of the same"),
+        ({"image": 10_000}, "less than or equal"),
+    ],
+)
+def test_price_that_is_not_whole_is_refused(written: dict[str, object], words: str) -> None:
+    """A forgotten figure is not a free one, and nothing has two prices."""
+    with pytest.raises(ValidationError, match=words):
+        PriceConfig.model_validate(written)

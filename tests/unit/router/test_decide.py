@@ -206,6 +206,34 @@ def test_alias_is_followed_and_recorded() -> None:
     assert "" == decide(ask("m"), store.view).record.alias
 
 
+@pytest.mark.parametrize(
+    ("name", "models", "expected"),
+    [
+        ("m", [], []),
+        ("m:floor", [], []),
+        ("M", [], ["M"]),
+        ("p/m", [], []),
+        ("p/m:floor", [], ["p/m"]),
+        ("fast:floor", [], ["fast"]),
+        ("quick", [], ["quick", "fast"]),
+        ("m", ["quick", "n"], ["quick", "fast"]),
+        ("auto:quality_first", [], ["auto"]),
+    ],
+)
+def test_plan_names_what_led_to_it(name: str, models: list[str], expected: list[str]) -> None:
+    """Whatever is no model of the plan, without what a name may say beside it."""
+    store = opened(
+        "{models: {m: {deployments: [p/m]}, n: {deployments: [p/n]}}, aliases: {fast: m, quick: fast},"
+        " routing: {auto: {models: [m]}}}",
+        "p",
+    )
+    request = ask(name)
+    if models:
+        request.preferences.models.extend(models)
+
+    assert expected == list(decide(request, store.view).plan.names)
+
+
 def test_alias_weights_converge() -> None:
     """A canary of ten in a hundred gets about that much."""
     store = opened("{models: {m: {deployments: [p/m]}, n: {deployments: [p/n]}}, aliases: {fast: {m: 90, n: 10}}}", "p")

@@ -331,10 +331,11 @@ async def test_what_health_changed_comes_back(journal: Journal) -> None:
 
     request = ask("m:price")
     request.reports.add(request_id="r-0", deployment="p/a")
+    request.answering.add(request_id="r-9")
     issued = decide(request, store.view, NOW, journal.note, steer)
 
     again = await journal.explain("r-1")
 
     assert ["q/b", "p/a"] == [attempt.deployment for attempt in issued.plan.attempts]
     assert issued.plan == again.plan
-    assert 0 == len(again.record.request.reports)
+    assert 0 == len(again.record.request.reports) + len(again.record.request.answering)

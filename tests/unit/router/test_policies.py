@@ -97,6 +97,25 @@ def test_sort_of_the_policy_and_of_the_caller() -> None:
     assert "ba" == plan(decided(made("{max_price: {input: 2}}"), preferences=dear))
 
 
+def test_prices_of_pictures_and_sound_are_bounded_as_the_callers_are() -> None:
+    """USD per picture and per minute; a price that is its own bound, however it is rounded, is within it."""
+    text = """
+    models:
+      m:
+        deployments:
+          - {provider: p, model: a, price: {image: "0.04"}}
+          - {provider: p, model: b, price: {input: 1, output: 1, image: "0.01", audio_minute: "0.1000001"}}
+    policies:
+      default: {max_price: %s}
+    """
+
+    def left(bound: str) -> str:
+        return "".join(sorted(plan(decided(opened(text % bound, "p")))))
+
+    assert ("b", "ab") == (left('{image: "0.02"}'), left('{image: "0.04"}'))
+    assert ("a", "ab") == (left('{audio: "0.1"}'), left('{audio: "0.1000001"}'))
+
+
 def test_filter_of_the_policy_is_named_as_such() -> None:
     """The record tells the operator's filters from the caller's."""
     with pytest.raises(MeshError, match=r"policy\.zdr \(zero retention unknown\) rules out p/a, p/b, q/c"):

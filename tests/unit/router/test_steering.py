@@ -3,15 +3,25 @@
 from typing import Any
 
 import pytest
+import structlog
 
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_EMBEDDING
 from polyroute.api.errors.v1 import errors_pb2
 from polyroute.api.errors.v1.errors_pb2 import REASON_INVALID_REQUEST, REASON_NO_DEPLOYMENT, REASON_UPSTREAM
 from polyroute.api.metrics.v1.metrics_pb2 import DeploymentStats, WatchStatsResponse
-from polyroute.api.router.v1.router_pb2 import AttemptReport, DecideRequest, DecideResponse
+from polyroute.api.router.v1.router_pb2 import (
+    HEALTH_STATE_EJECTED,
+    HEALTH_STATE_PROBED,
+    HEALTH_STATE_RESTING,
+    AttemptReport,
+    DecideRequest,
+    DecideResponse,
+    DecisionRecord,
+    HealthNote,
+)
 from polyroute.mesh.errors import MeshError
 from polyroute.router.decide import Decided, decide
-from polyroute.router.explaining import replay
+from polyroute.router.explaining import explain, rebuilt, replay
 from polyroute.router.health.tracker import Health
 from polyroute.router.snapshot import CatalogStore
 from polyroute.router.steering import Steering
@@ -33,7 +43,7 @@ class House:
         self.clock = Clock()
         self.store: CatalogStore = opened(text)
         self.health = Health(clock=self.clock, seed=1)
-        self.steering = Steering(self.store, self.health)
+        self.steering = Steering(self.store, self.health, wall=lambda: NOW + self.clock())
         self.kept: list[Decided] = []
         self.calls = 0
         self.steering.look()
@@ -72,6 +82,17 @@ class House:
                 )
         self.clock.advance(0.01)
 
+    def succeed(self, deployment: str, request_id: str) -> None:
+        """A call goes well."""
+        self.health.begin(deployment, request_id)
+        self.steering.report([AttemptReport(request_id=request_id, attempt=1, deployment=deployment)])
+
+    def rest(self, deployment: str, fault: errors_pb2.Fault.ValueType, seconds: float) -> None:
+        """A vendor refuses a call and says when to come back."""
+        report = AttemptReport(request_id=f"w-{deployment}", attempt=1, deployment=deployment, fault=fault)
+        report.retry_after_milliseconds = int(seconds * 1000)
+        self.steering.report([report])
+
     def asked(self, **wishes: Any) -> DecideRequest:
         self.calls += 1
         request = ask("m", f"r-{self.calls}")
@@ -96,6 +117,17 @@ class House:
         with pytest.raises(MeshError) as caught:
             self.decide(**wishes)
         return caught.value
+
+
+def _of(note: HealthNote) -> tuple[str, int, str, float]:
+    return note.deployment, note.state, note.reason, note.number
+
+
+def _full(decided: Decided) -> DecisionRecord:
+    response = DecideResponse()
+    response.CopyFrom(decided.response)
+    explain(response, decided.request, decided.named, decided.slate)
+    return response.record
 
 
 def _taking(seconds: float) -> Any:
@@ -176,6 +208,27 @@ class TestRefusal:
         assert (REASON_UPSTREAM, caught.value.message) == (caught.value.reason, record.refusal)
         assert not house.kept[-1].response.plan.attempts
 
+    def test_says_why_of_every_deployment(self) -> None:
+        """To whoever asked, and in the record, with the number and the time; a replay shows the same."""
+        house = House()
+        house.fail("p/a", times=6)
+        house.rest("q/b", errors_pb2.FAULT_RATE, seconds=60)
+        with pytest.raises(MeshError) as caught:
+            for _ in range(20):
+                house.decide()
+        record = house.kept[-1].response.record
+        ejected, resting = sorted(record.health, key=lambda note: note.deployment)
+        told = caught.value.message
+
+        assert ("p/a", HEALTH_STATE_EJECTED, "failures in a row", 5) == _of(ejected)
+        assert NOW + 20 < ejected.until.seconds < NOW + 40
+        assert ("q/b", HEALTH_STATE_RESTING, "rate", 0) == _of(resting)
+        assert NOW + 60 == pytest.approx(resting.until.ToMicroseconds() / 1e6, abs=0.1)
+        assert told.startswith("every deployment of 'm' is out of order just now: ")
+        assert "p/a is ejected: failures in a row (5), until 20" in told
+        assert "q/b is resting: rate, until 20" in told
+        assert list(record.health) == list(rebuilt(_full(house.kept[-1])).record.health)
+
     def test_one_keys_trouble_is_not_the_deployments(self) -> None:
         """While its account has another key that works, it does not rest."""
         house = House()
@@ -192,6 +245,81 @@ class TestRefusal:
 
         assert {"p/a", "q/b"} == with_others
         assert {"q/b"} == {name for _ in range(20) for name in house.order()}
+
+
+class TestWhyHealthSteers:
+    def test_obstacles_say_until_when(self) -> None:
+        """Whoever is left out of every plan says so by its verdict, in words that stay the same while it lasts."""
+        house = House()
+        house.fail("p/a")
+        first = house.decide()
+        house.clock.advance(3)
+        second = house.decide()
+        words = [{one.deployment: one.obstacle for one in made.record.candidates}["p/a"] for made in (first, second)]
+
+        assert not first.record.health
+        assert words[0].startswith("ejected: failures in a row (5), until 20")
+        assert words[0] == words[1]
+
+    def test_one_that_is_tried_out(self) -> None:
+        """The call that tries it says so; to the others it is told that somebody does, and until when."""
+        house = House(PAIR.replace(", {provider: q, model: b, region: eu}", ""))
+        house.fail("p/a")
+        house.steering.look()
+        house.clock.advance(40)
+        probe, other = house.decide().record, house.decide().record
+
+        assert ("p/a", []) == (probe.probe, list(probe.health))
+        assert [("p/a", HEALTH_STATE_PROBED, "failures in a row", 5)] == [_of(note) for note in other.health]
+        assert other.health[0].until.seconds > NOW
+
+
+class TestLog:
+    def test_every_turn_is_told_once(self) -> None:
+        """Ejected, half open, back; and what begins to rest: constant events with fields."""
+        house = House()
+        with structlog.testing.capture_logs() as logs:
+            house.fail("p/a", times=12)
+            for _ in range(3):
+                house.decide()
+            house.clock.advance(40)
+            house.steering.look()
+            for number in range(3):
+                house.succeed("p/a", f"ok-{number}")
+            house.clock.advance(2)
+            house.steering.look()
+            house.rest("q/b", errors_pb2.FAULT_RATE, seconds=60)
+            house.rest("q/b", errors_pb2.FAULT_RATE, seconds=60)
+            house.steering.look()
+        ejected, half, back, rests = logs
+
+        assert ("deployment ejected", "warning", "p/a") == (
+            ejected["event"],
+            ejected["log_level"],
+            ejected["deployment"],
+        )
+        assert ("failures in a row", 5) == (ejected["reason"], ejected["number"])
+        assert 20 < ejected["seconds"] < 40
+        assert {"event": "deployment half open", "log_level": "info", "deployment": "p/a"}.items() <= half.items()
+        assert {"event": "deployment back", "log_level": "info", "deployment": "p/a"} == back
+        assert {
+            "event": "deployment rests",
+            "log_level": "info",
+            "deployment": "q/b",
+            "reason": "rate",
+            "seconds": 60.0,
+        } == rests
+
+    def test_a_refused_key_is_a_warning(self) -> None:
+        """Somebody has to do something about it; it is one event, however many deployments use the key."""
+        house = House()
+        with structlog.testing.capture_logs() as logs:
+            house.rest("q/b", errors_pb2.FAULT_CREDENTIAL, seconds=60)
+            house.steering.look()
+
+        assert [("provider rests", "warning", "q", "credential")] == [
+            (one["event"], one["log_level"], one["provider"], one["reason"]) for one in logs
+        ]
 
 
 class TestMissingModel:

@@ -252,7 +252,7 @@ class Breaker:
 
     def claim(self, request_id: str, now: float) -> bool:
         """Makes a call the probe; False when it is not half open or another call is."""
-        if self.phase is not Phase.HALF_OPEN or (self._probe and now < self._probe_until):
+        if not self.free(now):
             return False
         self._probe = request_id
         self._probe_began = math.inf
@@ -287,7 +287,8 @@ class Breaker:
         if self.phase is Phase.HALF_OPEN and self._probe and now - self._probe_began > patience:
             self._again(now, "probe not answered", now - self._probe_began)
         elif self.phase is Phase.CLOSED and now - heard > patience:
-            waiting = overdue(patience, now)
+            # one that had waited so long already when another was answered is a call of its own trouble, or was lost
+            waiting = overdue(patience, now) - overdue(now - heard + patience, now)
             if waiting >= self._rules.silent:
                 self.trip(now, "silent", waiting)
 
@@ -298,7 +299,11 @@ class Breaker:
 
     def free(self, now: float) -> bool:
         """Whether it waits for a probe."""
-        return self.phase is Phase.HALF_OPEN and not (self._probe and now < self._probe_until)
+        return self.phase is Phase.HALF_OPEN and not self.probed(now)
+
+    def probed(self, now: float) -> float:
+        """Until when the call that is the probe may stand in the way of another; 0 when none does."""
+        return self._probe_until if self._probe and now < self._probe_until else 0.0
 
     def ramp(self, now: float) -> float:
         """The share of its traffic that it is given back, from 0 to 1; 1 when it never opened."""

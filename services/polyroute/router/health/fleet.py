@@ -46,6 +46,10 @@ class Fleet:
             elif unit.member != member:
                 self._move(unit, member)
 
+    def known(self) -> list[Unit]:
+        """Those that the catalog names."""
+        return [unit for name, unit in self.units.items() if name not in self._strangers]
+
     def met(self, deployment: str, now: float) -> Unit:
         """A deployment that no catalog names: its model is asked for as `provider/model`."""
         if len(self._strangers) >= STRANGERS:

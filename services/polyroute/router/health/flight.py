@@ -48,7 +48,7 @@ class Flight:
             unit.breaker.release(self.request_id)
 
     def lost(self, now: float) -> None:
-        """Whoever made it will not say any more how it ended."""
+        """It was made elsewhere, or nobody will say any more how it ended."""
         self.landed()
         if not self.answered:
             self.unit.throttle.dropped(self.began, now)

@@ -73,7 +73,9 @@ class Orders:
         passed: list[tuple[str, Standing]] = []
         for name in order:
             standing = state.of(name, operation)
-            if standing.verdict is not Verdict.ALLOWED:
+            if standing.verdict is Verdict.PROBE:
+                passed.append((name, standing._replace(until=self._units[name].breaker.probed(now))))
+            elif standing.verdict is not Verdict.ALLOWED:
                 passed.append((name, standing))
             elif standing.share >= 1 or chance(request_id, name) < standing.share:
                 fine.append(name)

@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 
 from polyroute.api.chat.v1.chat_pb2 import OPERATION_UNSPECIFIED, Operation
 from polyroute.api.errors.v1.errors_pb2 import Fault
+from polyroute.router.health.chronicle import Chronicle, Turn, What
 from polyroute.router.health.cooldown import of_operation, of_provider
 from polyroute.router.health.fleet import Fleet
-from polyroute.router.health.outcomes import RESTS, Outcome
+from polyroute.router.health.outcomes import RESTS, Outcome, word_of
 from polyroute.router.health.unit import Unit
 
 MOST: Final = 2000  # pieces of news that are kept: where nothing is shared, nobody takes them
@@ -38,10 +39,12 @@ class Rests:
 
     Args:
         fleet: The deployments.
+        chronicle: Is told what begins to rest.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, chronicle: Chronicle) -> None:
         self._fleet = fleet
+        self._chronicle = chronicle
         self._news: list[Resting] = []  # that began here, and were not yet taken
 
     def take(self) -> list[Resting]:
@@ -57,9 +60,13 @@ class Rests:
         place = unit.house if whole else unit.place(outcome.fault, operation)
         place.rest(outcome, now)
         current = place.current(now)
-        if current is not None and len(self._news) < MOST:
+        if current is not None:
             name = unit.member.provider if whole else unit.name
-            self._news.append(Resting(name, whole, outcome.fault, current.until - now, operation))
+            resting = Resting(name, whole, outcome.fault, current.until - now, operation)
+            if len(self._news) < MOST:
+                self._news.append(resting)
+            if not rested:
+                self._chronicle.add(_turn(resting))
         if rested:
             return False
         self._fleet.touch(one for one in self._fleet.units.values() if one.house is unit.house)
@@ -79,5 +86,13 @@ class Rests:
         if known is not None and known.until >= now + told.seconds - 1:
             return False
         place.rest(Outcome(fault=told.fault, retry_after=told.seconds), now)
+        if known is None:
+            self._chronicle.add(_turn(told)._replace(told=True))
         fleet.touch(one for one in fleet.units.values() if one is unit or one.house is place)
         return True
+
+
+def _turn(resting: Resting) -> Turn:
+    what = What.PROVIDER_RESTS if resting.provider else What.RESTS
+    reason = word_of(resting.fault)
+    return Turn(what, resting.name, reason, seconds=resting.seconds, operation=resting.operation)

@@ -20,6 +20,7 @@ from polyroute.api.chat.v1.chat_pb2 import OPERATION_UNSPECIFIED, Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1.metrics_pb2 import WatchStatsResponse
 from polyroute.router.health.breaker import Phase
+from polyroute.router.health.chronicle import Chronicle, Turn
 from polyroute.router.health.fleet import Fleet
 from polyroute.router.health.flight import Flight, overdue
 from polyroute.router.health.hedge import HedgeRules
@@ -49,7 +50,8 @@ class Health:
         self._clock = clock
         self._fleet = Fleet(rules or Rules(), random.Random(seed).random)  # noqa: S311 - spreads ejections, no secret
         self._units = self._fleet.units
-        self._rests = Rests(self._fleet)
+        self._chronicle = Chronicle()
+        self._rests = Rests(self._fleet, self._chronicle)
         self._orders = Orders(self._units)
         self._flights: dict[tuple[str, int], Flight] = {}  # the oldest first
         self._troubled: frozenset[str] = frozenset()
@@ -112,9 +114,18 @@ class Health:
             unit.touched = True
             self._fleet.touched.append(unit)
 
-    def answered(self, request_id: str, *, attempt: int = 1) -> None:
-        """The first content of an attempt came."""
+    def answered(self, request_id: str, *, attempt: int = 1, deployment: str = "") -> None:
+        """The first content of an attempt came.
+
+        Args:
+            request_id: The call.
+            attempt: Its number in the call, from 1.
+            deployment: Where to; empty for where it was expected to go.
+        """
         flight = self._flights.get((request_id, attempt))
+        if flight is not None and deployment not in ("", flight.unit.name):  # there was no room at the first one
+            self.begin(deployment, request_id, attempt=attempt)
+            flight = self._flights[request_id, attempt]
         if flight is not None and not flight.answered:
             now, unit = self._clock(), flight.unit
             flight.answered = True
@@ -130,6 +141,9 @@ class Health:
         """An attempt is over. One that was not seen to begin, as after a restart, counts too."""
         now = self._clock()
         flight = self._flights.pop((request_id, attempt), None)
+        if flight is not None and flight.unit.name != deployment:  # there was no room at the first one
+            flight.lost(now)
+            flight = None
         if flight is None:
             flight = self._unseen(deployment, request_id, now)
         else:
@@ -168,6 +182,20 @@ class Health:
 
     # ---- what is known
 
+    @property
+    def now(self) -> float:
+        """The time, as standings count it."""
+        return self._clock()
+
+    def take_turns(self) -> list[Turn]:
+        """What became of deployments since the last time, for the log."""
+        return self._chronicle.take()
+
+    def circuits(self) -> list[tuple[str, str, Phase]]:
+        """Deployment, provider and phase of each breaker; not of those that callers thought of."""
+        known = self._fleet.known()
+        return [(unit.name, unit.member.provider, unit.breaker.phase if unit.out else Phase.CLOSED) for unit in known]
+
     def state(self) -> State:
         """How all deployments stand now.
 
@@ -189,6 +217,8 @@ class Health:
         for group in groups.values():
             group.review(now)
         members = [unit for group in groups.values() for unit in group.members]
+        for unit in members:
+            self._chronicle.see(unit, now)
         self._troubled = frozenset(unit.name for unit in members if unit.troubled(now))
         if self._changed or self._news or groups or now - self._state.at >= RENEW:
             self._state = State(self._state.version + 1, now, self._units, self._troubled)

@@ -58,9 +58,10 @@ class Standing(NamedTuple):
     Args:
         verdict: Whether it may be tried; PROBE: by one call at a time.
         reason: Why, in words, such as `failures in a row`; empty when there is nothing to say.
-        number: The number behind the reason.
+        number: The number behind the reason; of a rest, the seconds that are left of it.
         share: Of the calls whose turn it is, those that it gets; from 0 to 1.
         figures: Its live figures.
+        until: When an ejection or a rest ends, unless it ends early, or a probe that is under way; 0 for neither.
     """
 
     verdict: Verdict
@@ -68,6 +69,7 @@ class Standing(NamedTuple):
     number: float
     share: float
     figures: Figures
+    until: float = 0.0
 
 
 class Member(NamedTuple):
@@ -162,6 +164,7 @@ class Unit:
         heard: When anything came of it last.
         answers: It is told when an answer begins, not only when it ends.
         asked: When it was last asked whether it is there.
+        told: The breaker's phase and epoch that operators were told of last; None while it is closed.
     """
 
     __slots__ = (
@@ -187,6 +190,7 @@ class Unit:
         "shed",
         "slow",
         "throttle",
+        "told",
         "touched",
     )
 
@@ -208,6 +212,7 @@ class Unit:
         self.touched = False
         self.answers = False
         self.asked = -math.inf
+        self.told: tuple[Phase, int] | None = None
         self.heard = now
         self.out = False
         self.slow = 1.0
@@ -302,12 +307,12 @@ class Unit:
         rest = self.resting(now, operation)
         if rest is not None:
             figures = figures._replace(retry_after=rest.until - now)
-            return Standing(Verdict.COOLING, word_of(rest.fault), rest.until - now, 0.0, figures)
+            return Standing(Verdict.COOLING, word_of(rest.fault), rest.until - now, 0.0, figures, rest.until)
         breaker = self.breaker
         if self.out and breaker.phase is Phase.HALF_OPEN:
             return Standing(Verdict.PROBE, breaker.reason, breaker.number, 0.0, figures)
         if self.out:
-            return Standing(Verdict.EJECTED, breaker.reason, breaker.number, 0.0, figures)
+            return Standing(Verdict.EJECTED, breaker.reason, breaker.number, 0.0, figures, breaker.until)
         return Standing(Verdict.ALLOWED, *self._reason(now), figures)
 
     def _reason(self, now: float) -> tuple[str, float, float]:

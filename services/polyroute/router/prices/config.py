@@ -23,7 +23,7 @@ read exactly. Of several rows of a name the one that came into effect last holds
 import re
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -44,6 +44,8 @@ FIGURES: Final = (
     "image",
     "audio_minute",
 )
+
+_BESIDE_TOKENS: Final = ("request", "image", "audio_minute")
 
 
 def amount(value: object) -> Decimal:
@@ -103,11 +105,28 @@ Moment = Annotated[date | datetime, BeforeValidator(_dated), AfterValidator(_wit
 RowName = Annotated[Name, AfterValidator(_checked_row_name)]
 
 
-class FiguresConfig(Section):
-    """What is charged, in the row's currency per million tokens."""
+def check_units(figures: Any) -> None:
+    """Whether a price says enough: what it charges for tokens, or for something that is not tokens.
 
-    input: Amount = Field(description="per million uncached prompt tokens")
-    output: Amount = Field(description="per million tokens of the answer")
+    Args:
+        figures: With `FIGURES` and `other` as attributes.
+
+    Raises:
+        ValueError: It does not; a forgotten price must not become a free one.
+    """
+    missing = [name for name in ("input", "output") if getattr(figures, name) is None]
+    if missing and not figures.other and all(getattr(figures, name) is None for name in _BESIDE_TOKENS):
+        raise ValueError(f"{' and '.join(missing)}: needed where nothing but tokens is charged")
+
+
+class FiguresConfig(Section):
+    """What is charged, in the row's currency per million tokens.
+
+    `input` and `output` are needed unless something else is charged: a call, a picture, a minute of sound, `other`.
+    """
+
+    input: Amount | None = Field(default=None, description="per million uncached prompt tokens")
+    output: Amount | None = Field(default=None, description="per million tokens of the answer")
     cache_read: Amount | None = Field(default=None, description="per million tokens read from cache; unset: as input")
     cache_write: Amount | None = Field(
         default=None, description="per million tokens written to cache for the usual time; unset: as input"
@@ -120,6 +139,11 @@ class FiguresConfig(Section):
     image: Amount | None = Field(default=None, description="per picture; unset: nothing")
     audio_minute: Amount | None = Field(default=None, description="per minute of sound; unset: nothing")
     other: dict[Word, Amount] = Field(default={}, description="per million of other units, such as web_search_requests")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        check_units(self)
+        return self
 
     @property
     def said(self) -> frozenset[str]:

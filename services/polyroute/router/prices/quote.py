@@ -11,11 +11,9 @@ from polyroute.router.fields import NANOS
 HOUR_OF_CACHE: Final = "ephemeral_1h_input_tokens"  # of the tokens written to the cache, those that stay an hour
 _MILLION: Final = 1_000_000
 _MINUTE_MILLISECONDS: Final = 60_000
-# What is charged per unit and not per million, by the name that usage has for the unit: how many units a million are.
-_COUNTED: Final = {
-    "image": ("images", Fraction(_MILLION)),
-    "audio_minute": ("audio_milliseconds", Fraction(_MILLION, _MINUTE_MILLISECONDS)),
-}
+COUNTED: Final = {"image": "images", "audio_minute": "audio_milliseconds"}
+"""What is charged per unit and not per million, and the name that usage has for the unit."""
+_UNITS: Final = {"image": Fraction(_MILLION), "audio_minute": Fraction(_MILLION, _MINUTE_MILLISECONDS)}  # in a million
 _PLAIN: Final = ("input", "output", "cache_read", "cache_write", "reasoning", "request")
 
 
@@ -74,7 +72,7 @@ def price_of(figures: Mapping[str, Fraction], other: Mapping[str, Fraction], per
     """Figures of a list as a price.
 
     Args:
-        figures: By the names of `config.FIGURES`, `input` and `output` among them; what is missing stays unset.
+        figures: By the names of `config.FIGURES`, what is missing stays unset.
         other: Per million of other units.
         per_usd: Units of the figures' currency for one US dollar.
         version: Names the row.
@@ -85,9 +83,9 @@ def price_of(figures: Mapping[str, Fraction], other: Mapping[str, Fraction], per
             setattr(price, name, nanos(figures[name], per_usd))
     for name, figure in other.items():
         price.other[name] = nanos(figure, per_usd)
-    for name, (unit, units) in _COUNTED.items():
+    for name, unit in COUNTED.items():
         if name in figures:
-            price.other[unit] = nanos(figures[name], per_usd, units)
+            price.other[unit] = nanos(figures[name], per_usd, _UNITS[name])
     if "cache_write_1h" in figures:
         usual = price.cache_write if price.HasField("cache_write") else price.input
         price.other[HOUR_OF_CACHE] = nanos(figures["cache_write_1h"], per_usd) - usual

@@ -104,6 +104,9 @@ class _Row(NamedTuple):
 class RowTariff:
     """What the rows of one name say.
 
+    Attributes:
+        name: The rows' name in the list.
+
     Args:
         origin: The list.
         name: The rows' name in it.
@@ -113,7 +116,7 @@ class RowTariff:
 
     def __init__(self, origin: str, name: str, rows: Iterable[RowConfig], exchange: Exchange) -> None:
         self._origin = origin
-        self._name = name
+        self.name = name
         self._rows = tuple(sorted((_compiled(row) for row in rows), key=lambda row: row.begin))
         self._exchange = exchange
         self._price = lru_cache(_KEPT)(self._priced)
@@ -123,7 +126,7 @@ class RowTariff:
     def version(self) -> str:
         """A digest of all that it says."""
         rows = [_priced_by(row.config) for row in self._rows]
-        return _digest([self._origin, self._name, rows, self._exchange.version])
+        return _digest([self._origin, self.name, rows, self._exchange.version])
 
     @property
     def always(self) -> bool:
@@ -149,13 +152,13 @@ class RowTariff:
             price = self._price(index, window, rate.per_usd, rate.text)
         config = row.config
         checked = config.checked.isoformat() if config.checked else ""
-        return Quote(price, until, self._origin, self._name, config.currency, config.source, checked)
+        return Quote(price, until, self._origin, self.name, config.currency, config.source, checked)
 
     def _priced(self, index: int, window: int, per_usd: Fraction, rate: str) -> Price:
         config = self._rows[index].config
         part: RowConfig | TimesConfig = config.windows[window] if window >= 0 else config
         when = f" {config.windows[window].name[:_LONGEST_NAME]}" if window >= 0 else ""
-        version = f"{self._origin} {_digest([self._name, _priced_by(config)])}{when}{rate}"
+        version = f"{self._origin} {_digest([self.name, _priced_by(config)])}{when}{rate}"
         price = _price(part, per_usd, version)
         price.tiers.extend(
             PriceTier(

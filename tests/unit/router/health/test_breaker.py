@@ -16,8 +16,8 @@ def even() -> float:
 
 
 def waiting(count: int) -> Callable[[float, float], int]:
-    """That many attempts are overdue, whenever one looks."""
-    return lambda *_: count
+    """That many attempts are overdue, since anything was heard."""
+    return lambda seconds, _: count if seconds < 8 else 0
 
 
 def opened(now: float = 100.0) -> Breaker:
@@ -104,6 +104,13 @@ class TestOpening:
         breaker.waited(110.0, 1.0, waiting(5), heard=100.0)
 
         assert (Phase.CLOSED, Phase.OPEN, "silent") == (before, breaker.phase, breaker.reason)
+
+    def test_who_waited_before_is_no_silence(self) -> None:
+        """What was lost, such as the calls of a process that is gone, is counted once and not after every pause."""
+        breaker = Breaker()
+        breaker.waited(110.0, 1.0, lambda *_: 50, heard=100.0)
+
+        assert Phase.CLOSED is breaker.phase
 
     @pytest.mark.parametrize(("usual", "heard"), [(None, 0.0), (6.0, 100.0), (1.0, 107.0)])
     def test_no_silence(self, usual: float | None, heard: float) -> None:

@@ -186,6 +186,38 @@ class TestEjection:
         assert ["b"] == house.order()
         assert "silent" == house.health.state().of("a").reason
 
+    def test_lost_attempts_are_no_silence_for_ever(self) -> None:
+        """Those of a process that is gone: after the next answer they say nothing any more."""
+        house = House("a", "b")
+        house.attempt("a", GOOD, 50)
+        for number in range(20):
+            house.health.begin("a", f"lost-{number}")
+        house.clock.now += 20.0
+        house.attempt("a", GOOD, 5)
+        before = house.order()
+        house.clock.now += 20.0
+
+        assert [["a", "b"]] * 2 == [before, house.order()]
+
+    @pytest.mark.parametrize("how", ["answered", "ended"])
+    def test_attempt_at_another_deployment(self, how: str) -> None:
+        """The plan's first had no room: nothing is waited for there, and what came of the other is the other's."""
+        house = House("a", "b")
+        house.attempt("a", GOOD, 50)
+        house.attempt("b", GOOD, 50)
+        house.clock.now += 1.0
+        for number in range(20):
+            house.health.begin("a", f"full-{number}")
+            if how == "answered":
+                house.health.answered(f"full-{number}", deployment="b")
+            else:
+                house.health.end("b", f"full-{number}", BAD)
+        house.clock.now += 10.0
+        order = house.order()
+
+        assert Verdict.ALLOWED is house.verdict("a")
+        assert (["a", "b"] if how == "answered" else ["a"]) == order
+
     def test_long_answers_are_no_silence(self) -> None:
         """Their content came, and nothing else is waited for."""
         house = House("a", "b")

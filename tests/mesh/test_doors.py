@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import struct
 from typing import Any, Final
 
@@ -181,12 +182,13 @@ async def test_the_description(stage: Stage) -> None:
     assert document["openapi"].startswith("3.1")
     schemas = document["components"]["schemas"]
     assert {reference.rpartition("/")[2] for reference in _references(document)} == schemas.keys()
-    for path, operations in document["paths"].items():
-        for method in operations.keys() - {"parameters"}:
-            answer = await (
-                stage.gateway.post(path, {}) if method == "post" else stage.gateway.get(path.replace("{id}", "m"))
-            )
-            assert str(answer.status) in operations[method]["responses"], path
+    for template, operations in document["paths"].items():
+        path = re.sub(r"\{\w+\}", "m", template)
+        for method, operation in operations.items():
+            if method == "parameters" or "default" in operation["responses"]:  # a vendor's own API: nothing is promised
+                continue
+            answer = await (stage.gateway.post(path, {}) if method == "post" else stage.gateway.get(path))
+            assert str(answer.status) in operation["responses"], path
             assert (answer.status == 400) == (method == "post"), path
 
 

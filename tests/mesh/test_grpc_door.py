@@ -84,7 +84,7 @@ async def test_an_answer(stage: Stage, door: Door) -> None:
     assert last.completed.usage.input_tokens * 1500 + 6 * 6000 == last.completed.cost_nanos
     assert 0 < last.completed.overhead_microseconds <= last.completed.first_token_microseconds
     assert (metrics_pb2.OUTCOME_COMPLETED, 0) == (record.outcome, record.http_status)
-    assert record.cost_nanos == last.completed.cost_nanos
+    assert record.cost_nanos == last.completed.cost_nanos == last.completed.charged_nanos
     assert first.served.catalog_version == record.catalog_version
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from polyroute.api.auth.v1.auth_pb2 import Verdict
-from polyroute.api.auth.v1.ledger_pb2 import Settlement
 from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_TOKENS
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
@@ -18,11 +17,13 @@ from polyroute.edge.bill import bill_of
 from polyroute.edge.charging import ONCE, ChargeRow, multiplied
 from polyroute.edge.checkpoints import Checkpoints
 from polyroute.edge.heads import origin_of
+from polyroute.edge.margins import Margins
 from polyroute.edge.purse import Hold, Purses
 from polyroute.edge.settler import UNCHARGED_RULE, Settler
-from polyroute.edge.shares import INSTALLATION, Figure, Taken
+from polyroute.edge.share import INSTALLATION, Figure
+from polyroute.edge.shares import Shares, Taken, Wanted
 from polyroute.edge.sizes import tokens_in
-from polyroute.edge.spending import payable
+from polyroute.edge.spending import is_free, payable
 from polyroute.edge.turnstile import Pass
 from polyroute.mesh.errors import MeshError
 
@@ -37,11 +38,15 @@ class House(Protocol):
         settler: Keeps charges.
         checkpoints: Where attempts under way are written down.
         purses: Money that auth has set aside here.
+        margins: What prompts turned out longer than they were estimated.
+        shares: Units of limits that auth has taken in advance.
     """
 
     settler: Settler
     checkpoints: Checkpoints
     purses: Purses
+    margins: Margins
+    shares: Shares
 
 
 @dataclass(slots=True)
@@ -52,7 +57,7 @@ class Admission:
         house: Where its money comes from and its charges go.
         purse: Whose money is held for it; empty where nobody's is.
         taken: Shares of limits that it uses.
-        tokens: Counted against limits of tokens so far.
+        wanted: Shares that it is to take once its models are known; None when it has them.
         paid: What is held for it; None when nothing has to be.
         place: Its place among the calls under way; None where these are not bounded.
     """
@@ -61,7 +66,7 @@ class Admission:
     verdict: Verdict
     purse: str = ""
     taken: Taken = field(default_factory=list)
-    tokens: int = 0
+    wanted: Wanted | None = None
     paid: Hold | None = None
     over: bool = False
     place: Pass | None = None
@@ -74,6 +79,26 @@ class Admission:
     _tried: dict[int, Attempt] = field(default_factory=dict)
     _slots: tuple[int, ...] = ()  # in which its attempts are written down
     _settled: frozenset[int] = frozenset()
+
+    async def count(self, names: Iterable[str], attempts: Sequence[Attempt]) -> dict[int, MeshError]:
+        """Counts the call against its limits where some of them are of models: those that may serve it are known now.
+
+        Args:
+            names: By which it asked, and aliases that led on from there.
+            attempts: What may be tried.
+
+        Returns:
+            Places of attempts that must not be made because the limit of their model is reached, and what to say of it.
+
+        Raises:
+            MeshError: REASON_RATE_LIMITED; nothing was taken then.
+        """
+        wanted, self.wanted = self.wanted, None
+        if wanted is None:
+            return {}
+        models = [attempt.model for attempt in attempts]
+        self.taken, closed = await self.house.shares.take_of(wanted, names, models)
+        return {place: closed[model] for place, model in enumerate(models) if model in closed}
 
     async def hold(self, request_id: str, attempts: Sequence[Attempt], facts: RequestFacts) -> int | None:
         """Holds the most that the call can cost.
@@ -89,20 +114,25 @@ class Admission:
 
         Raises:
             MeshError: REASON_BUDGET_EXHAUSTED; REASON_NO_DEPLOYMENT, no price is known; REASON_NOT_PERMITTED, the
-                key may use only what is free, and nothing is; REASON_SERVICE_UNAVAILABLE.
+                key may use only what is free, and nothing is; REASON_SERVICE_UNAVAILABLE. For want of money never where
+                all of what may be tried is free.
         """
         able = payable(self.verdict, attempts)
         if not self.purse:
             return None
         caller = self.verdict.caller
-        bill = bill_of(able, facts, self.multiplier)
+        bill = bill_of(able, facts, self.multiplier, self.house.margins)
         purse = self.house.purses.of(self.purse, caller)
         needed = bill.needed
-        paid = self.paid = purse.take(needed) or await purse.hold(needed, bill.least)
+        try:
+            paid = self.paid = purse.take(needed) or await purse.hold(needed, bill.least)
+        except MeshError:
+            if not all(is_free(attempt.price) for attempt in able):
+                raise
+            return None  # an account that owes, or an auth that is away, stands in the way of nothing that is free
         self._request_id, self._tokens, self._bound = request_id, facts.input_tokens_estimate, paid.amount
-        self._payer = self.house.settler.heads.caller(caller)
-        if self.multiplier != ONCE:  # what the hold was worked out with is what the charge is worked out with
-            self._payer += Settlement(multiplier_millionths=self.multiplier).SerializeToString()
+        # what the hold was worked out with is what the charge is worked out with
+        self._payer = self.house.settler.heads.caller(caller, self.multiplier)
         self.head = self._payer + paid.allowance.head
         return None if bill.bounded else bill.affordable(paid.amount)
 
@@ -135,8 +165,13 @@ class Admission:
         await self.paid.reprice(needed)
         self.head = self._payer + self.paid.allowance.head
 
-    def sent(self, number: int, attempt: Attempt) -> None:
+    def sent(self, number: int, attempt: Attempt, mark: bytes = b"") -> None:
         """Writes down that an attempt begins, with what it is charged if it is lost: its prompt.
+
+        Args:
+            number: Which try.
+            attempt: Where it goes.
+            mark: What the call is for; see `Trail.mark`.
 
         Raises:
             MeshError: REASON_USAGE_UNAVAILABLE, it cannot be written down: the attempt must not be made;
@@ -146,7 +181,8 @@ class Admission:
             return
         if not attempt.HasField("price"):
             payable(self.verdict, [attempt])
-        slot = self.house.checkpoints.begin(self.head, self._request_id, number, attempt, self._tokens)
+        head = self.head + mark
+        slot = self.house.checkpoints.begin(head, self._request_id, number, attempt, self._tokens)
         self._tried[number] = attempt
         if slot is not None:
             self._slots += (slot,)
@@ -169,6 +205,7 @@ class Admission:
             for share, taken in self.taken:
                 share.settle(taken, used if share.limit.kind == LIMIT_KIND_TOKENS else taken)
         if self.paid is not None:
+            self._learn(rows)
             self._keep(rows)
             self.paid.settle(self._sum(rows))
         self.house.checkpoints.tidy()
@@ -182,13 +219,23 @@ class Admission:
         multiplier = self.multiplier
         return sum([multiplied(row.cost or 0, multiplier) for row in rows])
 
-    def figures(self) -> list[Figure]:
-        """How the caller's own limits stand: of each kind the one that is nearest to its end."""
+    def figures(self, usage: Usage | None = None) -> list[Figure]:
+        """How the caller's own limits stand: of each kind the one that is nearest to its end.
+
+        Args:
+            usage: What the call used, where it is known and not settled yet.
+        """
+        if not self.taken:
+            return []
         nearest: dict[str, Figure] = {}
-        for share, _ in self.taken:
+        now = self.house.shares.now
+        for share, taken in self.taken:
             if share.limit.scope == INSTALLATION:  # what all callers do together is nobody's business
                 continue
-            figure = share.figure()
+            if usage is None or self.over or share.limit.kind != LIMIT_KIND_TOKENS:
+                figure = share.figure(now)
+            else:
+                figure = share.figure(now, taken, tokens_in(usage))
             if figure.kind not in nearest or figure.remaining < nearest[figure.kind].remaining:
                 nearest[figure.kind] = figure
         return list(nearest.values())
@@ -203,6 +250,14 @@ class Admission:
         if self._slots:
             self.house.checkpoints.leave(self._slots, written=written)
             self._slots = ()
+
+    def _learn(self, rows: Iterable[ChargeRow]) -> None:
+        """Notes how long vendors found a prompt that was estimated."""
+        for row in rows:
+            attempt, usage = self._tried.get(row.attempt), row.usage
+            if attempt is not None and self._tokens and not usage.estimated:
+                counted = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
+                self.house.margins.saw(attempt.deployment, self._tokens, counted)
 
     def _unsettled(self, rows: Sequence[ChargeRow]) -> Sequence[ChargeRow]:
         if len(rows) == len(self._tried) == 1 and not self._settled and rows[0].attempt in self._tried:

@@ -17,6 +17,7 @@ from polyroute.edge.capacity import Capacity
 from polyroute.edge.checkpoints import Checkpoints
 from polyroute.edge.common import CommonLimits
 from polyroute.edge.intents import Intents
+from polyroute.edge.margins import Margins
 from polyroute.edge.purse import Purses
 from polyroute.edge.settler import Settler
 from polyroute.edge.shares import Shares
@@ -64,6 +65,7 @@ class Allowances:
         self.capacity = Capacity(self.shares)
         self.common = CommonLimits(auth, self.shares, self.capacity, clock, timeout)
         self.purses = Purses(ledger, holder, clock, timeout, longest=longest)
+        self.margins = Margins(clock)
         self.turnstile = turnstile or Turnstile(0, 0, 0.0, clock)
         self._recalled = asyncio.Event()
         self._free = Admission(self, Verdict(), over=True)  # of every call that nothing bounds
@@ -104,10 +106,13 @@ class Allowances:
         if admission.purse:
             self.settler.check()
         if limited:
-            tokens = tokens_of(facts)
-            taken = self.shares.of(verdict, facts.model, tokens)
-            await self.shares.take(taken)
-            admission.taken, admission.tokens = taken, tokens
+            wanted = self.shares.of(verdict, tokens_of(facts))
+            if wanted.some:  # nobody knows yet which models may serve
+                self.shares.check(wanted.always)
+                admission.wanted = wanted
+            else:
+                await self.shares.take(wanted.always)
+                admission.taken = wanted.always
 
     def recall(self, purses: Iterable[str]) -> None:
         """Gives back at once what no call needs of some purses, and asks for limits that changed; for `Authorizer`.

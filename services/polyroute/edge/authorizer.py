@@ -91,6 +91,7 @@ class Authorizer:
         self._salt = secrets.token_bytes(16)  # so that what is kept in memory is no credential
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._revision = 0
+        self._changes = 0  # of anything else, so far
         self._renewals: set[asyncio.Task[None]] = set()
 
     async def verdict(self, credential: str, source: str = "") -> Verdict:
@@ -138,7 +139,7 @@ class Authorizer:
         return verdict
 
     async def _ask(self, credential: str, digest: bytes) -> Verdict:
-        revision = self._revision
+        seen = self._revision, self._changes
         try:
             response = await self._stub.Authorize(AuthorizeRequest(credential=credential), timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
@@ -146,7 +147,7 @@ class Authorizer:
             self._silent = refusal.reason == pb.REASON_SERVICE_UNAVAILABLE
             raise refusal from None
         self._silent = False
-        if revision == self._revision:  # a key may have been revoked while its verdict was on the way
+        if seen == (self._revision, self._changes):  # what it says may have changed while it was on the way
             self._keep(digest, response.verdict)
         return response.verdict  # type: ignore[no-any-return] # the stub is typed by its generator
 
@@ -164,7 +165,7 @@ class Authorizer:
         try:
             await self._ask(credential, digest)
         except MeshError as error:
-            if error.reason == pb.REASON_CREDENTIAL_INVALID:
+            if error.reason != pb.REASON_SERVICE_UNAVAILABLE:
                 self._kept.pop(digest, None)
             else:
                 _log.warning("verdict not renewed", reason=error.message)
@@ -216,6 +217,7 @@ class Authorizer:
 
     def _stale(self, concerned: Callable[[Caller], bool]) -> None:
         """Has verdicts renewed: whoever is asked next waits for the new one."""
+        self._changes += 1
         for digest in [digest for digest, kept in self._kept.items() if concerned(kept.verdict.caller)]:
             kept = self._kept[digest]
             kept.fresh_until = self._clock()

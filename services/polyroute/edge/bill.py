@@ -15,6 +15,7 @@ from polyroute.api.chat.v1.chat_pb2 import (
     RequestFacts,
 )
 from polyroute.api.router.v1.router_pb2 import Attempt, Price
+from polyroute.edge.margins import Margins
 from polyroute.edge.purse import MOST
 from polyroute.edge.sizes import ANSWERS
 from polyroute.mesh.pricing import within_reach
@@ -36,11 +37,12 @@ class Bill(NamedTuple):
     """What a call can cost at the dearest of its attempts, nano-USD.
 
     Attributes:
-        prompt: Of the prompt, and of the call itself.
+        prompt: Of the prompt as it was estimated, and of the call itself.
         token: Of a million tokens of the answer.
         answer: Tokens of the answer.
         bounded: The caller gave that number.
         multiplier: What the call costs its caller is what it costs times this, in millionths.
+        margin: Of what the prompt may turn out longer than it was estimated; held where there is money for it.
     """
 
     prompt: int
@@ -48,20 +50,24 @@ class Bill(NamedTuple):
     answer: int
     bounded: bool
     multiplier: int = MILLION
+    margin: int = 0
 
     @property
     def needed(self) -> int:
         """The most that the call can cost."""
-        return self.with_answer(self.answer)
+        return self._cost(self.prompt + self.margin, self.answer)
 
     @property
     def least(self) -> int:
         """What it must be able to cost, to be worth making."""
-        return self.needed if self.bounded else self.with_answer(min(self.answer, LEAST_ANSWER))
+        return self.with_answer(self.answer if self.bounded else min(self.answer, LEAST_ANSWER))
 
     def with_answer(self, tokens: int) -> int:
-        """The cost with so long an answer."""
-        asked = self.prompt - (-tokens * self.token // MILLION)
+        """The cost with so long an answer, if the estimate of the prompt is right."""
+        return self._cost(self.prompt, tokens)
+
+    def _cost(self, prompt: int, answer: int) -> int:
+        asked = prompt - (-answer * self.token // MILLION)
         if self.multiplier != MILLION:
             asked = -(-asked * self.multiplier // MILLION)
         return min(MOST, asked)
@@ -70,22 +76,33 @@ class Bill(NamedTuple):
         """The longest answer that `amount` pays."""
         if not self.token or not self.multiplier:
             return self.answer
-        asked = amount * MILLION // self.multiplier
-        return min(self.answer, (asked - self.prompt) * MILLION // self.token)
+        left = amount * MILLION // self.multiplier - self.prompt
+        careful = (left - self.margin) * MILLION // self.token
+        return min(self.answer, careful if careful >= LEAST_ANSWER else left * MILLION // self.token)
 
 
-def bill_of(attempts: Iterable[Attempt], facts: RequestFacts, multiplier: int = MILLION) -> Bill:
-    """The most that a call can cost by its plan, whose prices are known."""
+def bill_of(
+    attempts: Iterable[Attempt], facts: RequestFacts, multiplier: int = MILLION, margins: Margins | None = None
+) -> Bill:
+    """The most that a call can cost by its plan, whose prices are known.
+
+    Args:
+        attempts: Of the plan.
+        facts: Of the request.
+        multiplier: See `Bill`.
+        margins: What prompts were longer than estimated lately; None for nothing.
+    """
     choices = facts.choices or 1
     bounded = facts.HasField("max_output_tokens") or facts.operation not in ANSWERS
     answer = facts.max_output_tokens if bounded else ANSWER_TOKENS
     searches = CAPABILITY_TOOLS in facts.needs
-    prompt = token = 0
+    prompt = token = longer = 0
     tokens = max(facts.input_tokens_estimate, facts.sound_milliseconds // HEARD_PER_TOKEN)
     for attempt in attempts:
         price = attempt.price
+        margin = margins.of(attempt.deployment, tokens) if margins is not None else 0
         # a prompt may turn out longer than was estimated, and so be charged by the next tier
-        for one in within_reach(price, tokens * 5 // 4) if price.tiers else (price,):
+        for one in within_reach(price, (tokens + margin) * 5 // 4) if price.tiers else (price,):
             asked = _prompt_of(one, tokens)
             if one.other:
                 asked += _beside(
@@ -93,11 +110,13 @@ def bill_of(attempts: Iterable[Attempt], facts: RequestFacts, multiplier: int = 
                 )
             if asked > prompt:
                 prompt = asked
+            if margin:
+                longer = max(longer, asked + _prompt_of(one, tokens + margin) - _prompt_of(one, tokens))
             if one.output > token:
                 token = one.output
             if one.reasoning > token:
                 token = one.reasoning
-    return Bill(prompt, token * choices, answer, bounded, multiplier)
+    return Bill(prompt, token * choices, answer, bounded, multiplier, max(0, longer - prompt))
 
 
 def _prompt_of(price: Price, tokens: int) -> int:

@@ -5,7 +5,7 @@ is full goes to the next one of its plan, and is refused only when all of them a
 those of callers, so all edges together keep to them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,8 @@ from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_CONCURRENCY, LIMIT_KIND_
 from polyroute.api.chat.v1.chat_pb2 import RequestFacts, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.router.v1.router_pb2 import Attempt
-from polyroute.edge.shares import CATALOG, Share, Shares, Taken
+from polyroute.edge.share import CATALOG, Share
+from polyroute.edge.shares import Shares, Taken
 from polyroute.edge.sizes import tokens_in, tokens_of
 from polyroute.edge.spending import unpayable
 from polyroute.mesh.errors import MeshError
@@ -118,17 +119,25 @@ class Rooms:
         verdict: What auth says of the key, which closes deployments that it may not pay for.
     """
 
-    __slots__ = ("_capacity", "_taken", "_verdict", "full")
+    __slots__ = ("_capacity", "_shut", "_taken", "_verdict", "full")
 
     def __init__(self, capacity: Capacity, verdict: Verdict = _ANYBODY) -> None:
         self._capacity = capacity
         self._verdict = verdict
         self._taken: dict[int, Room] = {}
+        self._shut: Mapping[int, MeshError] = {}
         self.full: dict[int, MeshError] = {}
         """Deployments that had no room, or are closed to the key, and what they said."""
 
+    def shut(self, closed: Mapping[int, MeshError]) -> None:
+        """Closes deployments to the call: those of models whose limit is reached for it."""
+        self._shut = closed
+        self.full.update(closed)
+
     async def take(self, index: int, attempt: Attempt, facts: RequestFacts) -> bool:
         """Takes room for an attempt; whether there was any, and the key may make the attempt."""
+        if index in self._shut:
+            return False
         closed = unpayable(self._verdict, attempt)
         if closed is not None:
             self.full[index] = closed

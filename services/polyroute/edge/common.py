@@ -9,7 +9,8 @@ import structlog
 from polyroute.api.auth.v1.auth_pb2 import GetCommonLimitsRequest
 from polyroute.edge.authorizer import heard
 from polyroute.edge.capacity import Capacity
-from polyroute.edge.shares import DEPLOYMENT, INSTALLATION, Shares
+from polyroute.edge.share import DEPLOYMENT, INSTALLATION
+from polyroute.edge.shares import Shares
 from polyroute.mesh.errors import MeshError
 
 FRESH_SECONDS: Final = 10.0  # that they are believed without news of a change

@@ -57,6 +57,8 @@ REASONS: Final[Mapping[Reason.ValueType, Shape]] = {
     pb.REASON_IDEMPOTENCY_RUNNING: Shape(409, "idempotency_error", "idempotency_key_in_use"),
     pb.REASON_IDEMPOTENCY_MISMATCH: Shape(422, "idempotency_error", "idempotency_key_reused", retry=False),
     pb.REASON_DRAINING: Shape(503, "server_error", "server_draining"),
+    pb.REASON_CHANGED: Shape(409, "invalid_request_error", "changed", retry=False),
+    pb.REASON_EXISTS: Shape(409, "invalid_request_error", "already_exists", retry=False),
     pb.REASON_IDEMPOTENCY_NOT_KEPT: Shape(409, "idempotency_error", "idempotency_answer_not_kept", retry=False),
 }
 FAULTS: Final[Mapping[Fault.ValueType, Shape]] = {
@@ -83,6 +85,12 @@ FAULTS: Final[Mapping[Fault.ValueType, Shape]] = {
     pb.FAULT_TRUNCATED: Shape(502, "upstream_error", "upstream_truncated"),
     pb.FAULT_UNSUPPORTED: Shape(400, "invalid_request_error", "unsupported_parameter"),
 }
+# Refusals of one reason that clients tell apart, by the `cause` that they have beside it.
+CAUSES: Final[Mapping[str, Shape]] = {
+    "account_suspended": Shape(403, "invalid_request_error", "account_suspended", retry=False),
+    "project_suspended": Shape(403, "invalid_request_error", "project_suspended", retry=False),
+    "model_price_unknown": Shape(400, "invalid_request_error", "model_price_unknown", retry=False),
+}
 # A request each of whose parts makes sense, but not together.
 CONTRADICTION: Final = Shape(422, "invalid_request_error", "invalid_request")
 UNKNOWN: Final = Shape(500, "server_error", "internal_error", message="internal error")
@@ -96,7 +104,7 @@ def shape_of(error: MeshError) -> Shape:
     if error.reason != pb.REASON_UPSTREAM:
         if error.metadata.get("status") == "422":
             return CONTRADICTION
-        shape = REASONS.get(error.reason, UNKNOWN)
+        shape = CAUSES.get(error.metadata.get("cause", "")) or REASONS.get(error.reason, UNKNOWN)
         # why a model cannot be had just now is for callers, unlike which part of the gateway is away
         return replace(shape, message="") if error.reason in _SAID and "model" in error.metadata else shape
     shape = FAULTS.get(error.fault, UNKNOWN)

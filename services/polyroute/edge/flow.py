@@ -13,8 +13,8 @@ from typing import Any, Final
 import grpc
 import structlog
 
-from polyroute.api.auth.v1.auth_pb2 import Caller, Verdict
-from polyroute.api.chat.v1.chat_pb2 import Usage
+from polyroute.api.auth.v1.auth_pb2 import Caller
+from polyroute.api.chat.v1.chat_pb2 import FINISH_REASON_CONTENT_FILTER, Usage
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.providers.v1.providers_pb2 import EmbedResponse, Finished, GenerateResponse, RelayResponse
 from polyroute.api.router.v1.router_pb2 import Attempt, ListModelsRequest, ListModelsResponse
@@ -25,17 +25,20 @@ from polyroute.edge.call import Call, Relayed, plan_of, time_left
 from polyroute.edge.capacity import Rooms
 from polyroute.edge.config import EdgeConfig
 from polyroute.edge.deciding import Decider
-from polyroute.edge.failover import Failure, Next, next_attempt, verdict
+from polyroute.edge.draining import Drains
+from polyroute.edge.failover import Failure, Next, fallback_of, next_attempt, verdict
+from polyroute.edge.hearing import Lasting, heard
 from polyroute.edge.hedging import Race
-from polyroute.edge.permits import bind, permit, permit_relay
+from polyroute.edge.permits import bind, may_use, permit, permit_relay
+from polyroute.edge.pinning import pin, pin_relay
 from polyroute.edge.recorder import Recorder
 from polyroute.edge.requests import embed_request, generate_request
+from polyroute.edge.tally import Tally
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError, from_rpc
 
 HELD_MESSAGES: Final = 64  # opening messages that are held back, so that another attempt can still replace them
 HELD_BYTES: Final = 256 * 1024
-CONTENT: Final = frozenset({"text", "reasoning", "tool_call", "refusal", "audio", "image"})
 
 _log = structlog.get_logger("flow")
 
@@ -54,6 +57,8 @@ class Flow:
 
     Attributes:
         sightings: What the router does not know yet of vendors; to be run beside the calls.
+        tally: What is counted of the calls.
+        drains: Answers that are read on although their callers have left; to be closed after the doors.
     """
 
     def __init__(
@@ -75,6 +80,8 @@ class Flow:
         self._allowances = allowances
         self._decider = Decider(router, config.decide_seconds)
         self.sightings = self._decider.sightings
+        self.tally = Tally()
+        self.drains = Drains(self._close)
 
     async def generate(self, call: Call) -> AsyncGenerator[GenerateResponse]:
         """Answers a conversation or completion.
@@ -83,6 +90,7 @@ class Flow:
             MeshError: The call was refused or failed; REASON_STREAM_BROKEN or a vendor's fault after the commit point.
         """
         trail = call.trail
+        drained = False
         try:
             await self._authorize(call)
             await self._decide(call)
@@ -101,10 +109,13 @@ class Flow:
             trail.ended(error)
             raise
         except (asyncio.CancelledError, GeneratorExit):
-            trail.left()
+            drained = self.drains.take(call)
+            if not drained:
+                trail.left()
             raise
         finally:
-            self._close(call)
+            if not drained:
+                self._close(call)
 
     async def embed(self, call: Call) -> EmbedResponse:
         """Makes vectors.
@@ -138,11 +149,11 @@ class Flow:
         try:
             await self._authorize(call)
             attempt = await self._decider.priced(call)
-            await self._hold(call, [attempt])
+            await self._hold(call, (), [attempt])
             if call.rooms is not None and not await call.rooms.take(0, attempt, call.facts):
                 raise call.rooms.refusal()
             if call.admission is not None:
-                call.admission.sent(1, attempt)
+                call.admission.sent(1, attempt, trail.mark(attempt))
             trail.trying(attempt)
             await self._reach()
             call.request.request_id = trail.request_id
@@ -191,22 +202,26 @@ class Flow:
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from None
-        if not allowed.models:
-            return listed
-        models = [model for model in listed.models if _permits(allowed, model.name)]
+        models = [model for model in listed.models if may_use(allowed, model)]
         return ListModelsResponse(models=models, catalog_version=listed.catalog_version)
 
     async def _authorize(self, call: Call | Relayed) -> None:
+        self.tally.began()
         self._recorder.check()
         allowed = await self._authorizer.verdict(call.credential, call.source)
         call.trail.facts = call.facts
         call.trail.caller = allowed.caller
         call.trail.permitted = allowed.models
+        call.trail.mark_key = allowed.mark_key
+        if allowed.HasField("plan"):
+            call.trail.included = allowed.plan.opens.models
         operation = call.facts.operation
         permit(allowed, operation=operation, route=call.route, source=call.source)
         if isinstance(call, Call):
             bind(call, allowed)
+            pin(call, allowed.mark_key, unmarked=self._config.unmarked_ids)
         else:
+            pin_relay(call, allowed.mark_key, unmarked=self._config.unmarked_ids)
             permit_relay(call, allowed)
         call.admission = call.trail.admission = await self._allowances.admit(
             allowed, call.facts, call.criticality, time_left(call)
@@ -215,13 +230,16 @@ class Flow:
 
     async def _decide(self, call: Call) -> None:
         call.trail.decision = await self._decider.decide(call)
-        await self._hold(call, plan_of(call).attempts)
+        plan = plan_of(call)
+        await self._hold(call, plan.names, plan.attempts)
 
-    async def _hold(self, call: Call | Relayed, attempts: Sequence[Attempt]) -> None:
+    async def _hold(self, call: Call | Relayed, names: Sequence[str], attempts: Sequence[Attempt]) -> None:
         """Holds the most that the call can cost; bounds an answer that the caller did not bound by what can be paid."""
         admission = call.admission
         if admission is None or admission.over:
             return
+        if call.rooms is not None and admission.wanted is not None:
+            call.rooms.shut(await admission.count((call.facts.model, *names), attempts))
         bound = await admission.hold(call.trail.request_id, attempts, call.facts)
         if bound is not None and isinstance(call, Call):
             call.body = bounded(call.body, bound)
@@ -235,7 +253,7 @@ class Flow:
         if call.admission is not None and not call.admission.over:
             if failures:
                 await call.admission.reprice(call.trail.rows())
-            call.admission.sent(len(failures) + 1, attempt)
+            call.admission.sent(len(failures) + 1, attempt, call.trail.mark(attempt))
         call.trail.trying(attempt)
         return following.index
 
@@ -275,11 +293,17 @@ class Flow:
         attempt = plan_of(call).attempts[index]
         await self._reach()
         stream = self._providers.Generate(generate_request(call, attempt, number), timeout=time_left(call))
+        if attempt.billing.drain:
+            stream = Lasting(stream)
         held: list[GenerateResponse] = []
         finished = False
         try:
             async for response in stream:
-                finished = _noted(response, trail)
+                if (ended := heard(response, trail)) is not None:
+                    if ended.reason == FINISH_REASON_CONTENT_FILTER:
+                        _check_filter(call, trail)
+                    trail.completed(trail.usage or Usage(), ended)
+                    finished = True
                 held.append(response)
                 if not call.trail.committed:
                     if not (finished or trail.content_events or _too_much(held)):
@@ -299,10 +323,15 @@ class Flow:
                 raise MeshError.upstream(pb.FAULT_TRUNCATED, "the answer ended without saying so")
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from None
+        except (asyncio.CancelledError, GeneratorExit):
+            if isinstance(stream, Lasting) and trail is call.trail and not finished:
+                call.lasting = stream
+            raise
         finally:
-            stream.cancel()
-            if call.rooms is not None:
-                call.rooms.give_back(index, trail.usage)
+            if call.lasting is None:
+                stream.cancel()
+                if call.rooms is not None:
+                    call.rooms.give_back(index, trail.usage)
 
     async def _embed(self, call: Call) -> EmbedResponse:
         """Walks the plan until an attempt has given vectors."""
@@ -330,6 +359,7 @@ class Flow:
         trail = call.trail
         if not trail.over:
             trail.ended(MeshError(pb.REASON_INTERNAL, "internal error"))
+        self.tally.ended(trail)
         self._recorder.keep(trail)
         self.sightings.ended(trail)
         if call.rooms is not None:
@@ -355,29 +385,14 @@ def _failed(call: Call, error: MeshError) -> Failure:
     return Failure(index, error)
 
 
-def _permits(allowed: Verdict, model: str) -> bool:
-    return not allowed.models or model in allowed.models
-
-
-def _noted(response: GenerateResponse, trail: Trail) -> bool:
-    """Takes into the trail what a message says; whether it is the last of its attempt."""
-    finished = False
-    for event in response.events:
-        kind = event.WhichOneof("event")
-        if kind == "encoded":
-            trail.content_events += event.encoded.content_events
-        elif kind == "chat":
-            trail.content_events += event.chat.WhichOneof("event") in CONTENT
-        elif kind == "result":
-            trail.content_events += 1
-        elif kind == "started":
-            trail.opened(event.started)
-        elif kind == "usage":
-            trail.usage = event.usage
-        elif kind == "finished":
-            trail.completed(trail.usage or Usage(), event.finished)
-            finished = True
-    return finished
+def _check_filter(call: Call, trail: Trail) -> None:
+    """Refuses an answer that is a filter's refusal and nothing else, where the policy names somebody to ask instead."""
+    tried, committed = trail.attempt, call.trail.committed
+    if committed or tried is None or (call.facts.stream and trail.content_events):
+        return
+    if fallback_of(plan_of(call).attempts, tried) is not None:
+        refused = "the vendor's content filter refused the call"
+        raise MeshError.upstream(pb.FAULT_FILTER, refused, provider=tried.provider, deployment=tried.deployment)
 
 
 def _too_much(held: list[GenerateResponse]) -> bool:

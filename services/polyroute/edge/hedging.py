@@ -93,7 +93,7 @@ class Race:
         trail = call.trail.apart(number)
         attempt = plan_of(call).attempts[index]
         if index and call.admission is not None and not call.admission.over:
-            call.admission.sent(number, attempt)
+            call.admission.sent(number, attempt, call.trail.mark(attempt))
         trail.trying(attempt)
         responses = self._attempt(call, trail, index, number, lambda: self._claim(index))
         self._runners.append(_Runner(index, trail, responses))

@@ -9,13 +9,16 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from polyroute.api.auth.v1.auth_pb2 import KeyScope, Verdict
-from polyroute.api.chat.v1.chat_pb2 import Operation
+from polyroute.api.auth.v1.auth_pb2 import KeyScope, PlanInForce, Verdict
+from polyroute.api.chat.v1.chat_pb2 import OPERATION_CHAT, OPERATION_COUNT_TOKENS, OPERATION_RELAY, Operation
 from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.router.v1.router_pb2 import Model, Preferences
 from polyroute.dialects import jsontools
+from polyroute.dialects.preferences import read_preferences
 from polyroute.edge.call import Call, Relayed
-from polyroute.edge.preferences import read_preferences
+from polyroute.edge.paths import opened
 from polyroute.mesh.errors import MeshError
+from polyroute.mesh.patterns import covered
 
 OPERATION_PREFIX: Final = "OPERATION_"
 # Where vendors' paths name a model: `deployments/NAME` (whose case Azure ignores), `models/NAME:method`, `model/NAME`.
@@ -34,7 +37,7 @@ _address = lru_cache(maxsize=4096)(ipaddress.ip_address)
 
 
 def permit(verdict: Verdict, *, operation: Operation.ValueType, route: str, source: str) -> None:
-    """Lets a call through that its key may make; of its models the router judges, who reads what a name may say.
+    """Lets a call through that its key and its plan permit; of its models the router judges, who reads their names.
 
     Args:
         verdict: What auth says of the key.
@@ -47,10 +50,30 @@ def permit(verdict: Verdict, *, operation: Operation.ValueType, route: str, sour
     """
     if verdict.HasField("scope"):
         _check(verdict.scope, operation, route, source)
+    if verdict.HasField("plan"):
+        _check_plan(verdict.plan, operation, route)
+
+
+def may_use(verdict: Verdict, model: Model) -> bool:
+    """Whether a key and its plan permit a model or alias, and any of the work that it is for."""
+    plan = verdict.plan.opens
+    return (
+        (not verdict.models or model.name in verdict.models)
+        and (not plan.models or covered(plan.models, model.name))
+        and all(_serves(model, operations) for operations in (verdict.scope.operations, plan.operations))
+    )
+
+
+def _serves(model: Model, operations: Collection[Operation.ValueType]) -> bool:
+    """Whether a model is for some of these kinds of work; where its own are not known, it may be."""
+    if not operations or not model.operations or OPERATION_RELAY in operations:  # any may be named to a vendor itself
+        return True
+    wanted = {OPERATION_CHAT if one == OPERATION_COUNT_TOKENS else one for one in operations}
+    return not wanted.isdisjoint(model.operations)
 
 
 def bind(call: Call, verdict: Verdict) -> None:
-    """Puts into a call what its key says of routing: tags, regions and policies, and wishes where it brings none.
+    """Puts into a call what its key says of routing: tags, regions and policies, and wishes where it has none.
 
     Raises:
         MeshError: REASON_NOT_PERMITTED; it names a policy that the key may not name.
@@ -67,9 +90,20 @@ def bind(call: Call, verdict: Verdict) -> None:
     call.regions = scope.regions
     if scope.tags:
         call.trail.tags = {**call.trail.tags, **scope.tags}
-    if scope.provider_defaults and call.preferences is None:
-        call.preferences = _defaults(scope.provider_defaults)
+    if scope.provider_defaults:
+        call.preferences = _merged(_defaults(scope.provider_defaults), call.preferences)
         call.facts.require_parameters = call.preferences.require_parameters
+
+
+def _merged(defaults: Preferences, said: Preferences | None) -> Preferences:
+    """A key's defaults where the caller says nothing: field by field, the caller's own stands."""
+    found = Preferences()
+    found.CopyFrom(defaults)
+    if said is not None:
+        for field, _ in said.ListFields():
+            found.ClearField(field.name)  # type: ignore[arg-type] # a name of its own fields
+        found.MergeFrom(said)
+    return found
 
 
 def permit_relay(call: Relayed, verdict: Verdict) -> None:
@@ -86,8 +120,8 @@ def permit_relay(call: Relayed, verdict: Verdict) -> None:
         raise _refusal("this key is bound to regions, and where a vendor's own API runs is not known", param="regions")
     if scope.policies:
         raise _refusal("this key is bound to policies, and none is asked about a vendor's own API", param="policy")
-    if verdict.models:
-        _check_models(call, verdict.models)
+    if verdict.models or verdict.plan.opens.models:
+        _check_models(call, verdict)
 
 
 def models_in(path: str) -> list[str]:
@@ -97,13 +131,15 @@ def models_in(path: str) -> list[str]:
     return named + [value for name, value in parse_qsl(query) if name.lower() in _IN_QUERY]
 
 
-def _check_models(call: Relayed, allowed: Collection[str]) -> None:
-    request = call.request
+def _check_models(call: Relayed, verdict: Verdict) -> None:
+    request, allowed, plan = call.request, verdict.models, verdict.plan
     named = [*models_in(request.path), *_models_of(request.body)]
-    refused = [one for one in named if one not in allowed and f"{request.provider}/{one}" not in allowed]
-    if refused or not named:
-        model = refused[0] if refused else call.facts.model
-        raise _refusal(f"this key may not use {model}", model=model, param="model")
+    for model in named or [call.facts.model]:
+        names = (model, f"{request.provider}/{model}")
+        if allowed and (not named or not any(name in allowed for name in names)):
+            raise _refusal(f"this key may not use {model}", model=model, param="model")
+        if plan.opens.models and (not named or not any(covered(plan.opens.models, name) for name in names)):
+            raise _not_in(plan, model, model=model, param="model")
     if _UNJUDGED.search(_opened(request.path.partition("?")[0])):
         raise _refusal("this key is bound to models, and this path may reach others", param="path")
 
@@ -137,16 +173,29 @@ def _policy_refusal(name: str) -> MeshError:
 
 def _check(scope: KeyScope, operation: Operation.ValueType, route: str, source: str) -> None:
     if scope.operations and operation not in scope.operations:
-        name = Operation.Name(operation).removeprefix(OPERATION_PREFIX).lower()
+        name = _name_of(operation)
         raise _refusal(f"this key may not be used for {name}", operation=name)
-    if scope.routes and not any(_covers(pattern, route) for pattern in scope.routes):
+    if scope.routes and not opened(scope.routes, route):
         raise _refusal("this key may not be used here", route=route)
     if scope.source_ranges and not _within(source, scope):
         raise _refusal("this key may not be used from this address")
 
 
-def _covers(pattern: str, route: str) -> bool:
-    return route.startswith(pattern[:-1]) if pattern.endswith("*") else route == pattern
+def _check_plan(plan: PlanInForce, operation: Operation.ValueType, route: str) -> None:
+    opens = plan.opens
+    if opens.operations and operation not in opens.operations:
+        name = _name_of(operation)
+        raise _not_in(plan, name, operation=name)
+    if opens.routes and not opened(opens.routes, route):
+        raise _not_in(plan, route, route=route)
+
+
+def _not_in(plan: PlanInForce, what: str, **metadata: str) -> MeshError:
+    return _refusal(f"the plan of this key does not include {what}", cause="plan", plan=plan.name, **metadata)
+
+
+def _name_of(operation: Operation.ValueType) -> str:
+    return Operation.Name(operation).removeprefix(OPERATION_PREFIX).lower()
 
 
 def _within(source: str, scope: KeyScope) -> bool:

@@ -57,6 +57,7 @@ def kind_of(request: DecideRequest) -> Kind:
         request.dialect,
         tuple(facts.needs),
         tuple(request.permitted_models),
+        tuple(request.plan_models),
         tuple(request.permitted_regions),
         request.policy,
         request.caller.project_id,

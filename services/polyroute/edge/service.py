@@ -22,6 +22,7 @@ from polyroute.edge.config import EdgeConfig
 from polyroute.edge.facts import facts_of, sound_in, tokens_in, tokens_of
 from polyroute.edge.flow import Flow
 from polyroute.edge.http.door import POLICY, credential
+from polyroute.edge.http.figures import openai
 from polyroute.edge.record import record_of
 from polyroute.edge.trail import Trail
 from polyroute.edge.turnstile import HEADER as CRITICALITY
@@ -62,6 +63,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
                     steps.insert(0, pb.ChatStep(served=_served(trail)))
                 if steps:
                     yield pb.ChatResponse(steps=steps)
+        _tell(context, trail)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """Makes vectors of texts."""
@@ -78,6 +80,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         _prefer(call, request)
         response = await self._flow.embed(call)
         trail.handed_out()
+        _tell(context, trail)
         return pb.EmbedResponse(
             vectors=[pb.Vector(values=embedding.values) for embedding in response.embeddings],
             served=_served(trail),
@@ -115,6 +118,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
                         yield piece
                     elif event.HasField("finished"):
                         yield pb.SpeechResponse(completed=_completed(call.trail))
+        _tell(context, call.trail)
 
     async def Transcribe(self, request: pb.TranscribeRequest, context: Context) -> pb.TranscribeResponse:  # noqa: N802
         """Turns sound to text."""
@@ -137,7 +141,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         facts.operation = chat_pb2.OPERATION_COUNT_TOKENS
         facts.stream = facts.stream_usage = False
         task = Task(count_tokens=CountTokensTask(chat=request.chat))
-        result = await self._result(self._call(context, "CountTokens", facts, task, trail))
+        result = await self._result(self._call(context, "CountTokens", facts, task, trail), context)
         return pb.CountTokensResponse(result=result.count_tokens, served=_served(trail))
 
     def _task(self, request: Any, task: Task, operation: Operation.ValueType, context: Context) -> Call:
@@ -158,9 +162,9 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: Any, task: Task, operation: Operation.ValueType, context: Context
     ) -> tuple[Result, Trail]:
         call = self._task(request, task, operation, context)
-        return await self._result(call), call.trail
+        return await self._result(call, context), call.trail
 
-    async def _result(self, call: Call) -> Result:
+    async def _result(self, call: Call, context: Context) -> Result:
         """The one result of a task that is not streamed."""
         found = Result()
         async with aclosing(self._flow.generate(call)) as responses:
@@ -168,6 +172,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
                 for event in response.events:
                     if event.HasField("result"):
                         found = event.result
+        _tell(context, call.trail)
         return found
 
     async def ListModels(  # noqa: N802 - the contract's name
@@ -222,6 +227,12 @@ def _prefer(call: Call, request: Any) -> None:
     if request.HasField("preferences"):
         call.preferences = request.preferences
         call.facts.require_parameters = request.preferences.require_parameters
+
+
+def _tell(context: Context, trail: Trail) -> None:
+    """Says how the caller's limits stand, after an answer: in the names of OpenAI's headers."""
+    if trail.admission is not None and (pairs := openai(trail.admission.figures())):
+        context.set_trailing_metadata(tuple((name.decode(), value.decode()) for name, value in pairs))
 
 
 def _tags(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -282,4 +293,6 @@ def _completed(trail: Trail) -> pb.Completed:
     )
     if record.HasField("cost_nanos"):
         completed.cost_nanos = record.cost_nanos
+    if record.HasField("charged_nanos"):
+        completed.charged_nanos = record.charged_nanos
     return completed

@@ -8,237 +8,36 @@ call is lost to an outage.
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import structlog
 
-from polyroute.api.auth.v1.auth_pb2 import LeaseLimitsRequest, LimitClaim, LimitShare, Verdict
-from polyroute.api.auth.v1.limits_pb2 import (
-    LIMIT_KIND_CONCURRENCY,
-    LIMIT_KIND_REQUESTS,
-    LIMIT_KIND_TOKENS,
-    Limit,
-)
-from polyroute.api.errors.v1 import errors_pb2 as pb
+from polyroute.api.auth.v1.auth_pb2 import LeaseLimitsRequest, Verdict
+from polyroute.api.auth.v1.limits_pb2 import LIMIT_KIND_TOKENS, Limit
 from polyroute.edge.authorizer import heard
+from polyroute.edge.share import AWAY_SECONDS, Share
 from polyroute.mesh.errors import MeshError
 
-AHEAD_SECONDS: Final = 0.5  # of demand that a share is filled up for
-PACE_SECONDS: Final = 0.05  # that demand is judged by at least
-LOW: Final = 0.25  # of the last filling: time for the next one
-RENEW_SECONDS: Final = 3.0  # before a share of concurrency ends
-AWAY_SECONDS: Final = 1.0  # between two questions to an auth that does not answer
-BURST_SHARE: Final = 6  # of a minute's amount may come at once, where the limit says nothing
-MINUTE: Final = 60.0
-SPARE_CALLS: Final = 2  # asked for beside those that wait
 KEPT: Final = 100_000  # shares in memory
-INSTALLATION: Final = "installation"  # the scope of limits that bind all callers together
-DEPLOYMENT: Final = "deployment"  # of those of attempts, which the operator sets
-CATALOG: Final = "catalog"  # and which the catalog says
-
-_NAMES: Final = {LIMIT_KIND_REQUESTS: "requests", LIMIT_KIND_TOKENS: "tokens", LIMIT_KIND_CONCURRENCY: "concurrency"}
-_WORDS: Final = {
-    LIMIT_KIND_REQUESTS: "too many requests a minute",
-    LIMIT_KIND_TOKENS: "too many tokens a minute",
-    LIMIT_KIND_CONCURRENCY: "too many requests at once",
-}
-_OWNERS: Final = {
-    "key": "key",
-    "prj": "project",
-    "acc": "account",
-    INSTALLATION: "gateway",
-    DEPLOYMENT: "deployment",
-    CATALOG: "deployment",
-}
 
 _log = structlog.get_logger("shares")
 
-
-class Figure(NamedTuple):
-    """How a limit stands: units in all, units left, seconds until all are there again."""
-
-    kind: str
-    limit: int
-    remaining: int
-    reset: float
-
-
-@dataclass(slots=True)
-class Share:
-    """What this edge holds of one limit.
-
-    Attributes:
-        limit: Which.
-        left: Units that may be used yet; below nothing when an estimate was too low.
-        until: When they end.
-        under_way: Of concurrency: calls at this moment.
-    """
-
-    limit: Limit
-    left: float = 0.0
-    until: float = -math.inf
-    under_way: int = 0
-    peak: int = 0  # since the last claim: most calls under way; of a rate the most units that one call took
-    returned: int = 0  # units that auth gets back with the next claim
-    waiting: int = 0  # units that calls wait for
-    filling: asyncio.Task[None] | None = None
-    filled: float = 0.0  # the last filling
-    used: int = 0  # since then
-    calls: int = 0  # since then
-    since: float = 0.0
-    remaining: int = 0
-    reset: float = 0.0
-    holders: int = 1
-    closed_until: float = -math.inf  # auth said no: so many units need not be asked for until then
-    closed_units: float = math.inf
-    alone_since: float = -math.inf
-
-    @property
-    def counts_calls(self) -> bool:
-        """Whether it is a share of concurrency."""
-        return self.limit.kind == LIMIT_KIND_CONCURRENCY
-
-    def has(self, units: int, now: float) -> bool:
-        """Whether so many units may be used."""
-        if self.counts_calls:
-            return now < self.until and self.under_way + units <= self.left
-        if now >= self.until and self.left > 0:  # what is over comes back to everybody
-            self.returned += int(self.left)
-            self.left = 0.0
-        return self.left >= units
-
-    def take(self, units: int) -> None:
-        """Uses units that it has."""
-        if self.counts_calls:
-            self.under_way += units
-            self.peak = max(self.peak, self.under_way)
-        else:
-            self.left -= units
-            self.used += units
-            self.calls += 1
-            self.peak = max(self.peak, units)
-
-    def settle(self, taken: int, used: int) -> None:
-        """Puts right an estimate, or ends a call."""
-        if self.counts_calls:
-            self.under_way -= taken
-        else:
-            self.left += taken - used
-            self.used += used - taken
-
-    def claim(self, units: int, now: float) -> LimitClaim:
-        """What to ask auth for: the units of one call, those that others wait for, and what is likely to come."""
-        limit = self.limit
-        claim = LimitClaim(scope=limit.scope, kind=limit.kind, model=limit.model)
-        if limit.scope == CATALOG:
-            claim.amount = limit.amount
-        if self.counts_calls:
-            claim.needed = self.under_way + units
-            claim.wanted = max(claim.needed, self.under_way + self.waiting, self.peak) + (SPARE_CALLS if units else 0)
-            self.peak = self.under_way
-            return claim
-        self.has(0, now)
-        claim.returned, self.returned = self.returned, 0
-        claim.needed = max(0, math.ceil(units - self.left)) if units else 0
-        passed = now - self.since
-        pace = max(0.0, self.used / max(passed, PACE_SECONDS))
-        # a call takes an estimate and gives most of it back: without the room for one more, each would ask anew
-        room = max(self.peak, units) if passed < AHEAD_SECONDS else 0
-        ahead = max(pace * AHEAD_SECONDS + room, self.waiting)
-        claim.wanted = max(claim.needed, math.ceil(ahead - max(0.0, self.left)))
-        self.peak = 0
-        return claim
-
-    def closed(self, units: int, now: float) -> bool:
-        """Whether auth said lately that so many units cannot be had."""
-        if now >= self.closed_until:
-            return False
-        return self.counts_calls or units - self.left >= self.closed_units
-
-    def follow(self, limit: Limit) -> None:
-        """Takes a newer form of the limit; what auth said of the older one does not count any more."""
-        self.limit = limit
-        self.closed_until = -math.inf
-
-    def fill(self, share: LimitShare, claim: LimitClaim, now: float) -> None:
-        """Takes what auth gives."""
-        valid = share.valid_for.ToNanoseconds() / 1e9
-        if self.counts_calls:
-            self.left = float(share.granted)
-        else:
-            self.left += share.granted
-            self.filled = self.left
-            self.used, self.calls, self.since = 0, 0, now
-        self.until = now + valid
-        self.remaining, self.reset, self.holders = (
-            share.remaining,
-            share.reset_after.ToNanoseconds() / 1e9,
-            share.holders,
-        )
-        self.alone_since = -math.inf
-        short = share.granted < claim.needed
-        self.closed_units = claim.needed if short else math.inf
-        if not short:
-            self.closed_until = -math.inf
-        elif share.HasField("retry_after"):
-            self.closed_until = now + share.retry_after.ToNanoseconds() / 1e9
-        else:
-            self.closed_until = math.inf if not self.limit.amount else now
-
-    def alone(self, now: float) -> None:
-        """Counts without auth: this edge's part of the limit."""
-        part = self.limit.amount / max(1, self.holders)
-        if self.counts_calls:
-            self.left = max(1.0, part // 1) if self.limit.amount else 0.0
-        else:
-            depth = (self.limit.burst or max(1, self.limit.amount // BURST_SHARE)) / max(1, self.holders)
-            gained = depth if self.alone_since == -math.inf else part / MINUTE * (now - self.alone_since)
-            self.left = min(max(1.0, depth), self.left + gained)
-        self.alone_since = now
-        self.until = now + AWAY_SECONDS
-
-    def low(self, now: float) -> bool:
-        """Whether it should be filled up before a call has to wait."""
-        if self.counts_calls:
-            return bool(self.under_way) and now >= self.until - RENEW_SECONDS
-        # one call at a time asks for itself: only a caller in a hurry is worth asking for in advance
-        return self.calls > 1 and self.left < self.filled * LOW
-
-    def idle(self, now: float) -> bool:
-        """Whether auth should have something back; asked about twice a second."""
-        if self.counts_calls:
-            peak, self.peak = self.peak, self.under_way  # what was not used between two looks is not needed
-            return self.left > peak + SPARE_CALLS * bool(peak) and now < self.until
-        self.has(0, now)
-        return bool(self.returned)
-
-    def figure(self) -> Figure:
-        """How the limit stands, as far as it is known here."""
-        own = self.left - (self.under_way if self.counts_calls else 0)
-        return Figure(_NAMES[self.limit.kind], self.limit.amount, max(0, int(own) + self.remaining), self.reset)
-
-    def refusal(self, now: float) -> MeshError:
-        """Says that the limit is reached."""
-        limit, owner = self.limit, _OWNERS.get(self.limit.scope.partition("_")[0], "caller")
-        metadata = {
-            "limit": _NAMES[limit.kind],
-            "scope": limit.scope,
-            "amount": str(limit.amount),
-            "remaining": str(self.figure().remaining),
-            "reset": f"{self.reset:.3f}",
-        }
-        if limit.model:
-            metadata["model"] = limit.model
-        wait = None if self.closed_until == math.inf else max(0.001, self.closed_until - now)
-        return MeshError(
-            pb.REASON_RATE_LIMITED, f"{_WORDS[limit.kind]} for this {owner}", metadata=metadata, retry_after=wait
-        )
-
-
 Taken = list[tuple[Share, int]]
 """Shares that a call uses, and how many units of each."""
+
+
+class Wanted(NamedTuple):
+    """The shares that a call needs.
+
+    Attributes:
+        always: Whatever its model.
+        some: If its model is the one that the limit names.
+    """
+
+    always: Taken
+    some: Taken
 
 
 @dataclass(slots=True)
@@ -246,8 +45,8 @@ class _Bounds:
     """The shares of one key, worked out once per verdict."""
 
     verdict: Verdict
-    shares: list[Share]
-    by_model: bool
+    always: list[Share]
+    some: list[Share]
 
 
 class Shares:
@@ -290,23 +89,36 @@ class Shares:
             share.follow(limit)
         return share
 
-    def of(self, verdict: Verdict, model: str, tokens: int) -> Taken:
+    def of(self, verdict: Verdict, tokens: int) -> Wanted:
         """The shares that a call needs, and how many units of each."""
         key_id = verdict.caller.key_id
         bounds = self._bounds.get(key_id)
         if bounds is None or bounds.verdict is not verdict:
             bounds = self._bounds[key_id] = self._bounds_of(verdict)
-        return [
-            (share, tokens if share.limit.kind == LIMIT_KIND_TOKENS else 1)
-            for share in bounds.shares
-            if not bounds.by_model or share.limit.model in ("", model)
-        ]
+        return Wanted(_counted(bounds.always, tokens), _counted(bounds.some, tokens))
 
     def _bounds_of(self, verdict: Verdict) -> _Bounds:
         if len(self._bounds) >= KEPT:
             self._bounds.clear()
-        limits = [*verdict.limits, *self.everyone]
-        return _Bounds(verdict, [self.share(limit) for limit in limits], any(limit.model for limit in limits))
+        shares = [self.share(limit) for limit in (*verdict.limits, *self.everyone)]
+        always = [share for share in shares if not share.limit.model]
+        return _Bounds(verdict, always, [share for share in shares if share.limit.model])
+
+    @property
+    def now(self) -> float:
+        """The moment, by the clock of all shares."""
+        return self._clock()
+
+    def check(self, wanted: Taken) -> None:
+        """Refuses what is known to be refused, without taking anything.
+
+        Raises:
+            MeshError: As `take`.
+        """
+        now = self._clock()
+        for share, units in wanted:
+            if not share.has(units, now) and share.closed(units, now):
+                raise share.refusal(now)
 
     async def take(self, wanted: Taken) -> None:
         """Uses units of every share, or of none.
@@ -319,14 +131,63 @@ class Shares:
             short = [(share, units) for share, units in wanted if not share.has(units, now)]
             if not short:
                 break
-            for share, units in short:
-                if share.closed(units, now):
-                    raise share.refusal(now)
+            self.check(short)
             await self._filled(short, now)
         for share, units in wanted:
             share.take(units)
             if share.low(now) and share.filling is None and now >= self._away_until:
                 share.filling = asyncio.create_task(self._fill([(share, 0)]))
+
+    async def take_of(
+        self, wanted: Wanted, names: Iterable[str], models: Iterable[str]
+    ) -> tuple[Taken, dict[str, MeshError]]:
+        """Uses units of the shares of a call whose models are known.
+
+        A limit binds by its model's name in any case, as the catalog reads names.
+
+        Args:
+            wanted: What it may need.
+            names: By which it asked, and aliases that led on from there.
+            models: Those that may serve it; the first of them comes first.
+
+        Returns:
+            What was taken; and of models whose limits are reached, while others may serve, what is to be said.
+
+        Raises:
+            MeshError: As `take`; nothing was taken.
+        """
+        asked = {name.casefold() for name in names}
+        groups: dict[str, Taken] = {model: [] for model in models}
+        folded = {model.casefold(): group for model, group in groups.items()}
+        taken = list(wanted.always)
+        for share, units in wanted.some:
+            model = share.limit.model.casefold()
+            if model in folded:
+                folded[model].append((share, units))
+            elif model in asked:
+                taken.append((share, units))
+        if len(groups) == 1:
+            taken += groups.popitem()[1]
+        await self.take(taken)
+        try:
+            return taken, await self._take_each(groups, taken)
+        except BaseException:
+            for share, units in taken:
+                share.settle(units, 0)
+            raise
+
+    async def _take_each(self, groups: Mapping[str, Taken], taken: Taken) -> dict[str, MeshError]:
+        """Takes the shares of each model, and adds them to `taken`; the models whose limits are reached, if not all."""
+        closed: dict[str, MeshError] = {}
+        for model, group in groups.items():
+            try:
+                await self.take(group)
+                taken += group
+            except MeshError as error:
+                closed[model] = error
+        if groups and len(closed) == len(groups):
+            raise next(iter(closed.values()))
+        return closed
 
     async def renew(self) -> None:
         """Keeps the shares of calls under way, and gives back what is over."""
@@ -386,6 +247,10 @@ class Shares:
         elif self.degraded and not degraded:
             _log.info("limits are counted together")
         self.degraded = degraded
+
+
+def _counted(shares: Iterable[Share], tokens: int) -> Taken:
+    return [(share, tokens if share.limit.kind == LIMIT_KIND_TOKENS else 1) for share in shares]
 
 
 def _fend(short: Taken, now: float) -> None:

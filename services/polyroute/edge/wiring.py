@@ -12,15 +12,17 @@ import structlog
 
 from polyroute.api.auth.v1.auth_pb2_grpc import AuthServiceStub
 from polyroute.api.auth.v1.ledger_pb2_grpc import LedgerServiceStub
-from polyroute.api.gateway.v1 import gateway_pb2_grpc
+from polyroute.api.gateway.v1 import gateway_pb2_grpc, usage_pb2_grpc
+from polyroute.api.kept.v1.kept_pb2_grpc import KeptServiceStub
 from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
 from polyroute.api.providers.v1.providers_pb2_grpc import ProvidersServiceStub
 from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
 from polyroute.edge.admin.gateway import Administration
+from polyroute.edge.admin.throttle import Throttle
 from polyroute.edge.allowance import Allowances
 from polyroute.edge.authorizer import Authorizer
 from polyroute.edge.config import EdgeConfig
-from polyroute.edge.figures import AllowanceFigures
+from polyroute.edge.figures import AllowanceFigures, CallFigures
 from polyroute.edge.flow import Flow
 from polyroute.edge.http import server
 from polyroute.edge.http.admin import AdminDoor, Reach
@@ -37,7 +39,10 @@ from polyroute.edge.scarcity import Scarcity
 from polyroute.edge.service import GatewayService
 from polyroute.edge.settler import Settler, succeed
 from polyroute.edge.strangers import Strangers
+from polyroute.edge.things import Things
 from polyroute.edge.turnstile import Turnstile
+from polyroute.edge.usage.desk import UsageDesk
+from polyroute.edge.usage.service import UsageService
 from polyroute.mesh import life
 from polyroute.mesh.background import Background
 from polyroute.mesh.memory import memory_of
@@ -109,11 +114,12 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
     gateway = OnceGateway(GatewayService(flow, config), once)
     door = Service(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, gateway)
     listening = server.bind(config.http.listen, shared=shared)
-    pages = Pages(node, flow, books.metrics)
+    pages = Pages(node, flow, books.metrics, books.ledger)
     reach = Reach.of(config.http.admin, listening.getsockname()[0])
-    app = _app(config, Door(flow, config, once), pages, AdminDoor(Administration(node.channel("auth")), reach))
-    figures = AllowanceFigures(allowances)
-    node.registry.register(figures)
+    app = _app(node, config, Door(flow, config, once), pages, AdminDoor(Administration(node.channel), reach))
+    figures = (AllowanceFigures(allowances), CallFigures(flow.tally))
+    for one in figures:
+        node.registry.register(one)
     try:
         async with books.shipped(), Background() as tasks:
             _start(tasks, authorizer, allowances, books)
@@ -124,7 +130,7 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
             if config.max_calls == "auto":
                 tasks.start("pressure", Sampler(allowances.turnstile, Pressure(), clock).run)
             async with (
-                node.serve("edge", door, public=True, shared=shared),
+                node.serve("edge", door, _usage(node, config), public=True, shared=shared),
                 server.serving(app, config.http, listening, grace=node.config.drain_grace, hurry=node.hurry),
             ):
                 host, port = listening.getsockname()[:2]
@@ -133,12 +139,21 @@ async def role(node: Node, config: EdgeConfig, *, spool_dir: Path, shared: bool)
                 yield
                 pages.draining = True
                 await node.linger(node.config.drain_delay)
+            await flow.drains.close()
             await once.close()
             await allowances.close()  # before the last charges are shipped
     finally:
-        node.registry.unregister(figures)
+        for one in figures:
+            node.registry.unregister(one)
         books.close()
         listening.close()
+
+
+def _usage(node: Node, config: EdgeConfig) -> Service:
+    clock = asyncio.get_running_loop().time
+    reach = Reach.of(config.http.admin, config.grpc.listen.rpartition(":")[0].strip("[]"))
+    service = UsageService(UsageDesk(node.channel, clock), reach, Throttle(clock))
+    return Service(usage_pb2_grpc.add_UsageServiceServicer_to_server, service)
 
 
 def _allowances(config: EdgeConfig, auth: AuthServiceStub, books: _Books) -> Allowances:
@@ -169,9 +184,10 @@ def _flow(node: Node, config: EdgeConfig, authorizer: Authorizer, books: _Books,
     )
 
 
-def _app(config: EdgeConfig, door: Door, pages: Pages, admin: AdminDoor) -> App:
+def _app(node: Node, config: EdgeConfig, door: Door, pages: Pages, admin: AdminDoor) -> App:
+    things = None if config.unmarked_ids else Things(KeptServiceStub(node.channel("metrics")), config.decide_seconds)
     origins = Origins(config.http) if config.http.trusted_proxies else None
-    return App(Doors.of(door), pages, admin, origins)
+    return App(Doors.of(door, things), pages, admin, origins)
 
 
 def _start(tasks: Background, authorizer: Authorizer, allowances: Allowances, books: _Books) -> None:

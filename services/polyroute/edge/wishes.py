@@ -21,8 +21,8 @@ from polyroute.api.router.v1.router_pb2 import (
     Urgency,
 )
 from polyroute.dialects import jsontools, multipart
+from polyroute.dialects.preferences import read_models, read_preferences
 from polyroute.dialects.task import Body
-from polyroute.edge.preferences import read_models, read_preferences
 from polyroute.mesh.errors import MeshError
 
 AUTO: Final = "auto"

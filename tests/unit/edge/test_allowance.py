@@ -33,7 +33,7 @@ from polyroute.edge.bill import bill_of
 from polyroute.edge.charging import ChargeRow
 from polyroute.edge.purse import IDLE_SECONDS
 from polyroute.edge.settler import LOST_SECONDS, Settler, latest
-from polyroute.edge.shares import AWAY_SECONDS
+from polyroute.edge.share import AWAY_SECONDS
 from polyroute.edge.sizes import COUNTED_ANSWER, tokens_of
 from polyroute.mesh.errors import MeshError
 from tests.unit.edge.peers import CALLER, Clock, Context, MemorySpool, charges_of, local
@@ -55,6 +55,7 @@ class FakeLimits(auth_pb2_grpc.AuthServiceServicer):
 
     def __init__(self) -> None:
         self.there = 0
+        self.shut: set[str] = set()  # models that nothing is given for
         self.failure: Exception | None = None
         self.claims: list[auth_pb2.LimitClaim] = []
         self.gate: asyncio.Event | None = None
@@ -69,7 +70,7 @@ class FakeLimits(auth_pb2_grpc.AuthServiceServicer):
 
     def _share(self, claim: auth_pb2.LimitClaim) -> LimitShare:
         self.there += claim.returned
-        granted = min(self.there, claim.wanted)
+        granted = 0 if claim.model in self.shut else min(self.there, claim.wanted)
         if claim.kind != LIMIT_KIND_CONCURRENCY and claim.needed > self.there:
             granted = 0
         if claim.kind != LIMIT_KIND_CONCURRENCY:
@@ -100,7 +101,7 @@ class FakeLedger(ledger_pb2_grpc.LedgerServiceServicer):
         if self.failure is not None:
             raise self.failure
         granted = min(self.money, max(self.slice, request.needed_nanos))
-        if granted < request.least_nanos:
+        if granted < request.least_nanos or self.money < request.needed_nanos == 0:
             raise MeshError(pb.REASON_BUDGET_EXHAUSTED, "spent", metadata={"remaining": str(self.money)})
         self.money -= granted
         response = ledger_pb2.AllotResponse(granted_nanos=granted)
@@ -221,18 +222,11 @@ async def test_refusal_says_which_limit_and_when_to_come_back(counter: Counter) 
     assert [("requests", 60, 0)] == [figure[:3] for figure in figures_of_refusal(errors[0])]
 
 
-async def test_limit_of_a_model_binds_that_model(counter: Counter) -> None:
-    """And no other."""
-    await counter.admit(limited(LIMIT_KIND_REQUESTS, model="other"))
-
-    assert [] == counter.limits.claims
-    assert pb.REASON_RATE_LIMITED == (await refused(counter.admit(limited(LIMIT_KIND_REQUESTS, model="m")))).reason
-
-
 async def test_tokens_are_estimated_and_put_right(counter: Counter) -> None:
     """What was not used comes back to the share; what was used beyond is owed."""
     counter.limits.there = 10_000
-    verdict = limited(LIMIT_KIND_TOKENS, 10_000)
+    limit = Limit(scope="key_1", kind=LIMIT_KIND_TOKENS, amount=10_000, burst=10_000)
+    verdict = Verdict(caller=CALLER, limits=[limit])
     estimate = tokens_of(facts())
     for used in (100, estimate + 300):
         admission = await counter.admit(verdict)
@@ -336,6 +330,22 @@ async def test_deployments_without_a_price_are_closed(counter: Counter) -> None:
     assert {(pb.REASON_NO_DEPLOYMENT, "model_price_unknown")} == {
         (error.reason, error.metadata["cause"]) for error in (sent.value, none)
     }
+
+
+async def test_a_call_that_is_free_needs_no_money(counter: Counter) -> None:
+    """Not of an account that owes, and not while auth is away; one that may cost something does."""
+    free = Attempt(deployment="c/free", price=Price(version="p"))
+    counter.ledger.money = -5
+    told = []
+    for failure in (None, AWAY):
+        counter.ledger.failure = failure
+        admission, clamp = await counter.paid("r", [free])
+        admission.sent(1, free)
+        admission.close([], Usage(input_tokens=3))
+        told.append((admission.paid, clamp))
+        await refused(counter.paid("s", [free, CHEAP]))
+
+    assert [(None, None)] * 2 == told
 
 
 async def test_one_question_for_all_that_wait(counter: Counter) -> None:
@@ -487,6 +497,24 @@ def test_each_attempt_that_is_charged_is_a_charge_of_its_own() -> None:
 
     assert [(2, 5, "b/x", "p")] == [(one.attempt, one.cost_nanos, one.deployment, one.price_version) for one in short]
     assert [(2, 5, "cancelled/2"), (1, 0, "uncharged/1")] == [(one.attempt, one.cost_nanos, one.rule) for one in long]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({"cost_nanos": 4, "charged_nanos": 4}, 1_000_000, id="none"),
+        pytest.param({"cost_nanos": 4, "charged_nanos": 6, "multiplier_millionths": 1_500_000}, 1_500_000, id="one"),
+        pytest.param({"cost_nanos": 4, "charged_nanos": 6}, 0, id="of an older record, which does not say it"),
+        pytest.param({}, 1_000_000, id="none, of an unknown price"),
+    ],
+)
+def test_a_call_is_charged_with_the_multiplier_of_its_record(fields: dict[str, Any], expected: int) -> None:
+    """Whatever is set by the time at which the ledger posts it."""
+    caller = Caller(account_id="acc_1")
+    record = CallRecord(request_id="r", caller=caller, outcome=OUTCOME_COMPLETED, attempts=[AttemptRecord()], **fields)
+    [charge] = charges_of([record])
+
+    assert expected == charge.multiplier_millionths
 
 
 async def test_attempts_that_are_over_are_charged_before_another_one_begins(counter: Counter) -> None:

@@ -21,10 +21,11 @@ from polyroute.api.router.v1.router_pb2 import Attempt
 from polyroute.auth.rates.leases import Leases, Want
 from polyroute.auth.rates.limits import COMMON, Kind, LocalCounters, Place
 from polyroute.auth.rates.limits import Limit as Known
-from polyroute.edge import shares as edge_shares
+from polyroute.edge import share as edge_share
 from polyroute.edge.capacity import Capacity, Rooms
 from polyroute.edge.common import FRESH_SECONDS, CommonLimits
-from polyroute.edge.shares import CATALOG, DEPLOYMENT, INSTALLATION, Shares
+from polyroute.edge.share import CATALOG, DEPLOYMENT, INSTALLATION
+from polyroute.edge.shares import Shares
 from polyroute.mesh.errors import MeshError
 from tests.unit.edge.peers import CALLER, Clock, Context, local
 
@@ -207,10 +208,10 @@ async def test_limit_of_everybody_binds_keys_without_any(edge: Edge) -> None:
     await edge.set(limit(INSTALLATION, LIMIT_KIND_REQUESTS, 60, "m", burst=2))
     keys = [Verdict(caller=CALLER), Verdict(caller=auth_pb2.Caller(key_id="key_2"))]
     for verdict in keys:
-        await edge.shares.take(edge.shares.of(verdict, "m", 1))
-    error = await refused(edge.shares.take(edge.shares.of(keys[0], "m", 1)))
+        await edge.shares.take(edge.shares.of(verdict, 1).some)
+    error = await refused(edge.shares.take(edge.shares.of(keys[0], 1).some))
 
-    assert [] == edge.shares.of(keys[0], "other", 1)
+    assert [] == edge.shares.of(keys[0], 1).always
     assert (pb.REASON_RATE_LIMITED, INSTALLATION, "m") == (
         error.reason,
         error.metadata["scope"],
@@ -222,11 +223,11 @@ async def test_lifted_limit_of_everybody_binds_nobody(edge: Edge) -> None:
     """From the moment that it is known."""
     await edge.set(limit(INSTALLATION, LIMIT_KIND_CONCURRENCY, 0))
     key = Verdict(caller=CALLER)
-    before = await refused(edge.shares.take(edge.shares.of(key, "m", 1)))
+    before = await refused(edge.shares.take(edge.shares.of(key, 1).always))
     await edge.set()
 
     assert pb.REASON_RATE_LIMITED == before.reason
-    assert [] == edge.shares.of(key, "m", 1)
+    assert ([], []) == edge.shares.of(key, 1)
 
 
 async def test_common_limits_stand_while_auth_is_away(edge: Edge) -> None:
@@ -261,7 +262,7 @@ def test_scopes_are_the_same_on_both_sides() -> None:
     from polyroute.auth.rates import limits
 
     assert (limits.INSTALLATION, limits.DEPLOYMENT, limits.CATALOG) == (
-        edge_shares.INSTALLATION,
-        edge_shares.DEPLOYMENT,
+        edge_share.INSTALLATION,
+        edge_share.DEPLOYMENT,
         CATALOG,
     )

@@ -31,6 +31,8 @@ STATUS = {
     pb.REASON_IDEMPOTENCY_RUNNING: 409,
     pb.REASON_IDEMPOTENCY_MISMATCH: 422,
     pb.REASON_IDEMPOTENCY_NOT_KEPT: 409,
+    pb.REASON_CHANGED: 409,
+    pb.REASON_EXISTS: 409,
 }
 UPSTREAM_STATUS = {
     pb.FAULT_UNSPECIFIED: 500,
@@ -132,6 +134,14 @@ def test_failing_vendor_that_says_when_to_come_back(status: str, retry_after: fl
     error = MeshError.upstream(pb.FAULT_SERVER, "failed", retry_after=retry_after, upstream_status=status)
 
     assert expected == shape_of(error).status
+
+
+def test_unknown_price_has_a_code_of_its_own() -> None:
+    """It is no lack of deployments: the key has a budget, and what the call costs could not be counted."""
+    error = MeshError(pb.REASON_NO_DEPLOYMENT, "no price", metadata={"model": "m", "cause": "model_price_unknown"})
+
+    assert (400, "model_price_unknown") == (shape_of(error).status, shown(error)["code"])
+    assert "no_deployment" == shown(MeshError(pb.REASON_NO_DEPLOYMENT, "nobody", metadata={"model": "m"}))["code"]
 
 
 @pytest.mark.parametrize(

@@ -195,10 +195,11 @@ def test_full_deployments_are_passed_over(candidates: int, full: set[int], tried
     full = {index for index in full if index < candidates}
     failures = [failed(pb.FAULT_SERVER, index) for index in sorted(tried) if index < candidates and index not in full]
     following = next_attempt(plan(candidates), 9, failures, LONG, full)
-    beyond = max((*full, *(failure.index for failure in failures)), default=-1) + 1
+    beyond = max((failure.index for failure in failures), default=-1) + 1
+    fresh = [index for index in range(beyond, candidates) if index not in full]
 
-    if beyond < candidates:
-        assert Next(beyond) == following
+    if fresh:
+        assert Next(fresh[0]) == following
     elif not failures:
         assert following is None
     else:
@@ -269,3 +270,41 @@ def test_what_one_account_can_read_stays_there() -> None:
     assert [0, 2, 0] == [place(one) for one in found]
     assert 2 == place(next_attempt(plan(3, providers="aba"), 4, [], LONG, (0,), bound))
     assert None is next_attempt(plan(2), 4, [], LONG, (0,), bound)
+
+
+def filtered(candidates: int, providers: str = "") -> list[Attempt]:
+    """A plan whose last deployment is for calls that a filter refused."""
+    attempts = plan(candidates, providers=providers)
+    attempts[-1].after_filter = True
+    return attempts
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != pb.FAULT_FILTER], ids=Fault.Name)
+def test_who_is_asked_after_a_filter_is_no_failover(fault: Fault.ValueType) -> None:
+    """Other faults go where they went without it."""
+    for index in (0, 1):
+        failures = [failed(fault, one) for one in range(index + 1)]
+        expected = place(next_attempt(plan(2), 3, failures, LONG))
+
+        assert expected == place(next_attempt(filtered(3), 3, failures, LONG))
+
+
+def test_a_filters_refusal_goes_there_once() -> None:
+    """Past everybody else and beyond the number of attempts; a second refusal ends the call."""
+    once = [failed(pb.FAULT_FILTER)]
+    twice = [*once, failed(pb.FAULT_FILTER, 2)]
+
+    assert Next(2) == next_attempt(filtered(3), 1, once, LONG)
+    assert Next(2) == next_attempt(filtered(3), 3, [failed(pb.FAULT_SERVER), failed(pb.FAULT_FILTER, 1)], LONG)
+    assert next_attempt(filtered(3), 3, twice, LONG) is None
+    assert next_attempt(filtered(3), 3, once, LONG, full={2}) is None
+    assert next_attempt(filtered(2, "ab"), 3, once, LONG, facts=RequestFacts(bound=True)) is None
+
+
+@pytest.mark.parametrize("fault", [pb.FAULT_SERVER, pb.FAULT_RATE, pb.FAULT_FILTER], ids=Fault.Name)
+def test_the_first_refusal_stands_when_the_other_fails(fault: Fault.ValueType) -> None:
+    """Nobody else is asked, and the caller hears of the filter."""
+    failures = [failed(pb.FAULT_FILTER), failed(fault, 2)]
+
+    assert next_attempt(filtered(3), 3, failures, LONG) is None
+    assert failures[0].error is verdict(failures)

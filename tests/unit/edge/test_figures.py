@@ -6,7 +6,7 @@ import pytest
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.edge.errors import shape_of
 from polyroute.edge.http import figures, manners
-from polyroute.edge.shares import Figure
+from polyroute.edge.share import Figure
 from polyroute.mesh.errors import MeshError
 
 FIGURES = [Figure("requests", 60, 12, 48.5), Figure("tokens", 6000, 1, 0.25), Figure("concurrency", 5, 2, 0.0)]

@@ -2,18 +2,21 @@
 
 import pytest
 
-from polyroute.api.auth.v1.auth_pb2 import KeyScope, Verdict
+from polyroute.api.auth.v1.auth_pb2 import KeyScope, PlanInForce, PlanScope, Verdict
 from polyroute.api.chat.v1.chat_pb2 import (
     OPERATION_CHAT,
+    OPERATION_COUNT_TOKENS,
     OPERATION_EMBEDDING,
+    OPERATION_RELAY,
+    OPERATION_RERANK,
     EncodedRequest,
     Operation,
     RequestFacts,
 )
 from polyroute.api.errors.v1 import errors_pb2 as pb
-from polyroute.api.router.v1.router_pb2 import Preferences
+from polyroute.api.router.v1.router_pb2 import SORT_BY_PRICE, Model, Preferences, SortKey
 from polyroute.edge.call import Call
-from polyroute.edge.permits import bind, models_in, permit
+from polyroute.edge.permits import bind, may_use, models_in, permit
 from polyroute.edge.trail import Trail
 from polyroute.mesh.errors import MeshError
 
@@ -62,6 +65,54 @@ def test_other_routes_are_refused(route: str) -> None:
     assert not judged(route=route)
 
 
+@pytest.mark.parametrize(
+    ("routes", "route", "expected"),
+    [
+        (["/v1/embeddings"], "/embeddings", True),
+        (["/v1/embeddings"], "/embeddings/", True),
+        (["/v1/embeddings"], "/openai/v1/embeddings", True),
+        (["/v1/embeddings"], "/openai/deployments/small/embeddings", True),
+        (["/embeddings"], "/v1/embeddings", True),
+        (["/v1/audio/*"], "/audio/speech", True),
+        (["/v1/embeddings"], "/responses", False),
+        (["/v1/embeddings"], "/passthrough/east/v1/embeddings", False),
+        (["/v1/*"], "/passthrough/east/embeddings", False),
+        (["/v1/*"], "/v1beta/models/small:embedContent", False),
+        (["/v1/chat/completions"], "/polyroute.api.gateway.v1.GatewayService/Chat", False),
+        (["/polyroute.api.gateway.v1.GatewayService/Chat"], "/polyroute.api.gateway.v1.GatewayService/Chat", True),
+        (["/polyroute.api.gateway.v1.GatewayService/*"], "/polyroute.api.gateway.v1.GatewayService/Embed", True),
+        (["/polyroute.api.gateway.v1.GatewayService/Chat"], "/v1/chat/completions", False),
+    ],
+)
+def test_a_route_holds_for_every_spelling_of_its_door(routes: list[str], route: str, expected: bool) -> None:
+    """And opens nothing else."""
+    assert expected == judged(Verdict(scope=KeyScope(routes=routes)), route=route)
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [
+        ([], ["talks", "embeds", "anything"]),
+        ([OPERATION_EMBEDDING], ["embeds", "anything"]),
+        ([OPERATION_COUNT_TOKENS], ["talks", "anything"]),
+        ([OPERATION_RERANK], ["anything"]),
+        ([OPERATION_RELAY], ["talks", "embeds", "anything"]),
+    ],
+)
+def test_models_are_listed_that_serve_what_a_key_may_do(
+    operations: list[Operation.ValueType], expected: list[str]
+) -> None:
+    """One whose work is not known may serve any."""
+    models = [
+        Model(name="talks", operations=[OPERATION_CHAT]),
+        Model(name="embeds", operations=[OPERATION_EMBEDDING]),
+        Model(name="anything"),
+    ]
+    verdict = Verdict(scope=KeyScope(operations=operations))
+
+    assert expected == [model.name for model in models if may_use(verdict, model)]
+
+
 def test_other_work_is_refused() -> None:
     """By name."""
     assert not judged(operation=OPERATION_EMBEDDING)
@@ -97,8 +148,27 @@ class TestBind:
 
         assert {"team": "billing", "feature": "x"} == dict(call.trail.tags)
 
-    def test_defaults_are_for_calls_without_wishes(self) -> None:
-        """A call that brings a `provider` object is taken at its word."""
+    def test_defaults_are_for_what_a_call_does_not_say(self) -> None:
+        """Field by field: the caller's own stands, a flag that it takes back as well."""
+        scope = KeyScope(
+            provider_defaults=b'{"only": ["west"], "zdr": true, "require_parameters": true, "order": ["a"]}'
+        )
+        said = Preferences(zdr=False, order=["b"], sort=[SortKey(by=SORT_BY_PRICE)])
+        call = self.bound(scope, preferences=said)
+        again = self.bound(scope)
+
+        assert (
+            Preferences(
+                only=["west"], order=["b"], zdr=False, require_parameters=True, sort=[SortKey(by=SORT_BY_PRICE)]
+            )
+            == call.preferences
+        )
+        assert call.facts.require_parameters
+        assert again.preferences is not None
+        assert (True, ["a"]) == (again.preferences.zdr, list(again.preferences.order))
+
+    def test_what_a_call_names_is_taken_at_its_word(self) -> None:
+        """A default is no bound."""
         scope = KeyScope(provider_defaults=b'{"only": ["a"], "require_parameters": true}', regions=["eu"])
         call = self.bound(scope)
         own = self.bound(scope, preferences=Preferences(only=["b"]))
@@ -135,3 +205,64 @@ class TestBind:
 def test_models_in_paths(path: str, models: list[str]) -> None:
     """As Azure, Gemini, Bedrock and OpenAI name them, however they are written."""
     assert models == models_in(path)
+
+
+PLAN = PlanInForce(
+    name="basic",
+    scope="prj_1",
+    opens=PlanScope(models=["small-*", "m"], operations=[OPERATION_CHAT, OPERATION_EMBEDDING], routes=["/v1/*"]),
+)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        (Verdict(), [True, True, True]),
+        (BOUND, [True, False, True]),
+        (Verdict(plan=PLAN), [True, True, False]),
+        (Verdict(scope=BOUND.scope, plan=PLAN), [True, False, False]),
+    ],
+)
+def test_a_call_is_permitted_by_the_key_and_by_the_plan(verdict: Verdict, expected: list[bool]) -> None:
+    """What one of them refuses is refused."""
+    chat = judged(verdict, route="/v1/chat/completions")
+    vectors = judged(verdict, OPERATION_EMBEDDING, "/v1/embeddings")
+    elsewhere = judged(verdict, route="/x")
+
+    assert expected == [chat, vectors, elsewhere]
+
+
+@pytest.mark.parametrize(
+    ("operation", "route", "said"),
+    [
+        (OPERATION_RERANK, "/v1/rerank", "the plan of this key does not include rerank"),
+        (OPERATION_CHAT, "/x", "the plan of this key does not include /x"),
+    ],
+)
+def test_a_refusal_says_that_it_is_the_plans(operation: Operation.ValueType, route: str, said: str) -> None:
+    """With the plan's name."""
+    with pytest.raises(MeshError) as caught:
+        permit(Verdict(plan=PLAN), operation=operation, route=route, source="")
+
+    error = caught.value
+    assert (pb.REASON_NOT_PERMITTED, said) == (error.reason, error.message)
+    assert ("plan", "basic") == (error.metadata["cause"], error.metadata["plan"])
+
+
+@pytest.mark.parametrize(
+    ("models", "plan", "expected"),
+    [
+        ((), None, {"m", "small-1", "large"}),
+        (("m", "large"), None, {"m", "large"}),
+        ((), PLAN, {"m", "small-1"}),
+        (("m", "large"), PLAN, {"m"}),
+        (("large",), PLAN, set()),
+    ],
+)
+def test_models_are_those_of_the_key_and_of_the_plan(
+    models: tuple[str, ...], plan: PlanInForce | None, expected: set[str]
+) -> None:
+    """One that only one of them permits is not listed."""
+    verdict = Verdict(models=models, plan=plan)
+
+    assert expected == {name for name in ("m", "small-1", "large") if may_use(verdict, Model(name=name))}

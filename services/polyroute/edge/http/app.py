@@ -24,6 +24,7 @@ from polyroute.edge.http.pages import Pages, refusal
 from polyroute.edge.http.relay import RelayDoor
 from polyroute.edge.http.tasks import AZURE as AZURE_TASKS
 from polyroute.edge.http.tasks import TasksDoor
+from polyroute.edge.things import Things
 from polyroute.mesh.errors import MeshError
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -61,9 +62,10 @@ class Doors:
     relay: RelayDoor
 
     @classmethod
-    def of(cls, door: Door) -> "Doors":
-        """All of them over the same path of a call."""
-        return cls(OpenAiDoor(door), AnthropicDoor(door), GeminiDoor(door), TasksDoor(door), RelayDoor(door))
+    def of(cls, door: Door, things: Things | None = None) -> "Doors":
+        """All of them over the same path of a call; see `RelayDoor` for `things`."""
+        relay = RelayDoor(door, things)
+        return cls(OpenAiDoor(door), AnthropicDoor(door), GeminiDoor(door), TasksDoor(door), relay)
 
 
 class App:

@@ -188,7 +188,9 @@ class Exchange:
             headers.append((b"x-client-request-id", asked[_CLIENT_ID].encode()))
         if "origin" in asked:
             headers += _EXPOSED
-        limits = self._manners.limits(trail.admission.figures()) if trail.admission is not None else []
+        limits: list[tuple[bytes, bytes]] = []
+        if trail.admission is not None:
+            limits = self._manners.limits(trail.admission.figures(trail.usage if trail.over else None))
         if trail.attempt is not None and trail.committed:
             headers += _served(trail, limited=bool(limits))
         return headers + limits

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from polyroute.edge.shares import Figure
+from polyroute.edge.share import Figure
 
 Pairs = list[tuple[bytes, bytes]]
 

@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from polyroute.api.auth.v1.ledger_pb2 import GetTightestBudgetRequest
 from polyroute.api.errors.v1 import errors_pb2 as pb
 from polyroute.api.metrics.v1.metrics_pb2 import GetExpositionRequest, QueryUsageRequest
 from polyroute.api.router.v1.router_pb2 import Model
@@ -47,9 +48,11 @@ class Pages:
         node: The process, for health and figures.
         flow: For the list of models.
         metrics: MetricsService.
+        ledger: LedgerService.
     """
 
-    def __init__(self, node: Node, flow: Flow, metrics: Any) -> None:
+    def __init__(self, node: Node, flow: Flow, metrics: Any, ledger: Any) -> None:
+        self._ledger = ledger
         self._node = node
         self._flow = flow
         self._metrics = metrics
@@ -124,12 +127,16 @@ class Pages:
         return found
 
     async def subscription(self, request: Request) -> Response:
-        """GET /dashboard/billing/subscription."""
+        """GET /dashboard/billing/subscription: the hard budget that bounds the key that asks most."""
         try:
-            await self._flow.caller(_presented(request), _source(request))
+            caller = await self._flow.caller(_presented(request), _source(request))
+            asked = GetTightestBudgetRequest(caller=caller)
+            found = await self._ledger.GetTightestBudget(asked, timeout=QUERY_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return refusal(from_rpc(error))
         except MeshError as error:
             return refusal(error)
-        return _json(subscription())
+        return _json(subscription(found.budget if found.HasField("budget") else None))
 
     async def usage(self, request: Request) -> Response:
         """GET /dashboard/billing/usage?start_date=2026-01-01&end_date=2026-01-31: of the key that asks."""

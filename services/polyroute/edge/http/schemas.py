@@ -78,6 +78,12 @@ SCHEMAS: Final = {
     ),
     "TokenCount": _object({"model": _MODEL_NAME, "messages": {"type": "array"}}, "model", "messages"),
     "GenerateContent": _object({"contents": {"type": ["array", "object", "string"]}}, "contents"),
+    "CountTokens": _object({"contents": {"type": ["array", "object", "string"]}}),
+    "CountTokensAnswer": _object({"totalTokens": _COUNT}, "totalTokens"),
+    "EmbedContent": _object({"content": {"type": "object"}}, "content"),
+    "EmbedContentAnswer": _object({"embedding": {"type": "object"}}, "embedding"),
+    "BatchEmbedContents": _object({"requests": {"type": "array", "minItems": 1}}, "requests"),
+    "BatchEmbedContentsAnswer": _object({"embeddings": {"type": "array"}}, "embeddings"),
     "Rerank": _object(
         {
             "model": _MODEL_NAME,
@@ -102,6 +108,7 @@ SCHEMAS: Final = {
         "prompt",
     ),
     "ImageEdit": _object({"model": _MODEL_NAME, "prompt": {"type": "string"}, "image": _FILE}, "model", "image"),
+    "ImageVariation": _object({"model": _MODEL_NAME, "image": _FILE}, "model", "image"),
     "Speech": _object(
         {
             "model": _MODEL_NAME,
@@ -138,6 +145,14 @@ SCHEMAS: Final = {
         "owned_by",
     ),
     "ModelList": _object({"object": {"const": "list"}, "data": {"type": "array", "items": ref("Model")}}, "data"),
+    "GeminiModel": _object({"name": {"type": "string"}}, "name"),
+    "GeminiModelList": _object({"models": {"type": "array", "items": ref("GeminiModel")}}, "models"),
+    "Subscription": _object(
+        {"hard_limit_usd": {"type": "number"}, "access_until": {"type": "integer"}}, "hard_limit_usd"
+    ),
+    "BilledUsage": _object({"total_usage": {"type": "number", "description": "in cents"}}, "total_usage"),
+    "Root": _object({"name": {"const": "polyroute"}, "openapi": {"type": "string"}}, "name"),
+    "Description": _object({"openapi": {"type": "string"}, "paths": {"type": "object"}}, "openapi", "paths"),
     "Health": _object({"status": {"type": "string"}}, "status"),
     "Error": _object(
         {

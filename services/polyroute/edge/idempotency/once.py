@@ -111,7 +111,8 @@ def counts(error: MeshError | None, *, tried: bool, committed: bool, status: int
 
 def _let_in(verdict: Verdict, path: str, source: str) -> None:
     """What binds the key wherever it asks; what kind of work it may do was judged when the call was made."""
-    if verdict.HasField("scope"):
-        place = Verdict(scope=verdict.scope)
+    if verdict.HasField("scope") or verdict.HasField("plan"):
+        place = Verdict(scope=verdict.scope, plan=verdict.plan)
         place.scope.ClearField("operations")
+        place.plan.opens.ClearField("operations")
         permit(place, operation=chat_pb2.OPERATION_UNSPECIFIED, route=path, source=source)

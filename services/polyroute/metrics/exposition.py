@@ -11,7 +11,7 @@ this process for 80 ms.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 
 from polyroute.api.chat.v1.chat_pb2 import Operation, Usage
@@ -24,6 +24,7 @@ NONE: Final = "none"  # there was none
 # Seconds. Whole answers, first tokens, and what the gateway itself adds, differ by orders of magnitude.
 DURATIONS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 FIRST_TOKENS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
+BETWEEN_TOKENS: Final = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 5.0)
 OVERHEADS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 _OUTCOMES: Final = {number: name.removeprefix("OUTCOME_").lower() for name, number in Outcome.items()}
@@ -52,6 +53,18 @@ class Exposition:
 
     def observe(self, record: CallRecord) -> None:
         """Counts one call; each must come once."""
+        self._route(record).observe(record)
+        if record.first_token_microseconds > 0:
+            self._overheads["true" if record.stream else "false"].add(record.overhead_microseconds)
+        for attempt in record.attempts:
+            self._observe_attempt(attempt)
+
+    def shift(self, record: CallRecord, cost: int) -> None:
+        """Counts by what the ledger has changed the cost of a call since, nano-USD."""
+        if cost:
+            self._route(record).shifted += cost
+
+    def _route(self, record: CallRecord) -> "_Route":
         stream = "true" if record.stream else "false"
         operation = _OPERATIONS.get(record.operation, OTHER)
         model = OTHER if record.passed_on else record.model or OTHER
@@ -61,11 +74,7 @@ class Exposition:
             if len(self._routes) >= self._cap:
                 labels = (OTHER,) * len(_ROUTE)
             route = self._routes.setdefault(labels, _Route(_text(_ROUTE, labels)))
-        route.observe(record)
-        if record.first_token_microseconds > 0:
-            self._overheads[stream].add(record.overhead_microseconds)
-        for attempt in record.attempts:
-            self._observe_attempt(attempt)
+        return route
 
     def _observe_attempt(self, attempt: AttemptRecord) -> None:
         fault = "cancelled" if attempt.cancelled else _FAULTS.get(attempt.fault, OTHER)
@@ -80,7 +89,9 @@ class Exposition:
 
     def _lines(self) -> Iterator[str]:
         routes = self._routes.values()
-        yield from _head("polyroute_requests_total", "counter", "Calls by how they ended.")
+        yield from _head(
+            "polyroute_requests_total", "counter", "Calls by how they ended, and the class of their status."
+        )
         for route in routes:
             yield from route.outcome_lines("polyroute_requests_total")
         name = "polyroute_request_duration_seconds"
@@ -91,6 +102,10 @@ class Exposition:
         yield from _head(name, "histogram", "To the first content handed out.")
         for route in routes:
             yield from route.first_tokens.lines(name, route.labels)
+        name = "polyroute_inter_token_latency_seconds"
+        yield from _head(name, "histogram", "Between two tokens of a streamed answer: of each answer the mean.")
+        for route in routes:
+            yield from route.between_tokens.lines(name, route.labels)
         name = "polyroute_overhead_seconds"
         yield from _head(name, "histogram", "The part of the time before the first content that the gateway added.")
         for stream, overheads in self._overheads.items():
@@ -106,9 +121,20 @@ class Exposition:
         yield from _head("polyroute_cost_usd_total", "counter", "What calls of known price cost.")
         for route in routes:
             yield f"polyroute_cost_usd_total{{{route.labels}}} {_decimal(route.cost_nanos, 9)}"
+        yield from _head(
+            "polyroute_cost_adjustments_usd",
+            "gauge",
+            "What later entries of the ledger have added to that, or taken off.",
+        )
+        for route in routes:
+            if route.shifted:
+                yield f"polyroute_cost_adjustments_usd{{{route.labels}}} {_decimal(route.shifted, 9)}"
         yield from _head("polyroute_unpriced_requests_total", "counter", "Calls whose price is unknown.")
         for route in routes:
             yield f"polyroute_unpriced_requests_total{{{route.labels}}} {route.unpriced}"
+        yield from _head("polyroute_fallbacks_total", "counter", "Further deployments tried after one had failed.")
+        for route in routes:
+            yield f"polyroute_fallbacks_total{{{route.labels}}} {route.fallbacks}"
         yield from _head("polyroute_upstream_attempts_total", "counter", "Tries by what went wrong.")
         for labels, count in self._attempts.items():
             yield f"polyroute_upstream_attempts_total{{{_text(_ATTEMPT, labels)}}} {count}"
@@ -117,25 +143,41 @@ class Exposition:
 class _Route:
     """What is counted per operation, model, provider and way of answering."""
 
-    __slots__ = ("cost_nanos", "durations", "first_tokens", "labels", "outcomes", "tokens", "unpriced")
+    __slots__ = (
+        "between_tokens",
+        "cost_nanos",
+        "durations",
+        "fallbacks",
+        "first_tokens",
+        "labels",
+        "outcomes",
+        "shifted",
+        "tokens",
+        "unpriced",
+    )
 
     def __init__(self, labels: str) -> None:
         self.labels = labels
-        self.outcomes: dict[str, int] = {}
+        self.outcomes: dict[tuple[str, str], int] = {}
         self.durations = _Histogram(DURATIONS)
         self.first_tokens = _Histogram(FIRST_TOKENS)
+        self.between_tokens = _Histogram(BETWEEN_TOKENS)
+        self.fallbacks = 0
         self.tokens = [0] * len(_TOKENS)
         self.cost_nanos = 0
+        self.shifted = 0
         self.unpriced = 0
 
     def observe(self, record: CallRecord) -> None:
-        outcome = _OUTCOMES.get(record.outcome, OTHER)
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        ended = _OUTCOMES.get(record.outcome, OTHER), _status(record.http_status)
+        self.outcomes[ended] = self.outcomes.get(ended, 0) + 1
+        self.fallbacks += _fallbacks(record.attempts)
         self.durations.add(record.total_microseconds)
         if record.first_token_microseconds > 0:
             self.first_tokens.add(record.first_token_microseconds)
         if record.HasField("usage"):
             self._observe_usage(record.usage)
+            self._observe_pace(record)
         if record.HasField("cost_nanos"):
             self.cost_nanos += max(record.cost_nanos, 0)
         else:
@@ -149,9 +191,14 @@ class _Route:
         tokens[3] += max(usage.output_tokens, 0)
         tokens[4] += max(usage.reasoning_tokens, 0)
 
+    def _observe_pace(self, record: CallRecord) -> None:
+        between = record.usage.output_tokens + record.usage.reasoning_tokens - 1
+        if record.stream and between > 0 and 0 < record.first_token_microseconds < record.total_microseconds:
+            self.between_tokens.add((record.total_microseconds - record.first_token_microseconds) // between)
+
     def outcome_lines(self, name: str) -> Iterator[str]:
-        for outcome, count in self.outcomes.items():
-            yield f'{name}{{{self.labels},outcome="{outcome}"}} {count}'
+        for (outcome, status), count in self.outcomes.items():
+            yield f'{name}{{{self.labels},outcome="{outcome}",status="{status}"}} {count}'
 
 
 class _Histogram:
@@ -178,6 +225,18 @@ class _Histogram:
         yield f"{name}_count{{{labels}}} {total}"
 
 
+def _status(code: int) -> str:
+    """The class of an HTTP status, such as `2xx`; a call over gRPC has none."""
+    return f"{code // 100}xx" if 100 <= code < 600 else NONE
+
+
+def _fallbacks(attempts: Sequence[AttemptRecord]) -> int:
+    """How often another deployment was tried instead of one that had failed; one begun beside another is none."""
+    if len(attempts) < 2:
+        return 0
+    return sum(not later.hedged and before.deployment != later.deployment for before, later in pairwise(attempts))
+
+
 def _limits(bounds: Sequence[float]) -> list[int]:
     return [round(bound * 1e6) for bound in bounds]
 
@@ -197,5 +256,5 @@ def _escaped(value: str) -> str:
 
 def _decimal(value: int, places: int) -> str:
     """`value` / 10**places, exactly."""
-    whole, part = divmod(value, 10**places)
-    return f"{whole}.{part:0{places}}"
+    whole, part = divmod(abs(value), 10**places)
+    return f"{'-' if value < 0 else ''}{whole}.{part:0{places}}"

@@ -6,7 +6,8 @@ from pathlib import Path
 import aiohttp
 import yaml
 
-from tests.process.sites import command, ready, site, started
+from bench.vendor import Vendor
+from tests.process.sites import SECONDS, TICK, Site, ask, command, ready, site, started
 
 
 async def test_administration_from_elsewhere(tmp_path: Path) -> None:
@@ -34,3 +35,25 @@ async def test_administration_from_elsewhere(tmp_path: Path) -> None:
     assert (0, True) == (made[0], made[1].startswith("pr-"))
     assert (1, "", "polyroute: the admin secret is not valid\n") == refused
     assert (0, True) == (here[0], "default" in here[1])
+
+
+async def test_usage_follows_the_ledger(tmp_path: Path) -> None:
+    """What one command corrects, another one reports, under what the call was for."""
+    async with Vendor() as vendor:
+        where = site(tmp_path, vendor.origin)
+        async with started(where, ["up"]), aiohttp.ClientSession() as session:
+            await ready(where)
+            made = await ask(session, where)
+            assert made.whole
+            async with asyncio.timeout(SECONDS):
+                while (await _corrected(where, made.request_id))[0]:  # until its charge has been posted
+                    await asyncio.sleep(TICK)
+                while "0.000000777" not in (found := await command(where, "usage", "--by", "model"))[1]:
+                    await asyncio.sleep(TICK)
+
+    assert 0 == found[0]
+    assert "bench-model" in found[1]
+
+
+async def _corrected(where: Site, call: str) -> tuple[int, str, str]:
+    return await command(where, "ledger", "correct", call, "--amount", "0.000000777USD")

@@ -43,6 +43,21 @@ async def test_config_check(tmp_path: Path) -> None:
     assert "Traceback" not in problems
 
 
+async def test_up_with_settings_that_no_vendor_takes(tmp_path: Path) -> None:
+    """Refused as `config check` refuses them, before anything is made."""
+    where = site(tmp_path, "http://127.0.0.1:9", providers={"v": {"vendor": "openai_compatible", "keys": ["k"]}})
+
+    (checked, _, said), (started, out, problems) = await asyncio.gather(
+        command(where, "config", "check"), command(where, "up")
+    )
+
+    assert (1, 1) == (checked, started)
+    assert "providers.v" in said
+    assert said == problems
+    assert "" == out
+    assert not [*where.data.glob("*.db*")]
+
+
 async def test_up_without_any_model(tmp_path: Path) -> None:
     """Neither the extra nor a vendor's key: it starts all the same, and says in one line how to add either."""
     where = site(tmp_path, "http://127.0.0.1:9", providers={}, models={})

@@ -1,6 +1,7 @@
 """One request of AdminService: over the mesh, or over HTTP in the form that the contract gives it."""
 
 import functools
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -11,7 +12,8 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from polyroute.api.auth.v1 import admin_pb2, billing_pb2, people_pb2
+from polyroute.api.auth.v1 import admin_pb2, billing_pb2, people_pb2, tenants_pb2
+from polyroute.api.gateway.v1 import usage_pb2
 from polyroute.cli.client import run
 from polyroute.cli.config import Config
 from polyroute.cli.desk import SECONDS
@@ -20,10 +22,13 @@ from polyroute.edge.admin.gateway import metadata
 from polyroute.edge.admin.transcoding import spoken
 from polyroute.mesh.node import Node
 
+USAGE = usage_pb2.DESCRIPTOR.services_by_name["UsageService"]
 SERVICES = (
     admin_pb2.DESCRIPTOR.services_by_name["AdminService"],
     billing_pb2.DESCRIPTOR.services_by_name["BillingService"],
     people_pb2.DESCRIPTOR.services_by_name["PeopleService"],
+    tenants_pb2.DESCRIPTOR.services_by_name["TenantService"],
+    USAGE,
 )
 _METHODS = {method.name: method for service in SERVICES for method in service.methods}
 
@@ -33,6 +38,8 @@ def over_mesh(config: Config, secret: str, name: str, request: Message) -> Any:
     method = _METHODS[name]
 
     async def work(node: Node) -> Any:
+        if method.containing_service is USAGE:
+            return await _as_the_edge(node, name, request, secret)
         call = node.channel("auth").unary_unary(
             f"/{method.containing_service.full_name}/{name}",
             request_serializer=type(request).SerializeToString,
@@ -41,6 +48,13 @@ def over_mesh(config: Config, secret: str, name: str, request: Message) -> Any:
         return await call(request, timeout=SECONDS, metadata=metadata(secret))
 
     return run(config, work)
+
+
+async def _as_the_edge(node: Node, name: str, request: Message, secret: str) -> Any:
+    """The answer to a request of usage: all that the edge asks for it can be asked from here."""
+    from polyroute.edge.usage.desk import UsageDesk  # which other commands need not wait for
+
+    return await UsageDesk(node.channel, time.monotonic).answer(name, request, metadata(secret))
 
 
 def over_http(address: str, secret: str, name: str, request: Message) -> Any:

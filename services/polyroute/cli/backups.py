@@ -2,7 +2,8 @@
 
 Each SQLite database is copied at one moment of its own, with SQLite's online backup
 (https://www.sqlite.org/backup.html), which stops nobody. With them go the small files beside them, without which they
-are worth nothing: the pepper of the keys, the admin secret. The file is as secret as they are.
+are worth nothing: the pepper of the keys, the admin secret, and the spools of this machine's edges, which hold what one
+database has and another one has not yet. The file is as secret as they are.
 """
 
 import hashlib
@@ -24,11 +25,13 @@ from sqlalchemy import make_url
 
 from polyroute.cli.claim import claimed
 from polyroute.cli.config import Config
+from polyroute.cli.spools import FOLDER, Spools, hold_something
 from polyroute.cli.tables import files, named_files
 from polyroute.mesh.roles import ROLES, ConfigError
 
 MANIFEST: Final = "manifest.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
+READ: Final = (1, FORMAT)  # the first had no spools
 DUMP: Final = "postgresql.dump"
 SCHEMAS: Final = "polyroute_*"
 _SQLITE: Final = b"SQLite format 3\0"
@@ -46,10 +49,14 @@ def backup(config: Config, file: Path, *, force: bool = False) -> list[str]:
     found = dict(_found(config))
     if not found and not _on_postgresql(config):
         raise ConfigError(f"there is nothing in {config.data_dir}")
-    with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".polyroute-backup-") as folder:
+    with (
+        tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".polyroute-backup-") as folder,
+        Spools(config.data_dir) as spools,
+    ):
         copies = {name: _copied(path, Path(folder) / name) for name, path in found.items()}
         if _on_postgresql(config):
             copies[DUMP] = _dumped(config, Path(folder) / DUMP)
+        copies |= spools.copied(Path(folder))  # after the databases
         draft = Path(folder) / "archive"
         _pack(draft, copies)
         draft.replace(file)
@@ -69,6 +76,8 @@ def restore(config: Config, file: Path, *, force: bool = False) -> list[str]:
     """
     with claimed(config.data_dir / "run", ROLES):
         there = dict(_found(config))
+        if hold_something(config.data_dir):
+            there[FOLDER] = config.data_dir / FOLDER
         if there and not force:
             raise ConfigError(
                 f"{config.data_dir} is not empty: it has {', '.join(sorted(there))}; --force replaces them"
@@ -164,13 +173,14 @@ def _unpacked(file: Path, folder: Path) -> dict[str, Path]:
 
 def _extracted(tar: tarfile.TarFile, folder: Path) -> dict[str, Path]:
     manifest = json.load(_member(tar, MANIFEST))
-    if manifest["format"] != FORMAT:
+    if manifest["format"] not in READ:
         raise ValueError("it was made by another version of polyroute")
     copies = {}
     for name, digest in manifest["files"].items():
-        if PurePosixPath(name).name != name:
+        if not _named(PurePosixPath(name)):
             raise ValueError(f"{name!r} is not the name of a file")
         copies[name] = folder / name
+        copies[name].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(copies[name], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
             shutil.copyfileobj(_member(tar, name), target)
             target.flush()
@@ -178,6 +188,11 @@ def _extracted(tar: tarfile.TarFile, folder: Path) -> dict[str, Path]:
         if _digest(copies[name]) != digest:
             raise ValueError(f"{name} is damaged")
     return copies
+
+
+def _named(path: PurePosixPath) -> bool:
+    """Whether a backup may have a file of that name: one of the data directory, or one of its spools."""
+    return path.name == str(path) or (path.parts[:1] == (FOLDER,) and ".." not in path.parts)
 
 
 def _member(tar: tarfile.TarFile, name: str) -> Any:

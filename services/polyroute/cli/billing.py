@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from polyroute.api.auth.v1 import admin_pb2
 from polyroute.api.auth.v1 import billing_pb2 as pb
+from polyroute.cli import plans
 from polyroute.cli.admin import when
 from polyroute.cli.bounds import PERIODS
 from polyroute.cli.desk import Desk
@@ -22,6 +23,7 @@ from polyroute.mesh.roles import ConfigError
 MILLIONTHS: Final = 1_000_000
 DAY: Final = timedelta(days=1)
 FORMS: Final = ("table", "json", "csv")
+DOCUMENT: Final = "document"
 CSV_COLUMNS: Final = (
     "type",
     "project_id",
@@ -100,6 +102,8 @@ PLAN: Final[tuple[Column, ...]] = (
     ("price", lambda plan: usd(plan.price_nanos)),
     ("quota", lambda plan: usd(plan.quota_nanos)),
     ("beyond it", lambda plan: "is paid" if plan.overage else "is refused"),
+    ("limits", plans.limits_of),
+    ("opens", lambda plan: plans.opens_of(plan) or "everything"),
     ("open", lambda plan: "no" if plan.closed else "yes"),
 )
 SUBSCRIPTION: Final[tuple[Column, ...]] = (
@@ -158,9 +162,14 @@ def statement(desk: Desk, account: str, period: tuple[Timestamp | None, Timestam
 
 
 def issue(desk: Desk, account: str, until: str) -> None:
-    """Issues an invoice and prints its number."""
+    """Issues an invoice and prints its number; says so where there is nothing that it would be of."""
     request = pb.IssueInvoiceRequest(account_id=account, end_time=_moment(until, "--until"))
-    issued = desk.ask("IssueInvoice", request).invoice
+    response = desk.ask("IssueInvoice", request)
+    if not response.HasField("invoice"):
+        print(f"{account}: skipped, nothing was posted that is on no invoice yet", file=sys.stderr)
+        return
+    issued = response.invoice
+    issued.ClearField("document")
     show_line(issued, f"{issued.number} {usd(issued.statement.closing_nanos)}", as_json=desk.as_json)
 
 
@@ -171,11 +180,15 @@ def invoices(desk: Desk, account: str) -> None:
 
 
 def show_invoice(desk: Desk, number: str, form: str) -> None:
-    """Prints an invoice; as JSON, the document itself, byte for byte."""
-    _check(form)
+    """Prints an invoice; as `document`, what is kept of it and what its digest is of, byte for byte."""
+    _check(form, (*FORMS, DOCUMENT))
     found = desk.ask("GetInvoice", pb.GetInvoiceRequest(number=number)).invoice
+    if form == DOCUMENT:
+        sys.stdout.buffer.write(found.document)
+        return
     if form == "json" or desk.as_json:
-        print(found.document.decode())
+        found.ClearField("document")
+        show_one(found, (), as_json=True)
         return
     if form == "table":
         show_one(found, INVOICE[:2] + INVOICE[-1:], as_json=False)
@@ -208,24 +221,11 @@ def list_plans(desk: Desk) -> None:
     show_list(desk.pages("ListPlans", pb.ListPlansRequest()), PLAN, "there are no plans", as_json=desk.as_json)
 
 
-def set_plan(desk: Desk, name: str, price: str, quota: str, period: str, *, overage: bool, closed: bool) -> None:
-    """Sets a plan.
-
-    Raises:
-        ConfigError: An amount or the period cannot be understood.
-    """
-    if period not in PERIODS:
-        raise ConfigError(f"--period: {period!r} is none of {', '.join(PERIODS)}")
-    plan = pb.Plan(
-        name=name,
-        period=PERIODS[period],
-        price_nanos=nanos(price, "--price"),
-        quota_nanos=nanos(quota, "--quota"),
-        overage=overage,
-        closed=closed,
-    )
+def set_plan(desk: Desk, plan: pb.Plan) -> None:
+    """Sets a plan."""
     done = desk.ask("SetPlan", pb.SetPlanRequest(plan=plan)).plan
-    show_line(done, f"{done.name}: {usd(done.price_nanos)} for {usd(done.quota_nanos)}", as_json=desk.as_json)
+    also = "".join(f", {said}" for said in (plans.limits_of(done), plans.opens_of(done)) if said)
+    show_line(done, f"{done.name}: {usd(done.price_nanos)} for {usd(done.quota_nanos)}{also}", as_json=desk.as_json)
 
 
 def subscribe(desk: Desk, scope: str, plan: str, zone: str) -> None:
@@ -371,9 +371,9 @@ def _factor(millionths: int) -> str:
     return format((Decimal(millionths) / MILLIONTHS).normalize(), "f")
 
 
-def _check(form: str) -> None:
-    if form not in FORMS:
-        raise ConfigError(f"--format: {form!r} is none of {', '.join(FORMS)}")
+def _check(form: str, known: Sequence[str] = FORMS) -> None:
+    if form not in known:
+        raise ConfigError(f"--format: {form!r} is none of {', '.join(known)}")
 
 
 def _moment(text: str, option: str) -> Timestamp | None:

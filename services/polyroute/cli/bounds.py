@@ -89,25 +89,44 @@ def list_budgets(desk: Desk, scope: str) -> None:
     show_list(desk.pages("ListBudgets", request), BUDGET, "there are no such budgets", as_json=desk.as_json)
 
 
-def set_budget(desk: Desk, scope: str, budget_id: str, amount: str, period: str, zone: str, *, hard: bool) -> None:
-    """Sets a new budget of a scope, or changes the one of an id; prints its id.
+def set_budget(
+    desk: Desk,
+    scope: str,
+    budget_id: str,
+    *,
+    amount: str | None,
+    period: str | None,
+    zone: str | None,
+    hard: bool | None,
+) -> None:
+    """Sets a new budget of a scope, or changes what is said of the one of an id; prints its id.
 
     Raises:
-        ConfigError: The amount or the period cannot be understood, or neither a scope nor an id is given.
+        ConfigError: The amount or the period cannot be understood, or neither a scope nor an id is given, or of a new
+            budget no amount, or of one that is there nothing that is to change.
     """
-    if period not in PERIODS:
+    if period is not None and period not in PERIODS:
         raise ConfigError(f"--period: {period!r} is none of {', '.join(PERIODS)}")
     if not scope and not budget_id:
         raise ConfigError("say whom it binds (the id of a key, a project or an account), or which it is: --id")
+    if amount is None and not budget_id:
+        raise ConfigError("say how much may be spent: --amount")
+    said = {"amount_nanos": amount, "period": period, "time_zone": zone, "hard": hard}
+    changes = [name for name, value in said.items() if value is not None]
+    if not changes:
+        raise ConfigError("say what is to change: --amount, --period, --zone, --hard or --soft")
     budget = limits_pb2.Budget(
         id=budget_id,
         scope=scope,
-        period=PERIODS[period],
-        time_zone=zone,
-        amount_nanos=nanos(amount, "--amount"),
-        hard=hard,
+        period=PERIODS[period or "monthly"],
+        time_zone=zone or "",
+        amount_nanos=0 if amount is None else nanos(amount, "--amount"),
+        hard=hard is not False,
     )
-    done = desk.ask("SetBudget", pb.SetBudgetRequest(budget=budget)).budget
+    request = pb.SetBudgetRequest(budget=budget)
+    if budget_id:
+        request.update_mask.paths.extend(changes)
+    done = desk.ask("SetBudget", request).budget
     show_line(done, done.id, as_json=desk.as_json)
 
 

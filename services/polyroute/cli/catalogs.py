@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import difflib
 import getpass
+import os
 import socket
 import sys
 import tempfile
@@ -20,7 +21,9 @@ from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
 from polyroute.cli import checking
 from polyroute.cli.client import connected, routers, run
 from polyroute.cli.config import Config, load
+from polyroute.cli.desk import ENVIRONMENT, Desk
 from polyroute.cli.output import show
+from polyroute.edge.admin.gateway import metadata
 from polyroute.mesh.node import Node
 from polyroute.mesh.roles import ConfigError
 from polyroute.router.document import DocumentError, catalog_of, replaced, strangers, with_alias
@@ -121,12 +124,14 @@ def status(config: Config) -> None:
 
 def put(config: Config, text: str, note: str) -> None:
     """Puts a catalog in force at every router of this machine, and says so."""
+    desk = Desk(config, secret=os.environ.get(ENVIRONMENT, ""))
+    presented = metadata(desk.secret) if desk.presents else ()  # who that is, the log of changes wants to know
     author = f"{getpass.getuser()}@{socket.gethostname()}"
 
     async def work(node: Node) -> pb.ApplyCatalogResponse:
         request = pb.ApplyCatalogRequest(text=text, author=author, note=note)
         stub = RouterServiceStub(node.channel("router"))
-        response: pb.ApplyCatalogResponse = await stub.ApplyCatalog(request, timeout=SECONDS)
+        response: pb.ApplyCatalogResponse = await stub.ApplyCatalog(request, timeout=SECONDS, metadata=presented)
         await asyncio.gather(*(_followed(config, address, response.version) for address in routers(config)))
         return response
 

@@ -1,16 +1,28 @@
 """Whether a configuration can be used."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from polyroute.cli.config import Config
 from polyroute.mesh.roles import ConfigError
 from polyroute.providers import roster
+from polyroute.providers.account import Account
 from polyroute.providers.local.model import LocalModel
 from polyroute.providers.local.offer import known_models as embedded
 from polyroute.providers.registry import all_vendors
 from polyroute.providers.roster import LOCAL, Roster
 from polyroute.router.build import build
+
+
+def accounts_of(config: Config) -> Mapping[str, Account]:
+    """The accounts at vendors that a start would have.
+
+    Raises:
+        ConfigError: A vendor does not take its settings.
+    """
+    environment = os.environ if config.provider.discover else {}
+    return roster.everyone(config.providers, environment, all_vendors(), local=LocalModel(config.provider.local))
 
 
 def check(path: Path, config: Config) -> None:
@@ -19,9 +31,7 @@ def check(path: Path, config: Config) -> None:
     Raises:
         ConfigError: Something in it cannot be used.
     """
-    environment = os.environ if config.provider.discover else {}
-    local = LocalModel(config.provider.local)
-    accounts = roster.everyone(config.providers, environment, all_vendors(), local=local)
+    accounts = accounts_of(config)
     offered = Roster()
     offered.replace(
         accounts,

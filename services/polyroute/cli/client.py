@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 
 from polyroute.cli.config import Config
-from polyroute.mesh.errors import from_rpc
+from polyroute.mesh.errors import MeshError, from_rpc
 from polyroute.mesh.node import Node
 
 T = TypeVar("T")
@@ -59,8 +59,8 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`; a refusal ends the program with what it says."""
     try:
         return asyncio.run(work)
-    except grpc.aio.AioRpcError as error:
-        failure = from_rpc(error)
+    except (grpc.aio.AioRpcError, MeshError) as error:
+        failure = error if isinstance(error, MeshError) else from_rpc(error)
         if failure.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             raise SystemExit(
                 f"polyroute: no gateway answers here ({failure.message}); start one: polyroute up"

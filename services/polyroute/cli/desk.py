@@ -62,6 +62,11 @@ class Desk:
         return not self._address and not at_hand
 
     @property
+    def presents(self) -> bool:
+        """Somebody has said who they are, or which gateway they mean; otherwise it is whoever runs this machine's."""
+        return bool(self._address or self._secret or sessions.signed_in(self.gateway))
+
+    @property
     def gateway(self) -> str:
         """Which gateway it is, as sessions are kept for it."""
         return self._address or str(self.config.data_dir.absolute())

@@ -12,6 +12,7 @@ from polyroute.api.errors.v1.errors_pb2 import Fault, Reason
 from polyroute.api.metrics.v1.metrics_pb2 import AttemptRecord, CallRecord, Outcome
 from polyroute.api.router.v1 import router_pb2 as pb
 from polyroute.cli.output import show
+from polyroute.router.explaining import note_words
 
 _NANO: Final = 1_000_000_000
 _MS: Final = 1000
@@ -84,6 +85,10 @@ def _head(record: pb.DecisionRecord) -> Iterable[str]:
         ("relaxed", record.relaxed, "filters on live figures and lengths left nobody and were lifted"),
         ("explored", record.explored, "the first is there to learn its figures"),
         ("seat", bool(record.seat), f"calls of this key stay at {record.seat}"),
+        ("probe", bool(record.probe), f"tries out {record.probe}, whose ejection is over"),
+        ("late", bool(record.late), f"the caller's time is too short for {', '.join(record.late)}"),
+        ("retries", record.retries_spent, "none may follow: too many of the model's calls are retries already"),
+        ("refused", bool(record.refusal), record.refusal),
     )
     yield from (f"{name:<11}{text}" for name, there, text in notes if there)
 
@@ -91,12 +96,13 @@ def _head(record: pb.DecisionRecord) -> Iterable[str]:
 def _candidates(record: pb.DecisionRecord) -> Table:
     """Who is in the plan first, in its order; then those that could have served; then those that could not."""
     table = Table("place", "deployment", "verdicts", "figures", "score", "price", box=None)
+    health = {note.deployment: [f"health {note_words(note)}"] for note in record.health}
     for one in sorted(record.candidates, key=lambda one: (not one.position, one.position, bool(_failed(one)))):
         failed = _failed(one)
         table.add_row(
             str(one.position) if one.position else ("out" if failed and not record.relaxed else "-"),
             one.deployment,
-            "; ".join(failed or [_verdict(verdict) for verdict in one.verdicts if verdict.observed]),
+            "; ".join(health.get(one.deployment, []) + (failed or _observed(one))),
             _figures(one.figures),
             ", ".join(f"{term.name} {term.value:.4g}" for term in one.terms),
             one.facts.price.version if one.facts.HasField("price") else "unknown",
@@ -106,6 +112,10 @@ def _candidates(record: pb.DecisionRecord) -> Table:
 
 def _failed(candidate: pb.Candidate) -> list[str]:
     return [f"not {_verdict(one)}" for one in candidate.verdicts if not one.passed]
+
+
+def _observed(candidate: pb.Candidate) -> list[str]:
+    return [_verdict(verdict) for verdict in candidate.verdicts if verdict.observed]
 
 
 def _verdict(verdict: pb.Verdict) -> str:

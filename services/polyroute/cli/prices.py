@@ -23,7 +23,7 @@ from polyroute.mesh.node import Node
 from polyroute.mesh.roles import ConfigError
 from polyroute.router.document import DocumentError, with_prices
 from polyroute.router.fields import as_written
-from polyroute.router.prices.book import project_list
+from polyroute.router.prices.book import CATALOG, OPERATOR, project_list
 from polyroute.router.prices.config import PricesConfig, RowConfig
 from polyroute.router.prices.doubts import bounds_of, doubts, figures, usd
 from polyroute.router.prices.published import Published
@@ -37,11 +37,19 @@ _NEW: Final = "new"
 
 
 class Change(NamedTuple):
-    """What one row of a list changes: its name, what holds before, what holds after."""
+    """What one row of a list changes: its name, what holds before, what holds after, the name in the list."""
 
     name: str
     before: pb.Price | None
     after: pb.Price | None
+    row: str = ""
+
+
+class Shadows(NamedTuple):
+    """What stands above the rows of a name, in words, and the deployments that do go by them."""
+
+    words: tuple[str, ...]
+    ruled: tuple[pb.ListedPrice, ...]
 
 
 def show(config: Config, request: pb.ListPricesRequest, *, as_json: bool) -> None:
@@ -71,13 +79,18 @@ def diff(config: Config, path: Path | None) -> None:
     ]
     named = str(path) if path is not None else "genai-prices"
     _print_changes(changes, "in force", named)
+    _warn(f"{_names(one)[0]}: {_own(one)}" for one in listed if path and one.deployment in other and _owned(one))
     lacking = len(listed) - len(changes)
     print(f"{len(changes)} of {len(listed)} deployments compared; {named} lacks {lacking}", file=sys.stderr)
 
 
 def put_row(config: Config, name: str, row: Mapping[str, Any], *, force: bool) -> None:
-    """Puts one row into the operator's list, beside those of the same name that come into effect at other times."""
-    _put_rows(config, {name: [dict(row)]}, force=force, note=f"price of {name}")
+    """Puts one row into the operator's list, beside those of the same name that come into effect at other times.
+
+    Raises:
+        ConfigError: It is wrong, or, unless forced, looks like a mistake or is one that no deployment would go by.
+    """
+    _put_rows(config, {name: [dict(row)]}, force=force, unused=force, note=f"price of {name}")
 
 
 def take(config: Config, path: Path, *, everything: bool, force: bool) -> None:
@@ -101,20 +114,34 @@ def take(config: Config, path: Path, *, everything: bool, force: bool) -> None:
             )
     if not rows:
         raise ConfigError(f"{path}: no deployment of the catalog is in it; --all takes every row")
-    _put_rows(config, rows, force=force, note=f"prices of {path.name}")
+    _put_rows(config, rows, force=force, unused=True, note=f"prices of {path.name}")
 
 
-def _put_rows(config: Config, rows: Mapping[str, list[dict[str, Any]]], *, force: bool, note: str) -> None:
+def _put_rows(
+    config: Config, rows: Mapping[str, list[dict[str, Any]]], *, force: bool, unused: bool, note: str
+) -> None:
     text = version_of(config, "").text
     written = (yaml.safe_load(text) or {}).get("prices") or {}
     checked = validated(PricesConfig, {"models": rows}, source="prices")
     before = validated(PricesConfig, written, source="prices in force")
     merged = {name: _merged(before.models.get(name, ()), given) for name, given in checked.models.items()}
-    changes = list(_changes(checked, before, _listed(config, pb.ListPricesRequest())))
+    listed = _listed(config, pb.ListPricesRequest())
+    table = PriceTable(
+        OPERATOR,
+        PricesConfig(models={**before.models, **{name: tuple(rows) for name, rows in merged.items()}}),
+        Exchange(),
+    )
+    shadows = {name: _shadows(name, table, listed) for name in merged}
+    idle = [name for name, found in shadows.items() if found.words and not found.ruled]
+    if idle and not unused:
+        lines = [f"{name}: {words}" for name in idle for words in shadows[name].words]
+        raise ConfigError("\n".join([*lines, "nothing was changed; --force puts it into the list all the same"]))
+    changes = list(_changes(checked, before, shadows))
     unknown = [change.name for change in changes if change.after is None]
     if unknown:
         raise ConfigError(f"{unknown[0]}: what a dollar costs in its currency is not known: say it in prices.exchange")
-    _print_changes(changes, "in force", _NEW)
+    _warn(f"{name}: {words}" for name, found in shadows.items() for words in found.words)
+    _print_changes([one for one in changes if one.row not in idle], "in force", _NEW)
     found = [f"{one.name}: {doubt}" for one in changes if one.after for doubt in doubts(one.before, one.after)]
     if found and not force:
         raise ConfigError("\n".join([*found, "nothing was changed; --force takes it as it is"]))
@@ -131,18 +158,59 @@ def _merged(before: Sequence[RowConfig], given: Sequence[RowConfig]) -> list[Row
     return sorted([*kept, *given], key=lambda row: str(row.effective_from or ""))
 
 
-def _changes(new: PricesConfig, before: PricesConfig, listed: Iterable[pb.ListedPrice]) -> Iterator[Change]:
-    """What each new row is, from when it holds, beside what is in force."""
+def _changes(new: PricesConfig, before: PricesConfig, shadows: Mapping[str, Shadows]) -> Iterator[Change]:
+    """What each new row is, from when it holds, beside what is in force where it will hold."""
     exchange = Exchange(before.exchange, project_list().exchange)
-    in_force = {name: one.price for one in listed if one.HasField("price") for name in _names(one)}
     for name, rows in new.models.items():
-        now = next((price for one, price in in_force.items() if fnmatchcase(one, name.casefold())), None)
+        now = next((one.price for one in shadows[name].ruled if one.HasField("price")), None)
         for row in rows:
             tariff = RowTariff(_NEW, name, [row.model_copy(update={"effective_until": None})], exchange)
             start = tariff.quote(time.time())
             price = start.price if start.origin else tariff.quote(start.until).price
             when = f" from {row.effective_from}" if row.effective_from else ""
-            yield Change(f"{name}{when}", now, price)
+            yield Change(f"{name}{when}", now, price, name)
+
+
+def _shadows(name: str, table: PriceTable, listed: Iterable[pb.ListedPrice]) -> Shadows:
+    """What is believed before the rows of a name, of the deployments that it means; see `prices.book`."""
+    meant = [one for one in listed if any(fnmatchcase(known, name.casefold()) for known in _names(one))]
+    words = [_own(one) if _owned(one) else _other_row(name, table, one) for one in meant]
+    ruled = (one for one, above in zip(meant, words, strict=True) if not above)
+    return Shadows(tuple(filter(None, words)), tuple(ruled))
+
+
+def _owned(one: pb.ListedPrice) -> bool:
+    """Whether a price stands with the deployment itself."""
+    return one.origin == CATALOG
+
+
+def _own(one: pb.ListedPrice) -> str:
+    return (
+        f"{_place(one)} has a `price` of its own "
+        f"({', '.join(f'{name} {usd(value)}' for name, value in figures(one.price).items())}), "
+        "which stands above every list: change it there"
+    )
+
+
+def _place(one: pb.ListedPrice) -> str:
+    return f"deployment {one.deployment} of models.{one.model}"
+
+
+def _warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def _other_row(name: str, table: PriceTable, one: pb.ListedPrice) -> str:
+    """Which row of the list a deployment goes by instead of those of a name; empty when by those."""
+    first = ""
+    for tariff in filter(None, (table.tariff(known) for known in _names(one))):
+        if tariff.name == name:
+            return ""
+        first = first or tariff.name
+        if tariff.always:
+            break
+    return f"prices.models.{first} stands above this row for {_place(one)}"
 
 
 def _package_prices(listed: Iterable[pb.ListedPrice]) -> dict[str, pb.Price | None]:

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from polyroute.api.metrics.v1 import metrics_pb2 as pb
 from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
+from polyroute.api.router.v1.router_pb2 import ListModelsRequest
+from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
 from polyroute.cli.client import run
 from polyroute.cli.config import Config
 from polyroute.cli.money import usd
@@ -51,7 +53,7 @@ def reconcile(config: Config, file: Path, provider: str, tolerance: str, *, as_j
     """Prints where an export and our records differ; the exit status: 0 when they do not, 1 when they do.
 
     Raises:
-        ConfigError: The file or the tolerance cannot be read.
+        ConfigError: The file or the tolerance cannot be read, or there is no such provider.
     """
     least = _percent(tolerance)
     try:
@@ -61,6 +63,12 @@ def reconcile(config: Config, file: Path, provider: str, tolerance: str, *, as_j
     except UnreadableError as error:
         raise ConfigError(f"{file}: {error}") from None
     rows = run(config, lambda node: _ours(node, theirs, provider))
+    known = {*config.providers, *(row.values[1].partition("/")[0] for row in rows)}
+    if provider not in known:
+        known |= run(config, _serving)
+        if provider not in known:
+            names = ", ".join(sorted(filter(None, known))) or "none"
+            raise ConfigError(f"--provider: {provider!r} is no provider here (known: {names})")
     found = [one for one in drifts(theirs, figures_of(rows, provider)) if beyond(one, least)]
     if as_json:
         tree = [{**asdict(one), "difference": one.difference} for one in found]
@@ -129,6 +137,12 @@ async def _ours(node: Node, theirs: Sequence[Used], provider: str) -> Sequence[p
     request.end_time.FromDatetime(_midnight(days[-1]) + timedelta(days=1))
     response = await MetricsServiceStub(node.channel("metrics")).QueryUsage(request, timeout=SECONDS)
     return list(response.rows)
+
+
+async def _serving(node: Node) -> set[str]:
+    """The providers of the catalog, found ones too."""
+    listed = await RouterServiceStub(node.channel("router")).ListModels(ListModelsRequest(), timeout=SECONDS)
+    return {provider for model in listed.models for provider in model.providers}
 
 
 def _midnight(day: str) -> datetime:

@@ -9,6 +9,7 @@ import uuid_utils
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from polyroute.api.chat.v1 import chat_pb2
+from polyroute.api.gateway.v1.usage_pb2 import GetCallRequest, GetCallResponse
 from polyroute.api.metrics.v1.metrics_pb2 import CallRecord, ListCallsRequest
 from polyroute.api.metrics.v1.metrics_pb2_grpc import MetricsServiceStub
 from polyroute.api.router.v1 import router_pb2 as pb
@@ -16,8 +17,9 @@ from polyroute.api.router.v1.router_pb2_grpc import RouterServiceStub
 from polyroute.cli import explaining
 from polyroute.cli.client import run
 from polyroute.cli.config import Config
+from polyroute.cli.desk import Desk
 from polyroute.cli.moments import moment
-from polyroute.edge.preferences import read_preferences
+from polyroute.dialects.preferences import read_preferences
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.node import Node
 from polyroute.mesh.roles import ConfigError
@@ -114,9 +116,24 @@ def route(config: Config, wanted: Wanted, *, explain: bool, as_json: bool) -> No
         explaining.show_decision(decided.record)
 
 
-def explain(config: Config, request_id: str, *, as_json: bool) -> None:
-    """Prints why a call went where it went, and what became of it."""
+def explain(desk: Desk, request_id: str) -> None:
+    """Prints why a call went where it went, and what became of it: any call, or one of whoever is signed in."""
+    found, call = _own(desk, request_id) if desk.presents else _anybodys(desk.config, request_id)
+    if desk.as_json:
+        print(explaining.as_json(found.record, found.plan, call))
+        return
+    if found.HasField("record"):
+        explaining.show_decision(found.record)
+    else:
+        print("decision   not kept, or not any more")
+    print()
+    if call is None:
+        print("outcome    not on record yet")
+    else:
+        explaining.show_call(call)
 
+
+def _anybodys(config: Config, request_id: str) -> tuple[pb.ExplainResponse, CallRecord | None]:
     async def work(node: Node) -> tuple[pb.ExplainResponse, CallRecord | None]:
         wanted = pb.ExplainRequest(request_id=request_id)
         found = await RouterServiceStub(node.channel("router")).Explain(wanted, timeout=SECONDS)
@@ -125,16 +142,14 @@ def explain(config: Config, request_id: str, *, as_json: bool) -> None:
         )
         return found, listed.records[0] if listed.records else None
 
-    found, call = run(config, work)
-    if as_json:
-        print(explaining.as_json(found.record, found.plan, call))
-        return
-    explaining.show_decision(found.record)
-    print()
-    if call is None:
-        print("outcome    not on record yet")
-    else:
-        explaining.show_call(call)
+    return run(config, work)
+
+
+def _own(desk: Desk, request_id: str) -> tuple[pb.ExplainResponse, CallRecord | None]:
+    answer: GetCallResponse = desk.ask("GetCall", GetCallRequest(request_id=request_id))
+    found = pb.ExplainResponse(record=answer.decision if answer.HasField("decision") else None)
+    found.plan.attempts.extend(pb.Attempt(deployment=name) for name in answer.plan)
+    return found, answer.call
 
 
 def preview(config: Config, when: str, zone: str, name: str, load: float | None) -> None:

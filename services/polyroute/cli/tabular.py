@@ -15,6 +15,8 @@ from polyroute.mesh.roles import ConfigError
 
 FORMATS: Final = ("csv", "json", "parquet")
 
+_FLAGS: Final = {True: "true", False: "false"}  # as JSON has them, and not as Python prints them
+
 Columns = Mapping[str, type]
 """Name -> `str`, `int`, `bool` or `float`, in order. Any value may be None."""
 Rows = Sequence[Sequence[Any]]
@@ -82,7 +84,16 @@ def _opened(out: Path | None, *, binary: bool) -> Iterator[IO[Any]]:
 def _csv(file: IO[str], columns: Columns) -> Write:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    return writer.writerows
+    flags = [i for i, kind in enumerate(columns.values()) if kind is bool]
+
+    def write(rows: Rows) -> None:
+        for row in rows:
+            cells = list(row)
+            for i in flags:
+                cells[i] = _FLAGS.get(cells[i], cells[i])
+            writer.writerow(cells)
+
+    return write
 
 
 def _json(file: IO[str], columns: Columns) -> Write:

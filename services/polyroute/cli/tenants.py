@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from polyroute.api.auth.v1 import admin_pb2 as pb
+from polyroute.api.auth.v1 import tenants_pb2
 from polyroute.cli.admin import when
 from polyroute.cli.desk import Desk
 from polyroute.cli.printing import Column, show_line, show_list, show_one
@@ -16,23 +17,29 @@ def _mode(account: Any) -> str:
     return _MODES.get(account.billing_mode, str(account.billing_mode))
 
 
+def _state(tenant: Any) -> str:
+    return pb.TenantState.Name(tenant.state).removeprefix("TENANT_STATE_").lower()
+
+
 ACCOUNT: Final[tuple[Column, ...]] = (
     ("id", lambda account: account.id),
     ("name", lambda account: account.name),
     ("billing", _mode),
+    ("state", _state),
     ("created", lambda account: when(account.create_time)),
 )
 PROJECT: Final[tuple[Column, ...]] = (
     ("id", lambda project: project.id),
     ("account", lambda project: project.account_id),
     ("name", lambda project: project.name),
+    ("state", _state),
     ("created", lambda project: when(project.create_time)),
 )
 
 
-def list_accounts(desk: Desk, filtered: str) -> None:
+def list_accounts(desk: Desk, filtered: str, *, deleted: bool) -> None:
     """Prints the accounts, newest first."""
-    found = desk.pages("ListAccounts", pb.ListAccountsRequest(filter=filtered))
+    found = desk.pages("ListAccounts", pb.ListAccountsRequest(filter=filtered, show_deleted=deleted))
     show_list(found, ACCOUNT, "there are no such accounts", as_json=desk.as_json)
 
 
@@ -64,10 +71,10 @@ def update_account(desk: Desk, account: str, name: str, billing: str) -> None:
     show_one(desk.ask("UpdateAccount", request).account, ACCOUNT, as_json=desk.as_json)
 
 
-def list_projects(desk: Desk, account: str, filtered: str) -> None:
+def list_projects(desk: Desk, account: str, filtered: str, *, deleted: bool) -> None:
     """Prints the projects, newest first."""
     own = f'account_id = "{account}"' if account else ""
-    request = pb.ListProjectsRequest(filter=" AND ".join(filter(None, (own, filtered))))
+    request = pb.ListProjectsRequest(filter=" AND ".join(filter(None, (own, filtered))), show_deleted=deleted)
     show_list(desk.pages("ListProjects", request), PROJECT, "there are no such projects", as_json=desk.as_json)
 
 
@@ -91,6 +98,18 @@ def update_project(desk: Desk, project: str, name: str) -> None:
     request = pb.UpdateProjectRequest(project=pb.Project(id=project, name=name))
     request.update_mask.paths.append("name")
     show_one(desk.ask("UpdateProject", request).project, PROJECT, as_json=desk.as_json)
+
+
+def end_account(desk: Desk, verb: str, account: str, **more: bool) -> None:
+    """Suspends, resumes or deletes an account."""
+    request = getattr(tenants_pb2, f"{verb}AccountRequest")(account_id=account, **more)
+    show_one(desk.ask(f"{verb}Account", request).account, ACCOUNT, as_json=desk.as_json)
+
+
+def end_project(desk: Desk, verb: str, project: str, **more: bool) -> None:
+    """Suspends, resumes or deletes a project."""
+    request = getattr(tenants_pb2, f"{verb}ProjectRequest")(project_id=project, **more)
+    show_one(desk.ask(f"{verb}Project", request).project, PROJECT, as_json=desk.as_json)
 
 
 def _only(desk: Desk) -> str:

@@ -33,8 +33,14 @@ class TlsConfig(Section):
     ca: Path = Field(description="the authority that signed every process's certificate")
     allowed: dict[str, frozenset[str]] = Field(
         default_factory=dict,
-        description="role -> names in client certificates that may call it; a role without an entry admits all",
+        description="role -> names in client certificates that may call it; a role without an entry admits all. "
+        "`role/Method` admits further names to one method",
     )
+
+    def methods_of(self, role: str) -> dict[str, frozenset[str]]:
+        """Methods of a role -> further names that may call these alone."""
+        entries = ((place.partition("/"), names) for place, names in self.allowed.items())
+        return {method: names for (named, _, method), names in entries if named == role and method}
 
 
 class LogConfig(Section):
@@ -95,6 +101,11 @@ class MeshConfig(Section):
         default_factory=dict,
         description="role -> address it is reached at, such as `dns:///name:port`; default: `listen`",
     )
+    figures: dict[str, str] = Field(
+        default_factory=dict,
+        description="role -> `host:port` at which its process answers `GET /metrics` for Prometheus, without a key; "
+        "the edge has it at its HTTP door anyway, with the figures of all calls",
+    )
     token: SecretStr = Field(
         default=SecretStr(""),
         description="shared secret of the mesh's processes, for roles that listen beyond loopback",
@@ -108,9 +119,12 @@ class MeshConfig(Section):
 
     @model_validator(mode="after")
     def _closed(self) -> Self:
-        for name in (*self.listen, *self.peers):
+        for name in (*self.listen, *self.peers, *self.figures):
             if name not in ROLES:
                 raise ValueError(f"unknown role {name!r}{suggestion(name, ROLES)}")
+        for name, address in self.figures.items():
+            if not address.rpartition(":")[2].isdecimal():
+                raise ValueError(f"figures of {name}: {address!r} is not host:port")
         exposed = [role for role, address in self.listen.items() if role != "edge" and not _private(address)]
         if exposed and self.tls is None and not self.token.get_secret_value():
             raise ValueError(f"{', '.join(exposed)} would listen beyond loopback: set mesh.tls or mesh.token")

@@ -43,6 +43,8 @@ CODES: Final[Mapping[Reason.ValueType, grpc.StatusCode]] = {
     pb.REASON_IDEMPOTENCY_MISMATCH: grpc.StatusCode.INVALID_ARGUMENT,
     pb.REASON_IDEMPOTENCY_NOT_KEPT: grpc.StatusCode.ALREADY_EXISTS,
     pb.REASON_DRAINING: grpc.StatusCode.UNAVAILABLE,
+    pb.REASON_CHANGED: grpc.StatusCode.ABORTED,
+    pb.REASON_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
 }
 
 # A bare gRPC failure, without our details, by its code: what the runtime itself says of a peer.
@@ -120,6 +122,12 @@ class MeshError(Exception):
             quota.violations.add(subject=self.metadata.get("subject", "key"), description=self.message)
             status.details.add().Pack(quota)
         return status
+
+
+def precondition(message: str, **metadata: str) -> MeshError:
+    """A refusal of what would be in order if something else were as it must be first."""
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    return MeshError(pb.REASON_INVALID_REQUEST, message, metadata=metadata, code=code)
 
 
 def from_rpc(error: grpc.aio.AioRpcError) -> MeshError:

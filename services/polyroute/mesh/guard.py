@@ -8,7 +8,7 @@ contract has.
 import asyncio
 import hmac
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final, NoReturn
@@ -66,12 +66,14 @@ class Guard:
         token: The mesh's shared secret, which callers from other machines must present; empty when none is set.
         allowed: Names in a peer's certificate that may call; empty admits every certificate that the CA signed.
         public: The role's methods are a public door: callers identify themselves by their own key, not as peers.
+        methods: Method -> names in certificates that may call it beside those, and nothing else.
     """
 
     metrics: RpcMetrics
     token: str = field(default="", repr=False)
     allowed: frozenset[str] = frozenset()
     public: bool = False
+    methods: Mapping[str, frozenset[str]] = field(default_factory=dict)
     rules: Rules = field(default_factory=Rules, repr=False)
     _watches: set[asyncio.Task[Any]] = field(default_factory=set, repr=False)
     _cut: frozenset[asyncio.Task[Any]] = field(default=frozenset(), repr=False)
@@ -95,7 +97,7 @@ class Guard:
             scope: Scope | None = None
             code = grpc.StatusCode.OK
             try:
-                scope = self._enter(context, request)
+                scope = self._enter(context, request, method.name)
                 return await behaviour(request, context)  # type: ignore[no-any-return] # a servicer's own answer
             except BaseException as error:  # noqa: BLE001 - the boundary: every end of a call has a status
                 code = _code(error)
@@ -116,7 +118,7 @@ class Guard:
             answers: Any = None
             watcher = asyncio.current_task() if method.watch and context.peer() != LOCAL_PEER else None
             try:
-                scope = self._enter(context, request)
+                scope = self._enter(context, request, method.name)
                 if watcher is not None:
                     self._watches.add(watcher)
                 answers = behaviour(request, context)
@@ -139,7 +141,7 @@ class Guard:
 
         return call
 
-    def _enter(self, context: Context, request: Message) -> Scope:
+    def _enter(self, context: Context, request: Message, method: str) -> Scope:
         left = context.time_remaining()
         deadline = None if left is None else asyncio.get_running_loop().time() + left - scopes.SHAVE
         caller: Scope | None = getattr(context, "scope", None)  # of this process: nothing was sent over a network
@@ -147,7 +149,7 @@ class Guard:
             scope = Scope(caller.request_id, caller.traceparent, deadline, caller.upkeep)
         else:
             metadata = dict(context.invocation_metadata() or ())
-            self._admit(context, metadata)
+            self._admit(context, metadata, method)
             # a caller from outside may not choose the id under which its call is recorded
             given = None if self.public else metadata.get(scopes.REQUEST_ID)
             request_id = str(given or scopes.new_request_id())
@@ -162,10 +164,10 @@ class Guard:
             raise MeshError(pb.REASON_DEADLINE, f"less than {scopes.LEAST * 1000:.0f} ms of the call's time is left")
         return scope
 
-    def _admit(self, context: Context, metadata: dict[str, str | bytes]) -> None:
+    def _admit(self, context: Context, metadata: dict[str, str | bytes], method: str) -> None:
         if self.public or (context.peer() or "").startswith(TRUSTED_PEERS):
             return
-        if self.allowed and not self.allowed.intersection(_names(context)):
+        if self.allowed and not (self.allowed | self.methods.get(method, frozenset())).intersection(_names(context)):
             raise MeshError(pb.REASON_NOT_PERMITTED, "this peer's certificate may not call this service")
         if self.token and not hmac.compare_digest(str(metadata.get(TOKEN_KEY, "")), self.token):
             raise MeshError(pb.REASON_CREDENTIAL_MISSING, "the mesh token is missing or wrong")

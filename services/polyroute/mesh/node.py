@@ -28,6 +28,7 @@ from polyroute.mesh.health import SERVICE as HEALTH_SERVICE
 from polyroute.mesh.health import Health
 from polyroute.mesh.inprocess.channel import LocalChannel
 from polyroute.mesh.inprocess.server import LocalServer
+from polyroute.mesh.scrape import scraped
 from polyroute.mesh.telemetry import RpcMetrics
 
 HEALTH_TIMEOUT: Final = 2.0  # s
@@ -168,7 +169,8 @@ class Node:
         self.bound[role] = address
         _log.info("serving", role=role, address=address)
         try:
-            yield address
+            async with scraped(self.registry, "" if shared else self.config.figures.get(role, "")):
+                yield address
         finally:
             await self._drain(server, guard, health, methods)
             _log.info("stopped", role=role)
@@ -180,6 +182,7 @@ class Node:
             token="" if tls is not None else self.config.token.get_secret_value(),
             allowed=frozenset() if tls is None or public else tls.allowed.get(role, frozenset()),
             public=public,
+            methods={} if tls is None else tls.methods_of(role),
         )
 
     async def _listen(

@@ -12,7 +12,7 @@ from polyroute.metrics.idempotency.entries import Found
 from polyroute.metrics.idempotency.store import Store as Answers
 from polyroute.metrics.rows import row_of
 from polyroute.metrics.store import Store as Calls
-from polyroute.router.store import DecisionRow, SlateRow, VersionRow
+from polyroute.router.store import ChangeRow, DecisionRow, SlateRow, VersionRow
 from polyroute.router.store import Store as Decisions
 from tests.databases import prepare
 from tests.unit.auth.money import KEY, treasury
@@ -21,6 +21,11 @@ from tests.unit.metrics.records import call
 NUMBER = 30  # calls, decisions
 ENTRY, PRINT = b"e" * 32, b"f" * 32  # of a call with an idempotency key
 ANSWER = Answer(status=200, content_type="application/json", sealed=b"\x00sealed\xff")
+
+
+def changed(before: VersionRow, after: VersionRow) -> ChangeRow:
+    """A change of the catalog, by nobody in particular."""
+    return ChangeRow(after.source, after.time_us, after.author, "ApplyCatalog", before.text, after.text)
 
 
 def configured(folder: Path, database: DatabaseConfig | None = None) -> Config:
@@ -41,7 +46,7 @@ async def lived_in(folder: Path) -> str:
     async with Decisions.open(locate("router", folder)) as decisions:
         rows = [DecisionRow(f"call-{number}", number, b"\x00\xff", "d", b"\x01") for number in range(NUMBER)]
         await decisions.keep(rows, [SlateRow(b"\x00\xff", 9, b"shared")])
-        async with decisions.recording(VersionRow(0, "s", "v", 1, "me", "first", "models: {}")):
+        async with decisions.recording(VersionRow(0, "s", "v", 1, "me", "first", "models: {}"), changed):
             pass
     async with Calls.open(locate("metrics", folder)) as calls:
         await calls.insert([row_of(call(f"call-{number}")) for number in range(NUMBER)])

@@ -4,6 +4,7 @@ import csv
 import io
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,9 @@ from polyroute.api.auth.v1 import admin_pb2
 from polyroute.api.auth.v1 import billing_pb2 as pb
 from polyroute.api.chat.v1.chat_pb2 import Usage
 from polyroute.api.metrics.v1.metrics_pb2 import UsageRow
+from polyroute.cli import reconcile
 from polyroute.cli.billing import times, written
+from polyroute.cli.config import Config
 from polyroute.cli.reconcile import Drift, beyond, drifts, figures_of
 from polyroute.mesh.roles import ConfigError
 from polyroute.providers.exports import COST, REQUESTS, Used
@@ -100,3 +103,17 @@ def test_a_cost_of_all_models_is_compared_with_all_of_ours() -> None:
     rows = ours(("2026-03-02", "v/x", Usage(), 1, 70), ("2026-03-02", "v/y", Usage(), 1, 30))
 
     assert [] == list(drifts([Used("2026-03-02", "", {COST: 100})], figures_of(rows, "v")))
+
+
+def test_a_provider_that_nobody_knows_is_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would differ in everything; those that are known are named."""
+    file = tmp_path / "export.csv"
+    file.write_text("day,model,input_tokens\n2026-03-01,m,5\n")
+    ours = UsageRow(values=["2026-03-01", "east/m"], calls=1)
+    ours.usage.input_tokens = 5
+    answers = iter([[ours], {"west"}, [ours]])
+    monkeypatch.setattr(reconcile, "run", lambda *_: next(answers))
+
+    with pytest.raises(ConfigError, match=r"'nonesuch' is no provider here \(known: east, west\)"):
+        reconcile.reconcile(Config(), file, "nonesuch", "0", as_json=True)
+    assert 0 == reconcile.reconcile(Config(), file, "east", "0", as_json=True)

@@ -1,6 +1,7 @@
 """What commands print and refuse; the roles they ask are fakes behind a channel of this process."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -150,16 +151,32 @@ class TestKeys:
 
 
 def test_models(roles: Roles, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown price says so; a known one is in dollars."""
+    """An unknown price says so; a known one is in dollars, by its unit; where deployments differ with the range."""
     price = router_pb2.Price(input=150_000_000, output=600_000_000)
+    dear = router_pb2.Price(input=3 * 10**8, output=9 * 10**8, request=2 * 10**12)
+    picture = router_pb2.Price(other={"images": 4 * 10**13, "audio_milliseconds": 10**8})
     roles.models = [
-        router_pb2.Model(name="m", operations=[OPERATION_CHAT], providers=["p"], context_tokens=128_000, price=price),
+        router_pb2.Model(
+            name="m",
+            operations=[OPERATION_CHAT],
+            providers=["p"],
+            context_tokens=128_000,
+            price=price,
+            first_price=dear,
+            highest_price=dear,
+        ),
+        router_pb2.Model(name="i", first_price=picture, price=picture, highest_price=picture),
         router_pb2.Model(name=ODD, operations=[OPERATION_EMBEDDING], alias_of=["m"]),
     ]
     report.models(CONFIG)
     printed = capsys.readouterr().out
+    report.models(CONFIG, as_json=True)
+    listed = json.loads(capsys.readouterr().out)
 
-    assert re.search(r"m +chat +p +128,000 +0\.15 / 0\.6", printed)
+    assert re.search(r"m +chat +p +128,000 +0\.3 / 0\.9, 0\.002 per call +0\.15 / 0\.6 - 0\.3 / 0\.9, 0\.002", printed)
+    assert re.search(r"i +0\.04 per picture, 0\.006 per minute of sound ", printed)
+    assert ["m", "i", ODD] == [one["name"] for one in listed]
+    assert "300000000" == str(listed[0]["first_price"]["input"])
     assert ODD in printed
     assert "unknown" in printed
 

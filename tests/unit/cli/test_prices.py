@@ -194,6 +194,56 @@ def test_import_of_nothing_is_refused(router: Router, tmp_path: Path) -> None:
         prices.take(CONFIG, file, everything=False, force=False)
 
 
+def test_price_of_the_deployment_stands_above_the_list(router: Router, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row that nothing would be charged by is refused, with what wins and where; `--force` keeps it for later."""
+    row = {"input": "6", "output": "7"}
+    with pytest.raises(ConfigError) as refused:
+        prices.put_row(CONFIG, "p/own", row, force=False)
+    unchanged = router.notes
+    prices.put_row(CONFIG, "p/own", row, force=True)
+    forced = capsys.readouterr()
+
+    assert (
+        "p/own: deployment p/own of models.m has a `price` of its own (input 7, output 8), "
+        "which stands above every list: change it there" in str(refused.value)
+    )
+    assert [] == unchanged[:-1]
+    assert "warning: p/own: deployment p/own of models.m has a `price` of its own" in forced.err
+    assert "no difference" in forced.out
+    assert [{"input": "6", "output": "7"}] == router.rows["p/own"]
+
+
+def test_rows_that_some_deployments_do_not_go_by(router: Router, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pattern that a price of a deployment and an exact row stand above: it is put, and who goes by it is said."""
+    prices.put_row(CONFIG, "p/*", {"input": "6", "output": "7"}, force=True)
+    found = capsys.readouterr()
+
+    assert "warning: p/*: deployment p/own of models.m has a `price` of its own" in found.err
+    assert "warning: p/*: prices.models.p/large stands above this row for deployment p/large of models.m" in found.err
+    assert "p/small" not in found.err
+    assert [["p/*", "input", "none", "6"], ["p/*", "output", "none", "7"]] == [
+        line.split() for line in found.out.splitlines()[1:3]
+    ]
+
+
+def test_import_and_diff_say_which_deployments_have_their_own_price(
+    router: Router, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other rows are taken."""
+    file = tmp_path / "list.yaml"
+    file.write_text("p/own: {input: 6, output: 7}\np/large: {input: 3, output: 9}\n")
+    prices.diff(CONFIG, file)
+    compared = capsys.readouterr()
+    prices.take(CONFIG, file, everything=False, force=False)
+    taken = capsys.readouterr()
+
+    said = "warning: p/own: deployment p/own of models.m has a `price` of its own (input 7, output 8)"
+    assert said in compared.err
+    assert said in taken.err
+    assert "p/own" not in taken.out
+    assert {"p/own", "p/large"} == set(router.rows)
+
+
 def test_diff(router: Router, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Against a file and against the package; only where they differ."""
     file = tmp_path / "list.yaml"

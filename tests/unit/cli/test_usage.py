@@ -83,7 +83,9 @@ def metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metrics
 
     monkeypatch.setattr(usage, "run", run)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("POLYROUTE_CONFIG", raising=False)
+    for name in ("POLYROUTE_CONFIG", "POLYROUTE_ADMIN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # where nobody is signed in
     with capture_logs():  # the role's own logs are not the commands' output
         yield made
 
@@ -116,7 +118,7 @@ class TestQuestion:
     def test_what_is_no_span(self, metrics: Metrics, since: str) -> None:
         """Is refused before anything is asked."""
         with pytest.raises(ConfigError, match="--since"):
-            usage.show_usage(CONFIG, "day", since)
+            usage.show_usage(usage.Operator(CONFIG), "day", since)
 
         assert [] == metrics.asked
 
@@ -143,7 +145,7 @@ class TestQuestion:
     def test_unknown_dimension(self, metrics: Metrics, name: str) -> None:
         """Is named, with those that there are."""
         with pytest.raises(ConfigError, match=rf"--by: unknown '{name}' \(known: day, project, key, .* tag:NAME"):
-            usage.show_usage(CONFIG, f"day,{name}", "1d")
+            usage.show_usage(usage.Operator(CONFIG), f"day,{name}", "1d")
 
     def test_filters(self, metrics: Metrics) -> None:
         """Every one of them is asked for, of sums and of calls."""
@@ -219,7 +221,7 @@ class TestSums:
         metrics.rows = [row('a,"b"', "", cost=5)]
         found = list(csv.DictReader(StringIO(polyroute("--by", "user,tag:team", "--format", "csv"))))
 
-        assert [('a,"b"', "", "3", "5", "False")] == [
+        assert [('a,"b"', "", "3", "5", "false")] == [
             (one["user"], one["tag:team"], one["calls"], one["cost_nanos"], one["estimated"]) for one in found
         ]
 
@@ -236,9 +238,9 @@ class TestSums:
         """The text says what to install, before anything is asked."""
         monkeypatch.setitem(sys.modules, "pyarrow", None)
         with pytest.raises(ConfigError, match="pip install pyarrow"):
-            usage.show_usage(CONFIG, "day", "1d", form="parquet", out=Path("x.parquet"))
+            usage.show_usage(usage.Operator(CONFIG), "day", "1d", form="parquet", out=Path("x.parquet"))
         with pytest.raises(ConfigError, match="pyarrow"):
-            usage.export_calls(CONFIG, "1d", form="parquet", out=Path("x.parquet"))
+            usage.export_calls(usage.Operator(CONFIG), "1d", form="parquet", out=Path("x.parquet"))
 
         assert [] == metrics.asked
 
@@ -246,7 +248,7 @@ class TestSums:
         """A terminal cannot show it."""
         pytest.importorskip("pyarrow")
         with pytest.raises(ConfigError, match="--out"):
-            usage.show_usage(CONFIG, "day", "1d", form="parquet")
+            usage.show_usage(usage.Operator(CONFIG), "day", "1d", form="parquet")
 
 
 class TestCalls:
@@ -299,7 +301,7 @@ class TestCalls:
         metrics.page = 1
         metrics.fails = True
         with pytest.raises(grpc.aio.AioRpcError):
-            usage.export_calls(CONFIG, "1d", form="csv", out=place)
+            usage.export_calls(usage.Operator(CONFIG), "1d", form="csv", out=place)
 
         assert "before" == place.read_text()
         assert [place] == list(tmp_path.iterdir())
@@ -307,9 +309,9 @@ class TestCalls:
     def test_unknown_fault(self, metrics: Metrics) -> None:
         """Is named, with those that there are."""
         with pytest.raises(ConfigError, match=r"--fault: unknown 'rates' .*rate"):
-            usage.export_calls(CONFIG, "1d", {"fault": "rates"}, form="csv", out=None)
+            usage.export_calls(usage.Operator(CONFIG), "1d", {"fault": "rates"}, form="csv", out=None)
 
     def test_no_such_folder(self, metrics: Metrics, tmp_path: Path) -> None:
         """Is said in a line."""
         with pytest.raises(ConfigError, match=r"--out .*no such file"):
-            usage.export_calls(CONFIG, "1d", form="csv", out=tmp_path / "none" / "x.csv")
+            usage.export_calls(usage.Operator(CONFIG), "1d", form="csv", out=tmp_path / "none" / "x.csv")

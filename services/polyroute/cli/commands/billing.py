@@ -71,9 +71,13 @@ def invoice_list(desk: Desk, account: Annotated[str, typer.Option(help="only of 
 @invoice.command("show")
 @administrative
 def invoice_show(
-    desk: Desk, number: Annotated[str, typer.Argument(help="such as INV-000042")], form: Format = "table"
+    desk: Desk,
+    number: Annotated[str, typer.Argument(help="such as INV-000042")],
+    form: Annotated[
+        str, typer.Option("--format", help="table, json, csv, or document: what its digest is of, byte for byte")
+    ] = "table",
 ) -> None:
-    """Prints an invoice; as JSON, the document that its digest is of."""
+    """Prints an invoice."""
     from polyroute.cli import billing
 
     billing.show_invoice(desk, number, form)
@@ -126,16 +130,26 @@ def plans_list(desk: Desk) -> None:
 def plans_set(
     desk: Desk,
     plan: Annotated[str, typer.Argument(help="its name")],
-    quota: Annotated[str, typer.Option(help="what may be spent in a period, such as 20USD")],
+    quota: Annotated[str, typer.Option(help="what may be spent in a period, such as 20USD")] = "0",
     price: Annotated[str, typer.Option(help="what a period costs")] = "0",
     period: Annotated[str, typer.Option(help="total, daily, weekly or monthly")] = "monthly",
     overage: Annotated[bool, typer.Option("--overage/--no-overage", help="more may be spent, and is paid")] = False,
     closed: Annotated[bool, typer.Option("--closed", help="nobody can subscribe to it any more")] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help="such as requests=600 or tokens=2000000 (a minute), concurrency=20, requests=30:5@MODEL"),
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="opens only this model or alias, or such as small-*")] = None,
+    operation: Annotated[list[str] | None, typer.Option(help="opens only this kind of work, such as chat")] = None,
+    route: Annotated[list[str] | None, typer.Option(help="opens only this path, such as /v1/chat/*")] = None,
 ) -> None:
     """Sets a plan; subscriptions take its new terms when they are renewed."""
-    from polyroute.cli import billing
+    from polyroute.cli import billing, plans
 
-    billing.set_plan(desk, plan, price, quota, period, overage=overage, closed=closed)
+    limits, opens = plans.limits(limit or []), plans.opens(model or [], operation or [], route or [])
+    wanted = plans.wanted(plan, price, quota, period, limits, opens)
+    wanted.overage, wanted.closed = overage, closed
+    billing.set_plan(desk, wanted)
 
 
 @app.command("subscribe")

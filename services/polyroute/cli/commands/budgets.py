@@ -24,17 +24,22 @@ def budgets_list(
 @administrative
 def budgets_set(
     desk: Desk,
-    amount: Annotated[str, typer.Option(help="such as 5USD or 0.25")],
     scope: Annotated[str, typer.Argument(help="id of a key, a project or an account")] = "",
-    period: Annotated[str, typer.Option(help="total, daily, weekly or monthly")] = "monthly",
-    hard: Annotated[bool, typer.Option("--hard/--soft", help="refuse what it cannot pay, or only count")] = True,
-    zone: Annotated[str, typer.Option(help="where midnight is, such as Asia/Shanghai [default: UTC]")] = "",
-    budget_id: Annotated[str, typer.Option("--id", help="change this one instead of adding another")] = "",
+    amount: Annotated[str | None, typer.Option(help="such as 5USD or 0.25; needed for a new one")] = None,
+    period: Annotated[
+        str | None, typer.Option(help="total, daily, weekly or monthly [default for a new one: monthly]")
+    ] = None,
+    hard: Annotated[
+        bool | None,
+        typer.Option("--hard/--soft", help="refuse what it cannot pay, or only count [default for a new one: hard]"),
+    ] = None,
+    zone: Annotated[str | None, typer.Option(help="where midnight is, such as Asia/Shanghai [default: UTC]")] = None,
+    budget_id: Annotated[str, typer.Option("--id", help="change what is said of this one instead")] = "",
 ) -> None:
     """Sets a budget and prints its id."""
     from polyroute.cli import bounds
 
-    bounds.set_budget(desk, scope, budget_id, amount, period, zone, hard=hard)
+    bounds.set_budget(desk, scope, budget_id, amount=amount, period=period, zone=zone, hard=hard)
 
 
 @app.command("delete")

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from polyroute.cli.options import ConfigFile, Database, DataDir, LogLevel, Redis, overrides, settings
+from polyroute.cli.options import AsJson, ConfigFile, Database, DataDir, LogLevel, Redis, overrides, settings
 from polyroute.mesh.roles import ROLES
 
 app: Final = typer.Typer()
@@ -22,6 +22,7 @@ def up(
     log_level: LogLevel = None,
 ) -> None:
     """Starts the whole gateway on this machine."""
+    from polyroute.cli.checking import accounts_of
     from polyroute.cli.config import find, load
     from polyroute.cli.roles import Process
     from polyroute.cli.serve import serve as run_roles
@@ -36,6 +37,7 @@ def up(
         # a person is watching and did not say what to log: a line for each RPC would bury the greeting
         said["log"] = {"level": "warning"}
         config = load(path, said)
+    accounts_of(config)  # what cannot be started makes no databases, and prints no key that is shown once
     welcome = Welcome(config)
     if workers:
         supervise(path, said, config, workers, welcome)
@@ -83,11 +85,11 @@ def health(
 
 
 @app.command(rich_help_panel="Ask it")
-def models(config_file: ConfigFile = None, data_dir: DataDir = None) -> None:
-    """Lists the models and aliases, and who serves them."""
+def models(as_json: AsJson = False, config_file: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """Lists the models and aliases, who serves them, and what they cost."""
     from polyroute.cli import report
 
-    report.models(settings(config_file, data_dir))
+    report.models(settings(config_file, data_dir), as_json=as_json)
 
 
 @app.command(name="chat", rich_help_panel="Ask it")

@@ -9,7 +9,7 @@ from polyroute.cli.options import AsJson, ConfigFile, DataDir, settings
 
 app: Final = typer.Typer(help="See what deployments charge, and say what they do.", no_args_is_help=True)
 Figure = Annotated[str | None, typer.Option(help="in the currency, per million tokens")]
-Force = Annotated[bool, typer.Option("--force", help="take figures that look like a mistake")]
+Force = Annotated[bool, typer.Option("--force", help="take what looks like a mistake")]
 
 
 @app.command("show")
@@ -47,8 +47,10 @@ def prices_diff(
 @app.command("set")
 def prices_set(
     name: Annotated[str, typer.Argument(metavar="PROVIDER/MODEL", help="`*` in the model stands for anything")],
-    price_input: Annotated[str, typer.Option("--input", help="per million prompt tokens, in the currency")],
-    output: Annotated[str, typer.Option(help="per million tokens of the answer")],
+    price_input: Annotated[
+        str | None, typer.Option("--input", help="per million prompt tokens, in the currency")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="per million tokens of the answer")] = None,
     cache_read: Figure = None,
     cache_write: Figure = None,
     cache_write_1h: Figure = None,

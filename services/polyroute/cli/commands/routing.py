@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
+from polyroute.cli.desk import Address, Desk, Secret
 from polyroute.cli.options import AsJson, ConfigFile, DataDir, settings
 
 app: Final = typer.Typer()
@@ -26,6 +27,8 @@ URGENCIES: Final = ("low", "normal", "high")
 @app.command(rich_help_panel="See what happens")
 def explain(
     request_id: Annotated[str, typer.Argument(help="the call: the header x-request-id of its answer")],
+    address: Address = "",
+    admin_secret: Secret = "",
     config_file: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -33,7 +36,7 @@ def explain(
     """Says why a call went where it went, and what became of each attempt."""
     from polyroute.cli import routing
 
-    routing.explain(settings(config_file, data_dir), request_id, as_json=as_json)
+    routing.explain(Desk(settings(config_file, data_dir), address, admin_secret, as_json=as_json), request_id)
 
 
 @app.command(name="route", rich_help_panel="See what happens")

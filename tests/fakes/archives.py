@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from polyroute.router.store import RolloutRow, VersionRow
+from polyroute.router.store import ChangeRow, Changing, RolloutRow, VersionRow
 
 
 class FakeArchive:
@@ -11,16 +11,19 @@ class FakeArchive:
 
     def __init__(self) -> None:
         self.versions: list[VersionRow] = []
+        self.changes: list[ChangeRow] = []
         self.rows: dict[str, RolloutRow] = {}
 
     @asynccontextmanager
-    async def recording(self, row: VersionRow) -> AsyncGenerator[int]:
+    async def recording(self, row: VersionRow, changing: Changing) -> AsyncGenerator[int]:
         """Stores a version unless the newest says the same, when the body succeeds."""
         if self.versions and self.versions[-1].source == row.source:
             yield self.versions[-1].number
             return
         number = len(self.versions) + 1
         yield number
+        if self.versions:
+            self.changes.append(changing(self.versions[-1], row._replace(number=number)))
         self.versions.append(row._replace(number=number))
 
     async def rollouts(self) -> list[RolloutRow]:

@@ -228,7 +228,7 @@ async def running(
     path = directory / "polyroute.yaml"
     path.write_text(yaml.safe_dump(tree_of(directory, key, providers, models, **sections), sort_keys=False))
     process = Process(load(path), path, {}, frozenset(ROLES), announce=lambda _: None)
-    process.config.data_dir.mkdir(parents=True)
+    process.config.data_dir.mkdir(parents=True, exist_ok=True)  # a test may have put something there
     node = process.node()
     try:
         async with (

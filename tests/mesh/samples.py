@@ -56,9 +56,9 @@ class Sample:
 def doors() -> tuple[App, Administration]:
     """The HTTP door as it is built, with nothing behind it; and what administrators may ask there."""
     nothing: Any = None
-    administration = Administration(LocalChannel(LocalServer()))
+    administration = Administration(lambda _: LocalChannel(LocalServer()))
     return App(
-        Doors.of(nothing), Pages(nothing, nothing, nothing), AdminDoor(administration, Reach.MACHINE)
+        Doors.of(nothing), Pages(nothing, nothing, nothing, nothing), AdminDoor(administration, Reach.MACHINE)
     ), administration
 
 

@@ -44,13 +44,17 @@ DIALECTS_MAY_IMPORT: Final = "polyroute.mesh.errors"
 
 # Files that know gRPC besides each service's `service.py` and `wiring.py` and the mesh itself.
 GRPC: Final = {
+    "edge/draining.py": "reads on in the stream of a stub, and goes on without what cannot be read",
     "edge/flow.py": "calls the stubs of the path of a call, and turns their failures into the mesh's errors",
     "edge/deciding.py": "calls the router's stub, and tells a refusal from a router that is away",
     "edge/sightings.py": "calls the router's stub, and keeps what it did not hear",
     "edge/authorizer.py": "calls auth's stub, and tells a refusal from an auth that is away",
+    "edge/usage/desk.py": "asks auth, metrics and the router for people, and goes on where a decision is not kept",
     "edge/admin/gateway.py": "calls the stubs of administration, whichever the contract gives a path",
-    "edge/http/pages.py": "calls the stub of metrics for /metrics",
+    "edge/http/pages.py": "calls the stubs of metrics for /metrics, and of the ledger for what a key may spend",
+    "edge/things.py": "calls the stub that knows what is whose, and goes on without what cannot be written down",
     "edge/idempotency/claims.py": "calls the stub that keeps idempotency keys; without an answer no call is made",
+    "metrics/follower.py": "watches auth's ledger, and goes on without it while auth is away",
     "providers/grpc_transport.py": "calls vendors that are asked over gRPC",
     "providers/sealed.py": "calls auth's stub for sealed keys, and goes on with what it has while auth is away",
     "router/watch.py": "holds watches of other services open over their restarts",

@@ -156,8 +156,8 @@ async def opened(
     house = House(scripts)
     node = Node(MeshConfig(), frozenset(), folder)
     once = Once(Authorizer(house.auth.stub(), 5.0, monotonic), Claims(None, timeout=1, lease=1), grace=grace)
-    admin = AdminDoor(Administration(node.channel("auth")), Reach.NOBODY)
-    app = App(Doors.of(doors.Door(house.flow, config, once)), Pages(node, house.flow, None), admin)
+    admin = AdminDoor(Administration(node.channel), Reach.NOBODY)
+    app = App(Doors.of(doors.Door(house.flow, config, once)), Pages(node, house.flow, None, None), admin)
     listening = server.bind("127.0.0.1:0", shared=False)
     door = Door(house, listening.getsockname())
     try:

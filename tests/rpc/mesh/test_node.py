@@ -176,6 +176,18 @@ class TestPeers:
         assert errors_pb2.REASON_NOT_PERMITTED == other.reason
         assert {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED} >= {forged.code, plain.code}
 
+    async def test_one_method_is_open_to_others(self, mesh: Mesh, tmp_path: Path) -> None:
+        """To those that are named for it, who may call no other."""
+        authority = trustme.CA()
+        allowed = {"auth": ["edge"], "auth/Authorize": ["metrics"], "auth/RevokeKey": ["router"]}
+        server = tls(tmp_path, authority, "auth", allowed=allowed)
+        address = await mesh.auth(Auth(), listen={"auth": "127.0.0.1:0"}, tls=server)
+        let_in = await asked(mesh.stub(address, tls=tls(tmp_path, authority, "metrics")))
+        other = await refused(asked(mesh.stub(address, tls=tls(tmp_path, authority, "router"))))
+
+        assert auth_pb2.AuthorizeResponse() == let_in
+        assert errors_pb2.REASON_NOT_PERMITTED == other.reason
+
     async def test_server_of_another_authority_is_not_believed(self, mesh: Mesh, tmp_path: Path) -> None:
         """It is not even asked: a credential would be in the question."""
         authority, stranger = trustme.CA(), trustme.CA()

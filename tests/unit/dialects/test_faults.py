@@ -105,6 +105,23 @@ def test_an_error_in_a_200_has_its_own_class(value: object, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        (error(type="overloaded_error"), "529"),
+        (error(code="server_is_overloaded"), "503"),
+        (error(status="UNAVAILABLE"), "503"),
+        (error(type="overloaded_error", code=500), "500"),
+        (error(type="request_too_large"), "413"),
+        (error(type="server_error"), "200"),
+        (error(code="rate_limit_exceeded"), "200"),
+    ],
+)
+def test_an_error_in_a_200_has_its_own_status(value: object, status: str) -> None:
+    """The one that it names, or that its vendor gives its code; else that of the answer."""
+    assert status == faults.fault_in(value).metadata["upstream_status"]
+
+
+@pytest.mark.parametrize(
     ("body", "message"),
     [
         (error("plain"), "plain"),

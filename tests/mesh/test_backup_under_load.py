@@ -101,7 +101,7 @@ async def test_every_recorded_call_is_charged_once_after_a_restore(
             for caller in callers:
                 caller.cancel()
             ended = await asyncio.gather(*callers, return_exceptions=True)
-            everything = await recorded(gateway)
+            everything, _ = await settled(gateway)
         (tmp_path / "new" / "data").mkdir(parents=True)
         restored = gateway.process.config.model_copy(update={"data_dir": tmp_path / "new" / "data"})
         backups.restore(restored, tmp_path / "all.tar.gz")

@@ -219,6 +219,6 @@ async def test_exposition(metrics: metrics_pb2_grpc.MetricsServiceStub) -> None:
     await append(metrics, call("a"))
     text = (await metrics.GetExposition(pb.GetExpositionRequest(), timeout=TIMEOUT)).text.decode()
 
-    labels = 'operation="chat",model="small-1",provider="vendor",stream="true",outcome="completed"'
+    labels = 'operation="chat",model="small-1",provider="vendor",stream="true",outcome="completed",status="2xx"'
 
     assert f"polyroute_requests_total{{{labels}}} 1" in text.splitlines()

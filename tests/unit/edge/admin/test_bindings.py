@@ -12,7 +12,7 @@ from polyroute.edge.admin.gateway import PACKAGES
 ADMIN: ServiceDescriptor = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 # between roles, and nobody else's; or not administration
 INTERNAL = {
-    "auth": {"AuthService", "LedgerService", "VaultService", "AdmissionService"},
+    "auth": {"AuthService", "LedgerService", "VaultService", "AdmissionService", "ChangeLogService"},
     "edge": {"GatewayService"},
 }
 TABLE = Table(binding for package in PACKAGES.values() for binding in bindings(services(package)))

@@ -3,7 +3,6 @@
 An estimate on the safe side: by the dearest of its attempts, and by every tier of a price that may come to hold.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -28,8 +27,6 @@ HEARD_PER_TOKEN: Final = 100  # milliseconds of sound that models count as a tok
 CHARACTERS_PER_TOKEN: Final = 4
 
 _REQUESTS: Final = "_requests"
-# models that search whether or not they are asked to, by their names: `gpt-4o-search-preview`, `sonar`
-_SEARCHES_UNASKED: Final = re.compile("search|sonar")
 _SOUNDS: Final = frozenset({OPERATION_SPEECH, OPERATION_TRANSCRIPTION})
 
 
@@ -105,9 +102,7 @@ def bill_of(
         for one in within_reach(price, (tokens + margin) * 5 // 4) if price.tiers else (price,):
             asked = _prompt_of(one, tokens)
             if one.other:
-                asked += _beside(
-                    one, facts, searches=searches or _SEARCHES_UNASKED.search(attempt.upstream_model) is not None
-                )
+                asked += _beside(one, facts, searches=searches or attempt.billing.searches)
             if asked > prompt:
                 prompt = asked
             if margin:

@@ -12,6 +12,10 @@ from polyroute.api.router.v1.router_pb2 import (
     Billing,
 )
 
+# Models that search the web whether or not they are asked to, and bill each search, under whatever name a vendor or an
+# aggregator has for them: https://platform.openai.com/docs/guides/tools-web-search?api-mode=chat ("chat completions"),
+# https://docs.perplexity.ai/getting-started/pricing
+SEARCHING: Final = ("*search*", "*sonar*")
 _STREAMS: Final = "https://openrouter.ai/docs/api-reference/streaming"  # which vendors stop when a stream is closed
 
 STOPS: Final = Billing(disconnect=BILLED_PART_DELIVERED, source=_STREAMS)
@@ -26,6 +30,13 @@ FILTERS: Final = Billing(
     source="https://learn.microsoft.com/azure/ai-services/openai/how-to/manage-costs",
 )
 """As STOPS; and a prompt that a content filter refuses was read, and is billed."""
+
+
+def told(bills: Billing) -> Billing:
+    """The same as the router is told it: with the models that search unasked, wherever they run."""
+    found = Billing(searching=SEARCHING)
+    found.MergeFrom(bills)
+    return found
 
 
 def drained(bills: Billing) -> Billing:

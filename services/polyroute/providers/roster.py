@@ -11,7 +11,7 @@ from polyroute.mesh.config import suggestion
 from polyroute.mesh.errors import MeshError
 from polyroute.mesh.roles import ConfigError
 from polyroute.providers.account import Account, MovingAccount, Place, address, needed
-from polyroute.providers.bills import drained
+from polyroute.providers.bills import drained, told
 from polyroute.providers.config import ProviderConfig
 from polyroute.providers.credentials import Signing
 from polyroute.providers.local.model import LocalModel
@@ -58,7 +58,7 @@ class Roster:
                 models=self._models.get(account.name, ()),
                 open_ended=account.vendor.name != LOCAL,
                 unavailable=account.unavailable,
-                billing=account.vendor.bills,
+                billing=told(account.vendor.bills),
                 price_book=price_book(account),
                 access_version=account.access_version,
             )

@@ -19,6 +19,7 @@ from polyroute.api.chat.v1.chat_pb2 import (
 )
 from polyroute.api.providers.v1.providers_pb2 import KnownModel, Provider
 from polyroute.api.router.v1.router_pb2 import Billing, Price
+from polyroute.router.billing import billing_of
 from polyroute.router.catalog import Alias, Catalog, CatalogError, Deployment, Entry, Model, Times, passed_on
 from polyroute.router.config import CatalogConfig, DeploymentConfig, ModelConfig, PriceConfig, TimeoutsConfig
 from polyroute.router.fields import NANOS
@@ -82,6 +83,7 @@ class _Builder:
             schedules=routing.schedules,
             routing=self._config.routing,
             prices=self._prices,
+            billing={name: provider.billing for name, provider in self._offered.items()},
         )
         # nobody's price is known while the providers have not been heard
         doubts = (*warnings(catalog), *(unpriced(configured) if self._providers is not None else ()))
@@ -127,18 +129,12 @@ class _Builder:
             zdr=config.data.zdr,
             tags=frozenset(config.tags),
             max_concurrency=config.max_concurrency,
-            billing=self._billing_of(config.provider),
+            billing=self._billing_of(config.provider, config.model),
         )
 
-    def _billing_of(self, provider: str) -> Billing | None:
-        """What the provider bills of answers that did not come whole, without where that is said."""
+    def _billing_of(self, provider: str, upstream_model: str) -> Billing | None:
         offered = self._offered.get(provider)
-        if offered is None:
-            return None
-        billing = Billing()
-        billing.CopyFrom(offered.billing)
-        billing.ClearField("source")
-        return billing if billing.ByteSize() else None
+        return billing_of(None if offered is None else offered.billing, upstream_model)
 
     def _quote(
         self,
@@ -190,7 +186,7 @@ class _Builder:
             capabilities=frozenset(known.capabilities) or None,
             context_tokens=known.context_tokens,
             max_output_tokens=known.max_output_tokens,
-            billing=self._billing_of(provider),
+            billing=self._billing_of(provider, known.id),
         )
 
     def _entries(self, configured: Sequence[Model], found: Sequence[Model]) -> dict[str, Entry]:
@@ -244,7 +240,7 @@ class _Builder:
         offered = self._offered.get(provider)
         if not slash or not upstream or offered is None or not offered.open_ended:
             return False
-        entries[target] = passed_on(provider, upstream, self._times, self._prices, named=True)
+        entries[target] = passed_on(provider, upstream, self._times, self._prices, offered.billing, named=True)
         return True
 
     def _check_cycle(self, start: str) -> None:

@@ -14,6 +14,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from polyroute.api.router.v1 import router_pb2 as pb
+from polyroute.router.billing import billing_of
 from polyroute.router.fields import as_written
 from polyroute.router.policies import Policy, all_policies
 from polyroute.router.policyconfig import RoutingConfig
@@ -199,6 +200,7 @@ class Catalog:
         schedules: By name.
         routing: Which policy rules which call.
         prices: What the price lists say at the moment of which the prices are; None where there are none.
+        billing: What providers bill beside their prices.
         warnings: What is allowed and yet probably a mistake; no part of the content.
     """
 
@@ -211,6 +213,7 @@ class Catalog:
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     routing: RoutingConfig = field(default_factory=RoutingConfig)
     prices: PricesAt | None = None
+    billing: Mapping[str, pb.Billing] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     _folded: Mapping[str, Entry] = field(init=False, repr=False)
 
@@ -285,13 +288,28 @@ class Catalog:
         times = self.open_ended.get(provider)
         if not slash or times is None or not upstream.strip() or not upstream.isprintable():
             return None
-        return passed_on(provider, upstream, times, self.prices)
+        return passed_on(provider, upstream, times, self.prices, self.billing.get(provider))
 
 
 def passed_on(
-    provider: str, upstream_model: str, times: Times, prices: PricesAt | None, *, named: bool = False
+    provider: str,
+    upstream_model: str,
+    times: Times,
+    prices: PricesAt | None,
+    billing: pb.Billing | None = None,
+    *,
+    named: bool = False,
 ) -> Model:
-    """A model that nobody described, at a provider that is asked for it by name; `named` when the operator names it."""
+    """A model that nobody described, at a provider that is asked for it by name.
+
+    Args:
+        provider: Who.
+        upstream_model: The vendor's name of it.
+        times: How long each step may take.
+        prices: What the price lists say; None where there are none.
+        billing: What the provider bills beside its prices.
+        named: The operator names it.
+    """
     name = f"{provider}/{upstream_model}"
     quote, tariff = prices.listed(provider, upstream_model) if prices is not None else (NOTHING, "")
     deployment = Deployment(
@@ -304,6 +322,7 @@ def passed_on(
         quote=quote,
         passed_on=not named,
         tariff=tariff,
+        billing=billing_of(billing, upstream_model),
     )
     return Model(name, (deployment,))
 

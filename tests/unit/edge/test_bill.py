@@ -16,7 +16,7 @@ from polyroute.api.chat.v1.chat_pb2 import (
     OPERATION_TRANSCRIPTION,
     RequestFacts,
 )
-from polyroute.api.router.v1.router_pb2 import Attempt, Price
+from polyroute.api.router.v1.router_pb2 import Attempt, Billing, Price
 from polyroute.edge.bill import ANSWER_TOKENS, LEAST_ANSWER, MILLION, Bill, bill_of
 from polyroute.edge.charging import multiplied
 
@@ -44,19 +44,19 @@ def test_bill_is_by_the_dearest_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "needs", "searches"),
+    ("unasked", "needs", "searches"),
     [
-        ("gpt-5", [], 0),
-        ("gpt-5", [CAPABILITY_VISION], 0),
-        ("gpt-5", [CAPABILITY_TOOLS], 1),
-        ("gpt-4o-search-preview", [], 1),
-        ("sonar-pro", [], 1),
+        (False, [], 0),
+        (False, [CAPABILITY_VISION], 0),
+        (False, [CAPABILITY_TOOLS], 1),
+        (True, [], 1),
     ],
 )
-def test_a_search_is_held_where_there_can_be_one(model: str, needs: list[Any], searches: int) -> None:
+def test_a_search_is_held_where_there_can_be_one(unasked: bool, needs: list[Any], searches: int) -> None:
     """A call without tools is not refused for the price of what it cannot do."""
     price = Price(input=1_000_000, output=1_000_000, other={"web_search_requests": 10_000_000_000})
-    bill = bill_of([Attempt(upstream_model=model, price=price)], facts(max_output_tokens=5, needs=needs))
+    attempt = Attempt(price=price, billing=Billing(searches=unasked))
+    bill = bill_of([attempt], facts(max_output_tokens=5, needs=needs))
 
     assert 15 + searches * 10_000 == bill.needed
 

@@ -1158,6 +1158,8 @@ class Billing(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    SEARCHES_FIELD_NUMBER: _builtins.int
+    SEARCHING_FIELD_NUMBER: _builtins.int
     disconnect: Global___BilledPart.ValueType
     """When the connection is closed in mid-answer; unspecified means what was sent."""
     silence: Global___BilledPart.ValueType
@@ -1172,6 +1174,12 @@ class Billing(_message.Message):
     """When the caller leaves, the connection is not closed at once: the answer is read to its end, for a bounded time, so
     that the vendor's own figures are charged. The operator's choice for the account; false means closed at once.
     """
+    searches: _builtins.bool
+    """Of a deployment: it searches the web whether or not the call asks for that, and bills it."""
+    @_builtins.property
+    def searching(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a provider: the models of which that is so, as patterns of their names in lower case, such as `sonar*`."""
+
     def __init__(
         self,
         *,
@@ -1181,10 +1189,12 @@ class Billing(_message.Message):
         refusal: Global___BilledPart.ValueType = ...,
         source: _builtins.str = ...,
         drain: _builtins.bool = ...,
+        searches: _builtins.bool = ...,
+        searching: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disconnect", b"disconnect", "drain", b"drain", "failure", b"failure", "refusal", b"refusal", "silence", b"silence", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disconnect", b"disconnect", "drain", b"drain", "failure", b"failure", "refusal", b"refusal", "searches", b"searches", "searching", b"searching", "silence", b"silence", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,6 +25,7 @@ class Call:
         credential: The caller's key as presented.
         facts: What was read from the request.
         body: The question, typed or as the client sent it.
+        raw: The bytes that `body` holds, until they were looked through: a message copies them each time it is asked.
         deadline: Loop time at which the call must be over.
         trail: What becomes known of it.
         headers: The client's headers that the vendor may see.
@@ -64,6 +65,7 @@ class Call:
     admission: Admission | None = None
     rooms: Rooms | None = None
     lasting: Lasting | None = None
+    raw: bytes = b""
 
 
 @dataclass(slots=True)

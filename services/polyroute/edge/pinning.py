@@ -29,7 +29,8 @@ def pin(call: Call, mark_key: bytes, *, unmarked: bool) -> None:
         MeshError: REASON_NOT_FOUND, it names what is not its project's; REASON_INVALID_REQUEST, it names things
             that no one key has.
     """
-    found = _references(call.body)
+    found = _references(call)
+    call.raw = b""
     if not found:
         return
     provider, key_mark = _keeper(found, mark_key, unmarked=unmarked)
@@ -82,11 +83,12 @@ def missing(one: Named) -> MeshError:
     return MeshError(pb.REASON_NOT_FOUND, f"there is no {one.own[:256]}", metadata=said)
 
 
-def _references(body: Any) -> list[Named]:
+def _references(call: Call) -> list[Named]:
+    body = call.body
     if isinstance(body, EncodedRequest):
         if "multipart" in body.content_type:  # forms carry what they are about
             return []
-        return references.in_body(body.body, body.dialect)
+        return references.in_body(call.raw or body.body, body.dialect)
     return references.in_typed(body) if isinstance(body, (ChatRequest, Task)) else []
 
 

@@ -35,24 +35,31 @@ _NAMES: Final = _IDS | _LISTS | _URIS | {SEALED, CONVERSATION}
 _OWN_FILE: Final = re.compile(r"(?:.*/v1(?:alpha|beta)?/)?files/[^/]+", re.DOTALL)
 _FREE: Final = frozenset({"args", "arguments", "functionResponse", "function_response", "input_schema", "metadata"})
 _FREE_TOO: Final = frozenset({"parameters", "properties", "responseSchema", "responseJsonSchema", "schema"})
-# Words without which a body refers to nothing: how members of these names begin.
-_FILES: Final = (b'"file_id', b'"input_file_id')
-_OTHERS: Final = (b'"cached', b'"training_file', b'"validation_file', b'"vector_store', b'"previous_response_id')
-_RESPONSES: Final = (b'"file_id', b'"previous_response_id', b'"conversation"', b'"vector_store')
-_GEMINI: Final = (b'"fileUri', b'"file_uri', b'"cached')
-_SIGNS: Final[Mapping[str, tuple[bytes, ...]]] = {
-    "openai.chat": (b'"file_id', b'"vector_store'),
+
+
+def _beginning(*names: str) -> re.Pattern[bytes]:
+    """How members of these names begin, for `jsontools.holds`."""
+    return re.compile(b'"(?:%b)' % "|".join(names).encode())
+
+
+# Without one of these members a body refers to nothing, by its format.
+_FILES: Final = _beginning("file_id")
+_OPENAI: Final = _beginning("file_id", "vector_store")
+_RESPONSES: Final = _beginning("file_id", "previous_response_id", 'conversation"', "vector_store")
+_GEMINI: Final = _beginning("fileUri", "file_uri", "cached")
+_ANY: Final = _beginning(*sorted(_NAMES - {SEALED}))
+_SIGNS: Final[Mapping[str, re.Pattern[bytes] | None]] = {
+    "openai.chat": _OPENAI,
     "openai.responses": _RESPONSES,
     "openai.compact": _RESPONSES,
     "openai.input_tokens": _RESPONSES,
-    "anthropic.messages": (b'"file_id',),
-    "anthropic.count_tokens": (b'"file_id',),
+    "anthropic.messages": _FILES,
+    "anthropic.count_tokens": _FILES,
     "gemini.generate": _GEMINI,
     "gemini.count_tokens": _GEMINI,
-    "openai.completions": (),
-    "openai.embeddings": (),
+    "openai.completions": None,
+    "openai.embeddings": None,
 }
-_ANY: Final = (*_FILES, *_OTHERS, *_GEMINI, b'"conversation"')
 _UNSEALED: Final = _SIGNS.keys() - {"openai.responses", "openai.compact", "openai.input_tokens"}
 _QUOTED: Final = b'"encrypted_content"'
 _SUFFIX: Final = re.compile(rb'@[^@~\s"\\]{1,128}~[A-Za-z0-9_-]{32}(?=")')
@@ -72,12 +79,17 @@ def in_body(body: bytes, dialect: str = "") -> list[Named]:
         MeshError: REASON_INVALID_REQUEST, two parsers could find different things in it.
     """
     signs = _SIGNS.get(dialect, _ANY)
-    if not any(sign in body for sign in signs) and not (b"\\u00" in body and _ESCAPED.search(body)):
+    if not (signs is not None and jsontools.holds(body, signs)) and not _disguised(body):
         return list(_sealed(body)) if dialect not in _UNSEALED and _QUOTED in body else []
     try:
         return list(dict.fromkeys(_walked(json.loads(body, object_pairs_hook=_once))))
     except (ValueError, RecursionError):
         raise jsontools.invalid("the request body is not valid JSON, or nested too deep") from None
+
+
+def _disguised(body: bytes) -> bool:
+    """Whether letters are written as escapes, of which no encoder makes any but to deceive."""
+    return b"\\" in body and b"\\u00" in body and _ESCAPED.search(body) is not None  # the first is by far the quickest
 
 
 def in_typed(body: ChatRequest | Task) -> list[Named]:

@@ -185,7 +185,7 @@ class Door:
         if not kind:
             attribution.from_body(asked.trail, asked.body)
         encoded = EncodedRequest(dialect=dialect, body=asked.body, content_type=kind)
-        call = Call(credential(asked.headers), facts, encoded, asked.deadline, asked.trail)
+        call = Call(credential(asked.headers), facts, encoded, asked.deadline, asked.trail, raw=asked.body)
         if asked.preferences is not None:
             call.preferences = asked.preferences
             facts.require_parameters = asked.preferences.require_parameters
